@@ -1,0 +1,72 @@
+"""Step: similar journeys pushed apart in the list."""
+
+from datetime import date
+
+import polars as pl
+
+from assets.snapshots import Snapshot, SnapshotStep
+from assets.vectors import read_with_vectors
+from journeys_dagster.inference.diversification import diversify
+from journeys_dagster.inference.segments import centroids, segment_starts
+from journeys_dagster.reporting.plots import before_after
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.tables import Column
+
+_MEMBERS = """
+    select user_id, rank, journey_id, score, keyword, weight
+    from rankings
+    join journey_identities using (as_of, user_id, journey_id)
+    join clusters using (as_of, user_id, cluster)
+    join keywords using (as_of, user_id, keyword)
+    where as_of = $as_of and user_id in {users}
+    order by user_id, rank, keyword
+"""
+
+
+def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
+    """Apply the article's penalty to a batch of users."""
+    settings = snapshot.settings.diversification
+    members, vectors = read_with_vectors(snapshot, snapshot.read(_MEMBERS, batch=batch))
+    starts = segment_starts(members.select("user_id", "rank"))
+    means = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
+    ranked = members.select("user_id", "rank", "journey_id", "score")[starts[:-1]]
+    return diversify(
+        ranked, means, penalty=settings.penalty, similarity_threshold=settings.similarity_threshold
+    )
+
+
+def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
+    """Scores before and after."""
+    scores = warehouse.query(
+        "select score_before, score from diversified_journeys where as_of = $as_of order by user_id, rank",
+        {"as_of": as_of},
+    )
+    png = before_after(
+        scores["score_before"],
+        scores["score"],
+        title=f"Score before and after diversification, {as_of}",
+        x_label="score before",
+        y_label="score after",
+    )
+    return png, "scores before and after diversification"
+
+
+DIVERSIFIED_JOURNEYS = SnapshotStep(
+    name="diversified_journeys",
+    description="Journeys re-ranked with score × penalty^occurrence, where occurrence counts the similar journeys "
+    "ranked above.",
+    grain="one row per as_of, user and journey",
+    columns={
+        "journey_id": Column(type="VARCHAR", description="the journey"),
+        "rank": Column(type="INTEGER", description="place in the user's list, 1 is best"),
+        "score": Column(type="DOUBLE", description="score_before × penalty^occurrence"),
+        "rank_before": Column(type="INTEGER", description="place before"),
+        "score_before": Column(type="DOUBLE", description="score before"),
+        "occurrence": Column(type="INTEGER", description="similar journeys ranked above before"),
+    },
+    key=("as_of", "user_id", "journey_id"),
+    deps=("rankings", "journey_identities", "clusters", "keywords", "keyword_embeddings", "users_in_scope"),
+    kinds=frozenset({"numpy"}),
+    compute=compute,
+    draw=draw,
+)

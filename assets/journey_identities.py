@@ -1,0 +1,56 @@
+"""Step: which journey each cluster is, day after day."""
+
+import polars as pl
+
+from assets.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.tables import Column
+
+_CURRENT = """
+    select user_id, keyword, cluster, weight, first_seen
+    from clusters join keywords using (as_of, user_id, keyword)
+    where as_of = $as_of and user_id in {users}
+"""
+_PREVIOUS = """
+    with newest as (
+        select user_id, max(as_of) as as_of
+        from journey_identities
+        where as_of < $as_of and user_id in {users}
+        group by user_id
+    )
+    select user_id, keyword, journey_id
+    from journey_identities
+    join newest using (as_of, user_id)
+    join clusters using (as_of, user_id, cluster)
+"""
+
+
+def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
+    """Continue the journeys of each user's newest earlier snapshot."""
+    current = snapshot.read(_CURRENT, batch=batch)
+    if snapshot.warehouse.has_table("journey_identities"):
+        previous = snapshot.read(_PREVIOUS, batch=batch)
+    else:
+        previous = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
+    journeys = continue_journeys(current, previous)
+    snapshot.note("continued", int(journeys["continued"].sum()))
+    snapshot.note("new", int((~journeys["continued"]).sum()))
+    return journeys
+
+
+JOURNEY_IDENTITIES = SnapshotStep(
+    name="journey_identities",
+    description="The journey that each cluster is: the one it continues from the user's newest earlier snapshot, "
+    "or a new one.",
+    grain="one row per as_of, user and cluster",
+    columns={
+        "cluster": Column(type="INTEGER", description="number of the user's cluster"),
+        "journey_id": Column(type="VARCHAR", description="stays with the journey from day to day"),
+        "continued": Column(type="BOOLEAN", description="whether the user's earlier snapshot had it"),
+        "overlap": Column(type="DOUBLE", description="share of the cluster's weight that was in it then, 0 to 1"),
+    },
+    key=("as_of", "user_id", "journey_id"),
+    deps=("clusters", "keywords", "users_in_scope"),
+    kinds=frozenset({"polars"}),
+    compute=compute,
+)

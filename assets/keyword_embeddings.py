@@ -1,0 +1,100 @@
+"""Step: the vector of each distinct keyword, computed once per model revision and kept."""
+
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from assets.reporting import OWNER, table_metadata
+from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.tables import Column, Table
+
+TABLE = Table(
+    name="keyword_embeddings",
+    description="Text embedding of each distinct keyword, computed once per model revision.",
+    grain="one row per model revision and keyword",
+    columns={
+        "model_revision": Column(type="VARCHAR", description="the embedding model"),
+        "keyword": Column(type="VARCHAR", description="the keyword"),
+        "embedding": Column(type="FLOAT[]", description="unit vector"),
+    },
+    key=("model_revision", "keyword"),
+)
+
+_KEYWORDS_PER_WRITE = 16_384
+_MISSING = """
+    select distinct keyword
+    from keywords
+    where as_of = $as_of
+        and user_id in (select user_id from users_in_scope where as_of = $as_of)
+        and keyword not in (select keyword from keyword_embeddings where model_revision = $model_revision)
+    order by keyword
+"""
+
+
+def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset."""
+
+    @dg.asset(
+        name=TABLE.name,
+        deps=["keywords", "users_in_scope"],
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description=f"{TABLE.description} Grain: {TABLE.grain}.",
+        group_name="inference",
+        kinds={"python", "duckdb", "pytorch"},
+        owners=[OWNER],
+        code_version=STEP_CODE_VERSIONS[TABLE.name],
+        metadata=table_metadata(TABLE),
+    )
+    def keyword_embeddings(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, embedder: dg.ResourceParam[TextEmbedder]
+    ) -> dg.MaterializeResult:
+        with warehouse.write() as connection:
+            connection.execute(TABLE.create_sql())
+        embedded = 0
+        for partition_key in context.partition_keys:
+            params = {"as_of": date.fromisoformat(partition_key), "model_revision": embedder.revision}
+            missing = warehouse.query(_MISSING, params)["keyword"].to_list()
+            for start in range(0, len(missing), _KEYWORDS_PER_WRITE):
+                keywords = missing[start : start + _KEYWORDS_PER_WRITE]
+                _store(warehouse, embedder, keywords)
+                embedded += len(keywords)
+                context.log.info(f"{partition_key}: {start + len(keywords)} of {len(missing)} new keywords embedded")
+        return _report(warehouse, embedder.revision, embedded)
+
+    return keyword_embeddings
+
+
+def _store(warehouse: Warehouse, embedder: TextEmbedder, keywords: list[str]) -> None:
+    vectors = embedder.embed(keywords)
+    frame = pl.DataFrame(
+        {"keyword": keywords, "embedding": vectors},
+        schema_overrides={"embedding": pl.Array(pl.Float32, vectors.shape[1])},
+    ).with_columns(model_revision=pl.lit(embedder.revision), embedding=pl.col("embedding").arr.to_list())
+    with warehouse.write() as connection:
+        connection.register("new_rows", frame)
+        # Another run may have embedded some of them meanwhile.
+        connection.execute(
+            f"insert into {TABLE.name} by name select * from new_rows "
+            f"anti join {TABLE.name} using (model_revision, keyword)"
+        )
+
+
+def _report(warehouse: Warehouse, model_revision: str, embedded: int) -> dg.MaterializeResult:
+    kept = warehouse.query(
+        f"select keyword, len(embedding) as dimensions, embedding[1:4] as first_values, "
+        f"count(*) over () as rows from {TABLE.name} where model_revision = $model_revision limit 5",
+        {"model_revision": model_revision},
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": kept["rows"][0] if len(kept) else 0,
+            "newly_embedded": embedded,
+            "model_revision": model_revision,
+            "sample": dg.MetadataValue.md(markdown_table(kept.drop("rows"))),
+        }
+    )

@@ -1,0 +1,61 @@
+"""Step: how likely the user is in the middle of each journey."""
+
+from datetime import date
+
+import polars as pl
+
+from assets.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.inference.ranking import rank_by_heuristic
+from journeys_dagster.reporting.plots import histogram
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.tables import Column
+
+_JOURNEYS = """
+    select user_id, journey_id, weight, last_seen
+    from journey_engagement where as_of = $as_of and user_id in {users}
+"""
+
+
+def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
+    """Score a batch of users' journeys."""
+    settings = snapshot.settings.ranking
+    return rank_by_heuristic(
+        snapshot.read(_JOURNEYS, batch=batch),
+        as_of=snapshot.as_of,
+        recency_decay_days=settings.recency_decay_days,
+        half_confidence_score=settings.half_confidence_score,
+    )
+
+
+def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
+    """Distribution of confidence."""
+    confidence = warehouse.query("select confidence from rankings where as_of = $as_of", {"as_of": as_of})
+    png = histogram(
+        confidence["confidence"],
+        title=f"Confidence, {as_of}",
+        x_label="confidence",
+        y_label="journeys",
+        integer=False,
+    )
+    return png, "histogram of confidence"
+
+
+RANKINGS = SnapshotStep(
+    name="rankings",
+    description="Score and confidence of each journey; `ranker` says what gave them.",
+    grain="one row per as_of, user and journey",
+    columns={
+        "journey_id": Column(type="VARCHAR", description="the journey"),
+        "rank": Column(type="INTEGER", description="place in the user's list before diversification, 1 is best"),
+        "score": Column(type="DOUBLE", description="frequency × exp(−recency / decay)"),
+        "confidence": Column(type="DOUBLE", description="0 to 1; score / (score + half) for the heuristic"),
+        "frequency": Column(type="DOUBLE", description="weighted number of events"),
+        "recency_days": Column(type="DOUBLE", description="days from the last event to the end of as_of"),
+        "ranker": Column(type="VARCHAR", description="heuristic, or the model"),
+    },
+    key=("as_of", "user_id", "journey_id"),
+    deps=("journey_engagement", "users_in_scope"),
+    kinds=frozenset({"polars"}),
+    compute=compute,
+    draw=draw,
+)

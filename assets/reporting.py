@@ -1,0 +1,95 @@
+"""What every asset shows in the UI: its columns and lineage, row and user counts, a sample, a plot."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from journeys_dagster.reporting.plots import png_markdown
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.warehouse import AuditResult, Warehouse
+from journeys_dagster.tables import Table
+
+SAMPLE_ROWS = 5
+OWNER = "team:journeys"
+
+
+def table_metadata(table: Table) -> dict[str, Any]:
+    """Metadata of an asset's definition: column schema, table name, grain."""
+    columns = [
+        dg.TableColumn(
+            name,
+            type=column.type,
+            description=column.description,
+            constraints=dg.TableColumnConstraints(nullable=column.nullable),
+        )
+        for name, column in table.columns.items()
+    ]
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": dg.TableSchema(columns),
+        "dagster/table_name": table.name,
+        "grain": table.grain,
+    }
+    if table.partition_column:
+        metadata["partition_expr"] = table.partition_column
+    return metadata
+
+
+def column_lineage(lineage: Mapping[str, frozenset[tuple[str, str]]]) -> dg.TableColumnLineage:
+    """Column lineage in Dagster's terms."""
+    return dg.TableColumnLineage(
+        {
+            column: [dg.TableColumnDep(dg.AssetKey(table), name) for table, name in sorted(upstream)]
+            for column, upstream in lineage.items()
+        }
+    )
+
+
+def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict[str, Any]:
+    """Counts and a sample of the table's rows of one partition (of all rows where it has none)."""
+    where = f'where "{table.partition_column}" = $day' if table.partition_column else ""
+    users = "count(distinct user_id)" if "user_id" in table.columns else "null"
+    params = {"day": partition_key} if where else None
+    with warehouse.read() as connection:
+        counts = connection.sql(f'select count(*), {users} from "{table.name}" {where}', params=params).fetchone()
+        sample = connection.sql(f'from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params).pl()
+    rows, user_count = counts or (0, None)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": rows,
+        "partition": partition_key,
+        "sample": dg.MetadataValue.md(markdown_table(sample)),
+    }
+    if user_count is not None:
+        metadata["users"] = user_count
+    return metadata
+
+
+def plot(png: bytes, *, alt: str) -> dg.MarkdownMetadataValue:
+    """A picture for the UI."""
+    return dg.MetadataValue.md(png_markdown(png, alt=alt))
+
+
+def merge_check_results(per_partition: Mapping[str, Sequence[AuditResult]]) -> list[dg.AssetCheckResult]:
+    """One check result per audit over all partitions of a run."""
+    by_name: dict[str, list[tuple[str, AuditResult]]] = {}
+    for partition_key, results in per_partition.items():
+        for result in results:
+            by_name.setdefault(result.name, []).append((partition_key, result))
+    return [_check_result(name, found) for name, found in by_name.items()]
+
+
+def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.AssetCheckResult:
+    failed = [(partition_key, result) for partition_key, result in found if not result.passed]
+    metadata: dict[str, Any] = {"rows_found": sum(result.rows for _, result in found), "partitions": len(found)}
+    if failed:
+        metadata["failed_partitions"] = ", ".join(partition_key for partition_key, _ in failed[:20])
+        samples = pl.concat([result.sample for _, result in failed[:5]])
+        metadata["sample"] = dg.MetadataValue.md(markdown_table(samples))
+    blocking = found[0][1].blocking
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+    )

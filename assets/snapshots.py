@@ -1,0 +1,142 @@
+"""How a step that is written in Python becomes a snapshot asset.
+
+A step is a function from a `Snapshot` (what it may read) to frames (its new rows). The decorator turns it into an
+asset that replaces exactly the rows of (`as_of`, users in scope) for every partition of the run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.reporting import OWNER, plot, row_metadata, table_metadata
+from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.tables import Column, Table, snapshot_columns
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a step sees: the warehouse as of a day, user batch by user batch.
+
+    Attributes
+    ----------
+    notes : dict
+        Figures a step wants shown beside its rows; numbers add up over batches.
+    """
+
+    as_of: date
+    warehouse: Warehouse
+    settings: Settings
+    constants: Mapping[str, str]
+    batches: Sequence[int]
+    notes: dict[str, float] = field(default_factory=dict)
+
+    def read(self, sql: str, *, batch: int) -> pl.DataFrame:
+        """Rows of a query that names ``$as_of`` and ``{users}``, the users in scope of one batch."""
+        users = "(select user_id from users_in_scope where as_of = $as_of and batch = $batch)"
+        return self.warehouse.query(sql.format(users=users), {"as_of": self.as_of, "batch": batch})
+
+    def note(self, name: str, value: float) -> None:
+        """Add to a figure that is shown with the materialisation."""
+        self.notes[name] = self.notes.get(name, 0) + value
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotStep:
+    """A step's declaration, one per file of this package.
+
+    Attributes
+    ----------
+    columns : mapping of str to Column
+        The table's columns besides those that every snapshot has.
+    deps : sequence of str
+        Assets the step reads.
+    compute : callable
+        Takes the snapshot and the number of a user batch; returns new rows with ``user_id`` and `columns`.
+    draw : callable, optional
+        Takes the warehouse and a day; returns a PNG and what it shows.
+    """
+
+    name: str
+    description: str
+    grain: str
+    columns: Mapping[str, Column]
+    key: tuple[str, ...]
+    deps: Sequence[str]
+    kinds: frozenset[str]
+    compute: Callable[[Snapshot, int], pl.DataFrame]
+    draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
+
+    @property
+    def table(self) -> Table:
+        """The step's table."""
+        return Table(
+            name=self.name,
+            description=self.description,
+            grain=self.grain,
+            columns=snapshot_columns(self.columns),
+            key=self.key,
+            partition_column="as_of",
+        )
+
+
+def open_snapshot(warehouse: Warehouse, settings: Settings, as_of: date) -> Snapshot:
+    """The snapshot of a day, with the scope that `users_in_scope` set for it."""
+    scope = warehouse.query(
+        "select any_value(scope) as scope, any_value(algorithm_version) as algorithm_version, "
+        "coalesce(max(batch), -1) as last_batch from users_in_scope where as_of = $as_of",
+        {"as_of": as_of},
+    ).row(0, named=True)
+    constants = {name: scope[name] or "" for name in ("scope", "algorithm_version")}
+    return Snapshot(as_of, warehouse, settings, constants, range(scope["last_batch"] + 1))
+
+
+def build_snapshot_asset(
+    step: SnapshotStep, *, partitions_def: dg.PartitionsDefinition
+) -> dg.AssetsDefinition:
+    """The asset that replaces a step's snapshot for every partition of a run."""
+    table = step.table
+
+    @dg.asset(
+        name=step.name,
+        deps=list(step.deps),
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description=f"{step.description} Grain: {step.grain}.",
+        group_name="inference",
+        kinds={"python", "duckdb", *step.kinds},
+        owners=[OWNER],
+        code_version=STEP_CODE_VERSIONS[step.name],
+        metadata=table_metadata(table),
+    )
+    def _snapshot(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        notes: dict[str, float] = {}
+        for partition_key in context.partition_keys:
+            snapshot = open_snapshot(warehouse, settings, date.fromisoformat(partition_key))
+            frames = _frames(context, snapshot, step)
+            warehouse.replace_snapshot(table, frames, as_of=snapshot.as_of, constants=snapshot.constants)
+            notes = snapshot.notes
+        newest = context.partition_keys[-1]
+        metadata: dict[str, Any] = row_metadata(warehouse, table, newest) | notes
+        if step.draw is not None:
+            png, alt = step.draw(warehouse, date.fromisoformat(newest))
+            metadata["plot"] = plot(png, alt=alt)
+        return dg.MaterializeResult(metadata=metadata)
+
+    return _snapshot
+
+
+def _frames(
+    context: dg.AssetExecutionContext, snapshot: Snapshot, step: SnapshotStep
+) -> Iterator[pl.DataFrame]:
+    for batch in snapshot.batches:
+        yield step.compute(snapshot, batch)
+        if len(snapshot.batches) > 1:
+            context.log.info(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")

@@ -1,0 +1,147 @@
+"""Landing data brought into the warehouse: one asset per declared source."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.reporting import OWNER, SAMPLE_ROWS, plot, row_metadata, table_metadata
+from journeys_dagster.reporting.plots import daily_counts
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, Source
+from journeys_dagster.sources.reader import LandedRows, read_days
+
+REJECTED_SHARE_CHECK = "rejected_share"
+
+
+def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset that takes in a source's landing days."""
+    check = dg.AssetCheckSpec(
+        REJECTED_SHARE_CHECK,
+        asset=source.name,
+        blocking=True,
+        description="No day has a larger share of rejected rows or unreadable files than landing.max_rejected_share.",
+    )
+
+    @dg.asset(
+        name=source.name,
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description=f"{source.description} Grain: {source.grain}.",
+        group_name="sources",
+        kinds={"python", "duckdb"},
+        owners=[OWNER],
+        code_version="1",
+        metadata=table_metadata(source.table),
+        check_specs=[check],
+    )
+    def _source(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        landing_zone: LandingZone,
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.MaterializeResult:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        try:
+            folders = landing_zone.landed_folders(source.name, days)
+        except IncompleteDayError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        taken_in = []
+        for batch in _batches(folders, settings.landing.days_per_batch):
+            landed = read_days(
+                source,
+                batch,
+                max_text_length=settings.landing.max_text_length,
+                future_tolerance_hours=settings.landing.future_tolerance_hours,
+            )
+            write_landed(warehouse, source, landed, list(batch))
+            taken_in.append(landed)
+            context.log.info(f"{source.name}: {len(batch)} days up to {max(batch)} taken in")
+        if not taken_in:
+            # The table must be there for the views on it, also where a platform has no such source.
+            warehouse.replace_days([(source.table, _nothing(), {}), (REJECTED_ROWS, _nothing(), {})], [])
+        return _report(warehouse, source, taken_in, context.partition_keys[-1], settings)
+
+    return _source
+
+
+def write_landed(warehouse: Warehouse, source: Source, landed: LandedRows, days: Sequence[date]) -> None:
+    """Replace days of a source with what was read, the rejected rows and the record of it, all at once."""
+    of_source = {"source": source.name}
+    warehouse.replace_days(
+        [
+            (source.table, landed.accepted, {}),
+            (REJECTED_ROWS, landed.rejected, of_source),
+            (LANDED_DAYS, landed.days, of_source),
+        ],
+        days,
+    )
+
+
+def _nothing() -> pl.DataFrame:
+    return pl.DataFrame()
+
+
+def _batches(folders: dict[date, Path], size: int) -> Iterator[dict[date, Path]]:
+    days = sorted(folders)
+    for start in range(0, len(days), size):
+        yield {day: folders[day] for day in days[start : start + size]}
+
+
+def _report(
+    warehouse: Warehouse, source: Source, taken_in: Sequence[LandedRows], newest: str, settings: Settings
+) -> dg.MaterializeResult:
+    metadata = row_metadata(warehouse, source.table, newest)
+    if not taken_in:
+        metadata["note"] = "nothing has landed for this source in these partitions; what was there stays"
+        return dg.MaterializeResult(metadata=metadata, check_results=[_share_check(source, pl.DataFrame(), settings)])
+    days = pl.concat(landed.days for landed in taken_in)
+    rejected = pl.concat(landed.rejected for landed in taken_in)
+    counts = ("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected", "unreadable_files")
+    metadata |= {name: int(days[name].sum()) for name in counts}
+    metadata["days"] = days.height
+    if not rejected.is_empty():
+        reasons = rejected["reason"].value_counts(sort=True).head(20)
+        metadata["rejected_by_reason"] = dg.MetadataValue.md(markdown_table(reasons, max_rows=20))
+        metadata["rejected_sample"] = dg.MetadataValue.md(markdown_table(rejected.head(SAMPLE_ROWS)))
+    png = daily_counts(
+        days["arrival_day"],
+        {"accepted": days["rows_accepted"], "rejected": days["rows_rejected"]},
+        title=f"{source.name}: rows by arrival day",
+        y_label="rows",
+    )
+    metadata["plot"] = plot(png, alt=f"rows of {source.name} by arrival day")
+    return dg.MaterializeResult(metadata=metadata, check_results=[_share_check(source, days, settings)])
+
+
+def _share_check(source: Source, days: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:
+    """Whether no day lost too much; the good rows are in either way."""
+    limit = settings.landing.max_rejected_share
+    metadata: dict[str, Any] = {"limit": limit, "largest_share": 0.0}
+    failed = pl.DataFrame()
+    if not days.is_empty():
+        shares = days.select(
+            "arrival_day",
+            share=pl.max_horizontal(
+                (pl.col("rows_rejected") / pl.col("rows_read")).fill_nan(0.0),
+                (pl.col("unreadable_files") / pl.col("files")).fill_nan(0.0),
+            ),
+        )
+        failed = shares.filter(pl.col("share") > limit)
+        metadata["largest_share"] = float(shares.select(pl.col("share").max()).item())
+    description = None
+    if not failed.is_empty():
+        listed = ", ".join(f"{day} ({share:.1%})" for day, share in failed.head(10).iter_rows())
+        description = (
+            f"{source.name}: more than {limit:.1%} rejected on {listed}. The good rows are in. Look at rejected_rows, "
+            "mend the files and run the days again, or raise landing.max_rejected_share."
+        )
+    return dg.AssetCheckResult(
+        check_name=REJECTED_SHARE_CHECK, passed=failed.is_empty(), metadata=metadata, description=description
+    )

@@ -1,0 +1,105 @@
+"""The files of `dbt_like_sql/models` as assets: what a file says in its header and SQL is all there is to declare."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.reporting import OWNER, column_lineage, merge_check_results, plot, row_metadata, table_metadata
+from journeys_dagster.resources.warehouse import Audit, AuditFailedError, AuditResult, Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql_models import SqlAudit, SqlModel
+from journeys_dagster.tables import Table
+
+Draw = Callable[[Warehouse, date], tuple[bytes, str]]
+
+
+def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
+    """The parameters that models and audits may name."""
+    keywords = settings.keywords
+    weights = {"search": keywords.search_weight, "board": keywords.board_weight, **keywords.action_weights}
+    return {
+        "as_of": as_of,
+        "lookback_days": keywords.lookback_days,
+        "action_names": list(weights),
+        "action_weights": list(weights.values()),
+        "max_journeys_per_user": settings.output.max_journeys_per_user,
+        "max_keywords_per_journey": settings.output.max_keywords_per_journey,
+    }
+
+
+def build_sql_asset(
+    model: SqlModel,
+    audits: Sequence[SqlAudit],
+    *,
+    tables: Mapping[str, Table],
+    macros: Sequence[str],
+    partitions_def: dg.PartitionsDefinition,
+    draw: Draw | None = None,
+) -> dg.AssetsDefinition:
+    """The asset of one SQL model, with its audits as checks.
+
+    Audits run inside the write: a blocking one that finds rows undoes it.
+
+    Parameters
+    ----------
+    tables : mapping
+        The tables the model reads.
+    macros : sequence of str
+        Statements that create the SQL functions models use.
+    draw : callable, optional
+        Takes the warehouse and a day; returns a PNG and what it shows.
+    """
+
+    @dg.asset(
+        name=model.name,
+        deps=sorted(model.depends_on),
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description=f"{model.table.description} Grain: {model.table.grain}.\n\n```sql\n{model.sql}\n```",
+        group_name=model.layer,
+        kinds={"sql", "duckdb", "view" if model.materialized == "view" else "table"},
+        owners=[model.owner or OWNER],
+        code_version=model.code_version,
+        metadata=table_metadata(model.table),
+        check_specs=[
+            dg.AssetCheckSpec(
+                audit.name, asset=model.name, blocking=audit.blocking, description=audit.description
+            )
+            for audit in audits
+        ],
+    )
+    def _model(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        checked: dict[str, Sequence[AuditResult]] = {}
+        for partition_key in context.partition_keys:
+            params = query_parameters(settings, date.fromisoformat(partition_key))
+            try:
+                checked[partition_key] = _materialize(warehouse, model, audits, params, macros)
+            except AuditFailedError as error:
+                yield from merge_check_results(checked | {partition_key: error.results})
+                raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
+        newest = context.partition_keys[-1]
+        metadata = row_metadata(warehouse, model.table, newest)
+        metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(tables))
+        if draw is not None:
+            png, alt = draw(warehouse, date.fromisoformat(newest))
+            metadata["plot"] = plot(png, alt=alt)
+        yield dg.MaterializeResult(metadata=metadata, check_results=merge_check_results(checked))
+
+    return _model
+
+
+def _materialize(
+    warehouse: Warehouse,
+    model: SqlModel,
+    audits: Sequence[SqlAudit],
+    params: Mapping[str, Any],
+    macros: Sequence[str],
+) -> list[AuditResult]:
+    checks = [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
+    if model.materialized == "view":
+        return warehouse.replace_view(model.name, model.sql, macros=macros, audits=checks, params=params)
+    return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=checks)

@@ -1,0 +1,58 @@
+"""Reading rows of keywords together with the keywords' vectors."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from assets.snapshots import Snapshot
+from journeys_dagster.inference.embedding import model_revision
+
+
+class MissingEmbeddingsError(RuntimeError):
+    """Keywords without an embedding of the configured model."""
+
+
+def read_with_vectors(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+    """Add to each row the place of its keyword's vector.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Has a column ``keyword``.
+
+    Returns
+    -------
+    rows : DataFrame
+        In the same order, with ``code`` (int64).
+    vectors : array of shape (distinct keywords, dimensions), float32
+
+    Raises
+    ------
+    MissingEmbeddingsError
+        `keyword_embeddings` has not been materialised for this snapshot and model.
+    """
+    embedding = snapshot.settings.embedding
+    revision = model_revision(embedding.model, embedding.revision)
+    distinct = rows.select(pl.col("keyword").unique().sort())
+    with snapshot.warehouse.read() as connection:
+        connection.register("wanted", distinct)
+        found = connection.sql(
+            "select keyword, embedding from keyword_embeddings semi join wanted using (keyword) "
+            "where model_revision = $revision order by keyword",
+            params={"revision": revision},
+        ).pl()
+    if len(found) != len(distinct):
+        raise MissingEmbeddingsError(
+            f"{len(distinct) - len(found)} of {len(distinct)} keywords as of {snapshot.as_of} have no embedding of "
+            f"{revision}: materialise keyword_embeddings for this day first"
+        )
+    coded = rows.join(
+        found.select("keyword").with_row_index("code").cast({"code": pl.Int64}),
+        on="keyword",
+        how="left",
+        maintain_order="left",
+    )
+    if found.is_empty():
+        return coded, np.zeros((0, 1), dtype=np.float32)
+    vectors = found["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy().reshape(len(found), -1)
+    return coded, np.ascontiguousarray(vectors, dtype=np.float32)

@@ -1,0 +1,8 @@
+/*
+model: user_journeys
+blocking: true
+description: Confidence lies in 0 to 1.
+*/
+select as_of, user_id, journey_id, confidence
+from user_journeys
+where as_of = $as_of and not coalesce(confidence between 0 and 1, false)

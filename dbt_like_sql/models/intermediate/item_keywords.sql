@@ -1,0 +1,26 @@
+/*
+name: item_keywords
+grain: one row per item, version and keyword
+key: [item_id, valid_from, keyword]
+materialized: view
+partition_column: valid_from
+description: What each item is about, as keywords from its annotations and interests.
+*/
+with phrases as (
+    select distinct
+        item_id,
+        valid_from,
+        valid_until,
+        normalize_keyword(unnest(list_concat(annotations, interests))) as keyword
+    from stg_items
+)
+
+select
+    cast(item_id as varchar) as item_id, -- the item
+    cast(keyword as varchar) as keyword, -- annotation or interest in its one spelling
+    -- A share keeps an item with many keywords from counting more than an item with few.
+    cast(1.0 / count(*) over (partition by item_id, valid_from) as decimal(9, 6)) as share, -- of the item's weight, 0 to 1
+    cast(valid_from as date) as valid_from, -- first day on which this version was known
+    cast(valid_until as date) as valid_until -- first day on which a newer version was known
+from phrases
+where keyword <> ''

@@ -1,0 +1,89 @@
+/*
+name: journey_engagement
+grain: one row per as_of, user and journey
+key: [as_of, user_id, journey_id]
+materialized: snapshot
+partition_column: as_of
+owner: team:journeys
+description: How much and when each user engaged with each journey; an event with two keywords of a journey counts once.
+*/
+with members as (
+    select
+        clusters.user_id,
+        journey_identities.journey_id,
+        clusters.keyword,
+        keywords.weight,
+        clusters.centroid_similarity,
+        clusters.scope,
+        clusters.algorithm_version
+    from clusters
+    join journey_identities using (as_of, user_id, cluster)
+    join keywords using (as_of, user_id, keyword)
+    where clusters.as_of = $as_of
+        and clusters.user_id in (select user_id from users_in_scope where as_of = $as_of)
+),
+
+journeys as (
+    select
+        user_id,
+        journey_id,
+        count(*) as keywords,
+        -- Decimals add up to the same sum in any order; floats would not.
+        sum(cast(weight as decimal(18, 6))) as weight,
+        avg(cast(centroid_similarity as decimal(9, 6))) as cohesion,
+        any_value(scope) as scope,
+        any_value(algorithm_version) as algorithm_version
+    from members
+    group by user_id, journey_id
+),
+
+events as (
+    select distinct
+        members.user_id,
+        members.journey_id,
+        keyword_events.source,
+        keyword_events.action,
+        keyword_events.item_id,
+        keyword_events.board_id,
+        if(keyword_events.source = 'search', keyword_events.keyword, null) as query,
+        keyword_events.occurred_at
+    from keyword_events
+    join members using (user_id, keyword)
+    where keyword_events.known_from <= $as_of
+        and keyword_events.known_until > $as_of
+        and keyword_events.occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+),
+
+engagement as (
+    select
+        user_id,
+        journey_id,
+        count(*) filter (source = 'search') as search_count,
+        count(*) filter (source <> 'search') as action_count,
+        histogram(action) as action_counts,
+        min(occurred_at) as first_seen,
+        max(occurred_at) as last_seen,
+        count(distinct cast(occurred_at as date)) as days_active,
+        count(distinct date_trunc('week', occurred_at)) as active_weeks
+    from events
+    group by user_id, journey_id
+)
+
+select
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast(journeys.user_id as varchar) as user_id, -- the user
+    cast(journeys.journey_id as varchar) as journey_id, -- the journey
+    cast(journeys.keywords as integer) as keywords, -- keywords in the journey
+    cast(journeys.weight as double) as weight, -- sum of its keywords' weights
+    cast(journeys.cohesion as double) as cohesion, -- mean cosine of its keywords to its centroid
+    cast(engagement.search_count as bigint) as search_count, -- searches
+    cast(engagement.action_count as bigint) as action_count, -- actions on items, boards included
+    cast(engagement.action_counts as map(varchar, ubigint)) as action_counts, -- events by action
+    cast(engagement.first_seen as timestamp) as first_seen, -- first event, UTC
+    cast(engagement.last_seen as timestamp) as last_seen, -- last event, UTC
+    cast(engagement.days_active as integer) as days_active, -- days with an event
+    cast(engagement.active_weeks as integer) as active_weeks, -- calendar weeks with an event
+    cast(journeys.scope as varchar) as scope, -- kind of run that wrote the row
+    cast(journeys.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
+from journeys
+join engagement using (user_id, journey_id)

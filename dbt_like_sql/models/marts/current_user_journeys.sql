@@ -1,0 +1,43 @@
+/*
+name: current_user_journeys
+grain: one row per user and journey
+key: [user_id, journey_id]
+materialized: view
+owner: team:journeys
+description: >
+  Each user's newest snapshot. Stages are re-evaluated for the newest inferred day, so that the journeys of users
+  who went quiet end without being recomputed.
+*/
+with newest as (
+    select user_id, max(as_of) as as_of, max(max(as_of)) over () as read_on
+    from user_snapshots
+    group by user_id
+)
+
+select
+    cast(user_journeys.as_of as date) as as_of, -- day of the user's newest snapshot
+    cast(newest.read_on as date) as read_on, -- newest inferred day of all users; the stage is as of this day
+    cast(user_journeys.user_id as varchar) as user_id, -- the user
+    cast(user_journeys.journey_id as varchar) as journey_id, -- stays with the journey from day to day
+    cast(user_journeys.rank as integer) as rank, -- place in the user's list, 1 is best
+    cast(user_journeys.name as varchar) as name, -- how to call the journey
+    cast(
+        user_journeys.keywords as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
+    ) as keywords, -- heaviest first
+    cast(user_journeys.lifecycle as varchar) as lifecycle, -- evergreen or situational
+    cast(
+        if(user_journeys.stage = 'ongoing' and newest.read_on >= user_journeys.ends_on, 'ended', user_journeys.stage)
+        as varchar
+    ) as stage, -- evergreen, ongoing or ended, as of read_on
+    cast(user_journeys.confidence as double) as confidence, -- 0 to 1
+    cast(user_journeys.score as double) as score, -- after diversification
+    cast(user_journeys.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model
+    cast(user_journeys.search_count as bigint) as search_count, -- searches
+    cast(user_journeys.action_count as bigint) as action_count, -- actions on items, boards included
+    cast(user_journeys.first_seen as timestamp) as first_seen, -- first event, UTC
+    cast(user_journeys.last_seen as timestamp) as last_seen, -- last event, UTC
+    cast(user_journeys.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens (nullable)
+    cast(user_journeys.algorithm_version as varchar) as algorithm_version, -- fingerprint of code, models, settings
+    cast(user_journeys.scope as varchar) as scope -- kind of run that wrote the row
+from user_journeys
+join newest using (user_id, as_of)

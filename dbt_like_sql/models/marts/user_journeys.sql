@@ -1,0 +1,67 @@
+/*
+name: user_journeys
+grain: one row per as_of, user and journey
+key: [as_of, user_id, journey_id]
+materialized: snapshot
+partition_column: as_of
+owner: team:journeys
+description: >
+  The product: each user's short, ranked, diverse list of journeys as of a day, with name, keywords, stage and
+  confidence.
+*/
+with listed as (
+    select as_of, user_id, journey_id, rank, score
+    from diversified_journeys
+    where as_of = $as_of
+        and rank <= $max_journeys_per_user
+        and user_id in (select user_id from users_in_scope where as_of = $as_of)
+),
+
+journey_keywords as (
+    select
+        listed.user_id,
+        listed.journey_id,
+        list(
+            struct_pack(
+                keyword := keywords.keyword,
+                weight := keywords.weight,
+                sources := keywords.sources,
+                last_seen := keywords.last_seen
+            )
+            order by keywords.weight desc, keywords.keyword
+        ) as keywords
+    from listed
+    join journey_identities using (as_of, user_id, journey_id)
+    join clusters using (as_of, user_id, cluster)
+    join keywords using (as_of, user_id, keyword)
+    group by listed.user_id, listed.journey_id
+)
+
+select
+    cast(listed.as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast(listed.user_id as varchar) as user_id, -- the user
+    cast(listed.journey_id as varchar) as journey_id, -- stays with the journey from day to day
+    cast(listed.rank as integer) as rank, -- place in the user's list, 1 is best
+    cast(names.name as varchar) as name, -- how to call the journey
+    cast(
+        journey_keywords.keywords[1:$max_keywords_per_journey]
+        as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
+    ) as keywords, -- heaviest first
+    cast(stages.lifecycle as varchar) as lifecycle, -- evergreen or situational
+    cast(stages.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
+    cast(rankings.confidence as double) as confidence, -- 0 to 1
+    cast(listed.score as double) as score, -- after diversification
+    cast(rankings.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model
+    cast(journey_engagement.search_count as bigint) as search_count, -- searches
+    cast(journey_engagement.action_count as bigint) as action_count, -- actions on items, boards included
+    cast(journey_engagement.first_seen as timestamp) as first_seen, -- first event, UTC
+    cast(journey_engagement.last_seen as timestamp) as last_seen, -- last event, UTC
+    cast(stages.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens (nullable)
+    cast(rankings.algorithm_version as varchar) as algorithm_version, -- fingerprint of code, models, settings
+    cast(rankings.scope as varchar) as scope -- kind of run that wrote the row
+from listed
+join journey_keywords using (user_id, journey_id)
+join names using (as_of, user_id, journey_id)
+join stages using (as_of, user_id, journey_id)
+join rankings using (as_of, user_id, journey_id)
+join journey_engagement using (as_of, user_id, journey_id)

@@ -1,0 +1,1 @@
+"""User journeys from an activity log, as a Dagster project on DuckDB."""

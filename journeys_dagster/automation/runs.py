@@ -1,0 +1,156 @@
+"""Running jobs from Python: which landing days are missing, and runs that the UI shows like any other."""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import dagster as dg
+
+from journeys_dagster.automation.jobs import INGEST_LANDING, JOB_OF_SCOPE
+from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.sources.files import fingerprint, landing_files
+
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+StepProgress = Callable[[str, int, int], None]
+"""Called with the step that has just ended, steps done, and steps in all."""
+
+
+class RunFailedError(RuntimeError):
+    """A run did not succeed; the message says which step failed and why."""
+
+
+@dataclass(frozen=True)
+class MissingDays:
+    """Landing days up to a day that are not in the warehouse as they lie in the landing zone.
+
+    Attributes
+    ----------
+    ranges : list of (date, date)
+        Complete days to take in, as first and last day of stretches.
+    incomplete : list of (source, date)
+        Folders without `_SUCCESS`; left out.
+    """
+
+    ranges: list[tuple[date, date]]
+    incomplete: list[tuple[str, date]]
+
+
+def missing_days(
+    warehouse: Warehouse, landing_zone: LandingZone, sources: Iterable[str], *, up_to: date
+) -> MissingDays:
+    """Compare the landing zone with what has been taken in.
+
+    A day counts as missing when one of its sources has not been taken in, or its files have changed since.
+    """
+    names = list(sources)
+    complete, incomplete = landing_zone.complete_days(names)
+    taken_in: set[tuple[str, date, str]] = set()
+    if warehouse.has_table("landed_days"):
+        taken_in = set(warehouse.query("select source, arrival_day, fingerprint from landed_days").iter_rows())
+    there = {source: landing_zone.days(source) for source in names}
+    missing = [
+        day
+        for day in sorted(complete)
+        if day <= up_to
+        and any(
+            (source, day, fingerprint(landing_files(landing_zone.folder(source, day)))) not in taken_in
+            for source in names
+            if day in there[source]
+        )
+    ]
+    held_up = {day for _, day in incomplete} | (complete - set(missing))
+    return MissingDays(
+        ranges=_stretches(missing, held_up), incomplete=sorted(pair for pair in incomplete if pair[1] <= up_to)
+    )
+
+
+def _stretches(days: Sequence[date], interruptions: set[date]) -> list[tuple[date, date]]:
+    """First and last day of runs of days with no interruption between; days without data do not interrupt."""
+    ranges: list[tuple[date, date]] = []
+    for day in days:
+        if ranges and not any(ranges[-1][1] < other < day for other in interruptions):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    return ranges
+
+
+def ingest(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    ranges: Sequence[tuple[date, date]],
+    *,
+    progress: StepProgress | None = None,
+) -> None:
+    """Take in stretches of landing days, one run each."""
+    for first, last in ranges:
+        _execute(defs, instance, INGEST_LANDING, first, last, progress)
+
+
+def infer(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *,
+    as_of: date,
+    scope: str,
+    progress: StepProgress | None = None,
+) -> None:
+    """Infer journeys as of a day."""
+    _execute(defs, instance, JOB_OF_SCOPE[scope], as_of, as_of, progress)
+
+
+def _execute(
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job_name: str,
+    first: date,
+    last: date,
+    progress: StepProgress | None,
+) -> None:
+    job = defs.resolve_job_def(job_name)
+    run_id = str(uuid.uuid4())
+    if progress is not None:
+        steps = len(job.graph.nodes)
+        instance.add_event_listener(run_id, _listener(progress, steps))
+    partition = {"partition_key": first.isoformat()} if first == last else {}
+    tags = {} if first == last else {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
+    result = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        raise_on_error=False,
+        tags=tags,
+        run_config={**(job.run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        **partition,
+    )
+    if not result.success:
+        raise RunFailedError(f"run {run_id} of {job_name} failed: {_failure(result)}")
+
+
+def _listener(progress: StepProgress, steps: int) -> Callable[[dg.EventLogEntry], None]:
+    done: list[str] = []
+
+    def listen(event: dg.EventLogEntry) -> None:
+        dagster_event = event.dagster_event
+        if dagster_event is not None and dagster_event.is_step_success and dagster_event.step_key:
+            done.append(dagster_event.step_key)
+            progress(dagster_event.step_key, len(done), steps)
+
+    return listen
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    causes = []
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        causes.append(f"{event.step_key}: {error.message.strip() if error else 'no reason given'}")
+    for event in result.get_asset_check_evaluations():
+        if not event.passed and event.blocking:
+            causes.append(f"{event.asset_key.to_user_string()}: check {event.check_name}: {event.description}")
+    return "; ".join(causes) or "see the run's log in the UI"
+

@@ -1,0 +1,72 @@
+"""The code location: the one place where everything is put together."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.graph import build_assets
+from journeys_dagster.automation.jobs import build_jobs
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.partitions import daily_partitions
+from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.settings import Settings, load_settings
+from journeys_dagster.sources.contracts import declared_sources
+
+_FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE = date(2010, 1, 1)
+
+
+def build_defs(
+    *,
+    settings: Settings | None = None,
+    home: Home | None = None,
+    resource_overrides: Mapping[str, Any] | None = None,
+) -> dg.Definitions:
+    """All definitions of the code location.
+
+    Parameters
+    ----------
+    settings : Settings, optional
+        Default: the settings file.
+    home : Home, optional
+        Default: the home named by the environment.
+    resource_overrides : mapping, optional
+        Resources to use in place of the home's own, by name.
+    """
+    settings = settings or load_settings()
+    home = home or Home.from_environment()
+    landing_zone = home.landing_zone()
+    embedding = settings.embedding
+    resources: dict[str, Any] = {
+        "settings": settings,
+        "landing_zone": landing_zone,
+        "warehouse": home.warehouse(settings),
+        "embedder": TextEmbedder(
+            model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size
+        ),
+    }
+    partitions_def = daily_partitions(_first_day(settings, landing_zone))
+    return dg.Definitions(
+        assets=build_assets(settings, partitions_def),
+        jobs=build_jobs(),
+        resources={**resources, **(resource_overrides or {})},
+        # A step takes milliseconds in the run's own process and seconds in a new one.
+        executor=dg.in_process_executor,
+    )
+
+
+def _first_day(settings: Settings, landing_zone: LandingZone) -> date:
+    """First partition: as set, else the earliest landing day, so that the UI shows the days there are."""
+    if settings.landing.first_day is not None:
+        return settings.landing.first_day
+    sources = declared_sources(tuple(settings.keywords.action_weights))
+    landed = [day for source in sources for day in landing_zone.days(source)]
+    return min(landed, default=_FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads."""
+    return build_defs()

@@ -1,0 +1,5 @@
+"""Real data sets turned into landing data. Each module reads one published data set from a path it is given."""
+
+from journeys_dagster.importers.online_retail import ImportSummary, OnlineRetailError, import_online_retail
+
+__all__ = ["ImportSummary", "OnlineRetailError", "import_online_retail"]

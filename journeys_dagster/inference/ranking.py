@@ -1,0 +1,54 @@
+"""Scoring a user's journeys: how much, and how lately."""
+
+from datetime import date, datetime, time, timedelta
+
+import polars as pl
+
+HEURISTIC = "heuristic"
+
+
+def recency_days(as_of: date, moment: pl.Expr) -> pl.Expr:
+    """Days from a moment to the end of `as_of`, at least 0."""
+    end = datetime.combine(as_of + timedelta(days=1), time())
+    return ((pl.lit(end) - moment).dt.total_microseconds() / 86_400e6).clip(lower_bound=0.0)
+
+
+def rank_by_heuristic(
+    journeys: pl.DataFrame, *, as_of: date, recency_decay_days: float, half_confidence_score: float
+) -> pl.DataFrame:
+    """Score = frequency * exp(-recency / decay), the strongest simple rule on real purchases.
+
+    Frequency is the journey's weight, the weighted number of its events. Confidence is
+    score / (score + `half_confidence_score`): monotone in the score and in [0, 1), but a rule of thumb and no
+    probability.
+
+    Parameters
+    ----------
+    journeys : DataFrame
+        Columns ``user_id``, ``journey_id``, ``weight`` (float64), ``last_seen`` (datetime, UTC).
+    as_of : date
+        Day of the snapshot.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user_id``, ``journey_id``, ``rank`` (int32, 1 is best; ties by ``journey_id``), ``score``,
+        ``confidence``, ``frequency``, ``recency_days`` (float64), ``ranker``; sorted by user and rank.
+    """
+    return (
+        journeys.select(
+            "user_id",
+            "journey_id",
+            frequency=pl.col("weight"),
+            recency_days=recency_days(as_of, pl.col("last_seen")),
+        )
+        .with_columns(score=pl.col("frequency") * (-pl.col("recency_days") / recency_decay_days).exp())
+        .with_columns(
+            confidence=pl.col("score") / (pl.col("score") + half_confidence_score), ranker=pl.lit(HEURISTIC)
+        )
+        .sort("user_id", "score", "journey_id", descending=[False, True, False])
+        .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
+        .select(
+            "user_id", "journey_id", "rank", "score", "confidence", "frequency", "recency_days", "ranker"
+        )
+    )

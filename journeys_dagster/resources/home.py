@@ -1,0 +1,67 @@
+"""The home folder: where the landing zone, the warehouse and Dagster's own storage lie, and how they are set up."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+from journeys_dagster.resources.file_lock import file_lock
+from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import PROJECT_ROOT, Settings, home_path
+
+_SETUP_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Home:
+    """All state of one installation, below one folder."""
+
+    path: Path
+
+    @classmethod
+    def from_environment(cls) -> "Home":
+        """The home named by ``JOURNEYS_HOME``, default ``.journeys`` in the working folder."""
+        return cls(home_path())
+
+    @property
+    def landing(self) -> Path:
+        """The landing zone."""
+        return self.path / "landing"
+
+    @property
+    def dagster(self) -> Path:
+        """Dagster's home: runs, event logs, schedules."""
+        return self.path / "dagster"
+
+    def landing_zone(self) -> LandingZone:
+        """The landing zone as a resource."""
+        return LandingZone(path=str(self.landing))
+
+    def warehouse(self, settings: Settings) -> Warehouse:
+        """The warehouse as a resource."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        threads = settings.run.warehouse_threads or os.cpu_count() or 1
+        return Warehouse(
+            database=str(self.path / "warehouse.duckdb"),
+            connection_config={"memory_limit": settings.run.warehouse_memory_limit, "threads": threads},
+            lock_timeout_seconds=settings.run.lock_timeout_seconds,
+        )
+
+    def dagster_instance(self) -> dg.DagsterInstance:
+        """Dagster's instance, its storage set up by one process before any other opens it.
+
+        Storage that several processes open for the first time at once stays broken (dagster issue 27390).
+        """
+        with file_lock(self.path / "setup.lock", shared=False, timeout_seconds=_SETUP_TIMEOUT_SECONDS):
+            self.landing.mkdir(parents=True, exist_ok=True)
+            self.dagster.mkdir(parents=True, exist_ok=True)
+            config = self.dagster / "dagster.yaml"
+            if not config.exists():
+                shutil.copyfile(PROJECT_ROOT / "dagster.yaml", config)
+            os.environ["DAGSTER_HOME"] = str(self.dagster)
+            instance = dg.DagsterInstance.from_config(str(self.dagster))
+            instance.get_run_records(limit=1)  # touches the storage, so that it exists when the lock is released
+            return instance

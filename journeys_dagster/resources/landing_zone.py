@@ -1,0 +1,78 @@
+"""The landing zone: which days have arrived, and which of them are complete."""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+SUCCESS_FILE = "_SUCCESS"
+_DAY_FOLDER = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+
+
+class IncompleteDayError(RuntimeError):
+    """A day's folder has no `_SUCCESS`; the message names the folder and what to do."""
+
+
+class LandingZone(dg.ConfigurableResource):
+    """Folder with one folder per source and day: ``<source>/date=YYYY-MM-DD/*.{parquet,csv,ndjson}``."""
+
+    path: str = Field(description="The landing zone's folder.")
+
+    def folder(self, source: str, day: date) -> Path:
+        """Where a source's day lies, whether or not it is there."""
+        return Path(self.path) / source / f"date={day.isoformat()}"
+
+    def days(self, source: str) -> set[date]:
+        """Days of a source that have a folder, complete or not."""
+        root = Path(self.path) / source
+        if not root.is_dir():
+            return set()
+        return {day for entry in root.iterdir() if (day := _day_of(entry.name)) is not None and entry.is_dir()}
+
+    def is_complete(self, source: str, day: date) -> bool:
+        """Whether the producer has finished the day."""
+        return (self.folder(source, day) / SUCCESS_FILE).exists()
+
+    def complete_days(self, sources: Iterable[str]) -> tuple[set[date], set[tuple[str, date]]]:
+        """Days on which every source that has a folder has finished it.
+
+        Returns
+        -------
+        complete : set of date
+        incomplete : set of (source, date)
+            Folders without `_SUCCESS`; their days are not complete.
+        """
+        landed = {(source, day) for source in sources for day in self.days(source)}
+        incomplete = {(source, day) for source, day in landed if not self.is_complete(source, day)}
+        return {day for _, day in landed} - {day for _, day in incomplete}, incomplete
+
+    def landed_folders(self, source: str, days: Iterable[date]) -> dict[date, Path]:
+        """Folders of those days that have one.
+
+        Raises
+        ------
+        IncompleteDayError
+            One of them is not complete.
+        """
+        there = self.days(source)
+        folders = {day: self.folder(source, day) for day in days if day in there}
+        for day, folder in folders.items():
+            if not self.is_complete(source, day):
+                raise IncompleteDayError(
+                    f"landing day {day} of {source} is not complete: {folder} has no {SUCCESS_FILE} file. "
+                    f"Wait until its producer has finished, or create {SUCCESS_FILE} if it has."
+                )
+        return folders
+
+
+def _day_of(name: str) -> date | None:
+    match = _DAY_FOLDER.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        return date.fromisoformat(match[1])
+    except ValueError:
+        return None

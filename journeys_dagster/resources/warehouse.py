@@ -1,0 +1,296 @@
+"""The DuckDB warehouse: short connections behind a lock between processes, and writes that are all or nothing.
+
+DuckDB lets one writing process exclude every other one, readers too. So nobody keeps a connection: readers share the
+lock, a writer has it alone, and whatever takes long is computed outside.
+"""
+
+import re
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
+from journeys_dagster.tables import Table
+
+_RETRY_SECONDS = 0.05
+USERS_IN_SCOPE = "select user_id from users_in_scope where as_of = $as_of"
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be used; the message names the file and the way out."""
+
+
+class AuditFailedError(RuntimeError):
+    """A blocking audit found rows; the write was undone."""
+
+    def __init__(self, table: str, results: Sequence["AuditResult"]) -> None:
+        self.results = tuple(results)
+        failed = ", ".join(f"{result.name} ({result.rows} rows)" for result in results if not result.passed)
+        super().__init__(f"table {table}: blocking audit failed: {failed}. Nothing was written; the old rows stand.")
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A query that must return no rows.
+
+    Attributes
+    ----------
+    sql : str
+        May use the parameters of the write it follows.
+    blocking : bool
+        Whether a row found undoes the write.
+    """
+
+    name: str
+    sql: str
+    blocking: bool
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """How an audit went: rows found, and the first of them."""
+
+    name: str
+    blocking: bool
+    rows: int
+    sample: pl.DataFrame
+
+    @property
+    def passed(self) -> bool:
+        """Whether the audit found nothing."""
+        return self.rows == 0
+
+
+class Warehouse(DuckDBResource):
+    """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
+
+    lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
+
+    @property
+    def path(self) -> Path:
+        """The database file."""
+        return Path(self.database)
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that may write, with the file to itself. Prefer `read` and `write`."""
+        with self._locked(shared=False), self._connection(read_only=False) as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection, beside other readers.
+
+        Raises
+        ------
+        WarehouseError
+            The file does not exist, or another program kept it for too long.
+        """
+        self._settle()
+        with self._locked(shared=True), self._connection(read_only=True) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction: committed at the end of the block, undone by an exception.
+
+        Raises
+        ------
+        WarehouseError
+            Another program kept the file for too long.
+        """
+        with self.get_connection() as connection:
+            connection.execute("begin transaction")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("rollback")
+                raise
+            connection.execute("commit")
+
+    def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Rows of one query."""
+        with self.read() as connection:
+            return connection.sql(sql, params=dict(params) if params else None).pl()
+
+    def has_table(self, name: str) -> bool:
+        """Whether a table or view of that name exists."""
+        if not self.path.exists():
+            return False
+        found = self.query("select 1 from information_schema.tables where table_name = $name", {"name": name})
+        return not found.is_empty()
+
+    def replace_days(
+        self, parts: Sequence[tuple[Table, pl.DataFrame, Mapping[str, str]]], days: Sequence[date]
+    ) -> None:
+        """Replace days of tables that are partitioned by arrival day, in one transaction.
+
+        Parameters
+        ----------
+        parts : sequence of (Table, DataFrame, mapping)
+            Table, its new rows for these days, and further columns (name to value) that limit what is replaced.
+        days : sequence of date
+            The days that are replaced, also where there are no new rows.
+        """
+        with self.write() as connection:
+            for table, frame, only in parts:
+                connection.execute(table.create_sql())
+                condition = "".join(f' and "{column}" = ${column}' for column in only)
+                connection.execute(
+                    f'delete from "{table.name}" where "{table.partition_column}" in (select unnest($days::date[]))'
+                    + condition,
+                    {"days": list(days), **only},
+                )
+                if not frame.is_empty():
+                    connection.register("new_rows", frame)
+                    connection.execute(f'insert into "{table.name}" by name from new_rows')
+                    connection.unregister("new_rows")
+
+    def replace_snapshot(
+        self,
+        table: Table,
+        frames: Iterable[pl.DataFrame],
+        *,
+        as_of: date,
+        constants: Mapping[str, str],
+        audits: Sequence[Audit] = (),
+    ) -> list[AuditResult]:
+        """Replace exactly the rows of (`as_of`, users in scope).
+
+        The frames are computed and put on disk one by one before the warehouse is touched.
+
+        Parameters
+        ----------
+        table : Table
+            A snapshot table.
+        frames : iterable of DataFrame
+            New rows, without `as_of` and the constant columns.
+        constants : mapping
+            Further columns with one value for all rows.
+
+        Raises
+        ------
+        AuditFailedError
+            A blocking audit found rows; nothing was changed.
+        """
+        params = {"as_of": as_of}
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix="spool-") as spool:
+            for number, frame in enumerate(frames):
+                frame.with_columns(
+                    as_of=pl.lit(as_of), **{name: pl.lit(value) for name, value in constants.items()}
+                ).write_parquet(Path(spool) / f"{number:06}.parquet")
+            has_rows = any(Path(spool).iterdir())
+            with self.write() as connection:
+                self._delete_snapshot(connection, table, params)
+                if has_rows:
+                    connection.execute(
+                        f'insert into "{table.name}" by name from read_parquet($files) '
+                        f"where user_id in ({USERS_IN_SCOPE}) order by user_id",
+                        {**params, "files": f"{spool}/*.parquet"},
+                    )
+                return run_audits(connection, table.name, audits, params)
+
+    def replace_snapshot_sql(
+        self, table: Table, select: str, *, params: Mapping[str, Any], audits: Sequence[Audit] = ()
+    ) -> list[AuditResult]:
+        """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``."""
+        with self.write() as connection:
+            self._delete_snapshot(connection, table, {"as_of": params["as_of"]})
+            connection.execute(f'insert into "{table.name}" by name {select}', used_params(select, params))
+            return run_audits(connection, table.name, audits, params)
+
+    def replace_view(
+        self, name: str, select: str, *, macros: Sequence[str] = (), audits: Sequence[Audit] = (), params: Mapping[str, Any]
+    ) -> list[AuditResult]:
+        """Define a view anew, and the macros it uses."""
+        with self.write() as connection:
+            for macro in macros:
+                connection.execute(macro)
+            connection.execute(f'create or replace view "{name}" as {select}')
+            return run_audits(connection, name, audits, params)
+
+    @staticmethod
+    def _delete_snapshot(
+        connection: duckdb.DuckDBPyConnection, table: Table, params: Mapping[str, Any]
+    ) -> None:
+        connection.execute(table.create_sql())
+        scope = "" if table.name == "users_in_scope" else f" and user_id in ({USERS_IN_SCOPE})"
+        connection.execute(f'delete from "{table.name}" where as_of = $as_of{scope}', dict(params))
+
+    def _settle(self) -> None:
+        """Fold the log that a killed writer left behind into the file, which a reader may not do."""
+        if not self.path.exists():
+            raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
+        if self.path.with_name(self.path.name + ".wal").exists():
+            with self.get_connection() as connection:
+                connection.execute("checkpoint")
+
+    @contextmanager
+    def _locked(self, *, shared: bool) -> Iterator[None]:
+        lock_path = self.path.with_name(self.path.name + ".lock")
+        try:
+            with file_lock(lock_path, shared=shared, timeout_seconds=self.lock_timeout_seconds):
+                yield
+        except LockTimeoutError as error:
+            raise WarehouseError(
+                f"warehouse {self.path} is busy: {error}. Wait for the other run, or raise run.lock_timeout_seconds."
+            ) from None
+
+    @contextmanager
+    def _connection(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._connect(read_only=read_only)
+        try:
+            connection.execute("set TimeZone = 'UTC'")
+            yield connection
+        finally:
+            connection.close()
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Connect, waiting for programs that do not know the lock, such as a DuckDB shell."""
+        deadline = time.monotonic() + self.lock_timeout_seconds
+        while True:
+            try:
+                return duckdb.connect(self.database, read_only=read_only, config=self.connection_config)
+            except duckdb.IOException as error:
+                if "lock" not in str(error).lower():
+                    raise WarehouseError(f"warehouse {self.path} cannot be opened: {error}") from None
+                if time.monotonic() >= deadline:
+                    raise WarehouseError(
+                        f"warehouse {self.path} is held open by another program, such as a DuckDB shell. "
+                        f"Close it and run again. DuckDB says: {error}"
+                    ) from None
+            time.sleep(_RETRY_SECONDS)
+
+
+def used_params(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a query names; DuckDB refuses others."""
+    return {name: value for name, value in params.items() if re.search(rf"\${name}\b", sql)}
+
+
+def run_audits(
+    connection: duckdb.DuckDBPyConnection, table: str, audits: Sequence[Audit], params: Mapping[str, Any]
+) -> list[AuditResult]:
+    """Run audits on a connection, inside its transaction if it has one.
+
+    Raises
+    ------
+    AuditFailedError
+        A blocking audit found rows.
+    """
+    results = []
+    for audit in audits:
+        found = connection.sql(audit.sql, params=used_params(audit.sql, params)).pl()
+        results.append(AuditResult(audit.name, audit.blocking, found.height, found.head(5)))
+    if any(result.blocking and not result.passed for result in results):
+        raise AuditFailedError(table, results)
+    return results

@@ -1,0 +1,212 @@
+"""The settings file, `journeys.toml`, as typed objects.
+
+Every setting has its default, unit and effect here; `journeys.toml` repeats them for people. Plain values only:
+what is done with a setting belongs to the step it governs.
+"""
+
+import os
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SETTINGS_VARIABLE = "JOURNEYS_SETTINGS"
+HOME_VARIABLE = "JOURNEYS_HOME"
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SettingsError(ValueError):
+    """A settings file that cannot be used; the message names the file and the setting."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class LandingSettings(_Section):
+    """What is taken in from the landing zone."""
+
+    first_day: date | None = Field(
+        None, description="First daily partition (UTC day). Left out: the earliest day in the landing zone."
+    )
+    max_rejected_share: Share = Field(
+        0.05,
+        description="Share of a day's rows (or files) of one source that may be rejected before the run is stopped.",
+    )
+    max_text_length: Count = Field(
+        500, description="Longest accepted text in characters; a longer id, query or title rejects its row."
+    )
+    future_tolerance_hours: Annotated[float, Field(ge=0)] = Field(
+        24.0, description="Hours that occurred_at may lie after the end of the arrival day."
+    )
+    days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
+
+
+class KeywordSettings(_Section):
+    """How activity becomes weighted keywords."""
+
+    lookback_days: Count = Field(365, description="Days of history before as_of that count.")
+    search_weight: Positive = Field(1.0, description="Weight of one search.")
+    board_weight: Positive = Field(2.0, description="Weight of putting one item on a board.")
+    action_weights: dict[str, Positive] = Field(
+        default={"closeup": 0.5, "clickthrough": 1.0, "save": 2.0, "purchase": 3.0},
+        min_length=1,
+        description="Weight of one engagement by action, shared evenly by the item's keywords. "
+        "An action that is not listed is rejected.",
+    )
+
+
+class EmbeddingSettings(_Section):
+    """The text embedding model."""
+
+    model: str = Field(
+        "bundled:all-MiniLM-L6-v2",
+        min_length=1,
+        description="The bundled model, or the name or path of any sentence-transformers model.",
+    )
+    revision: str = Field(
+        "main", description="Revision of a model that is not bundled. Part of algorithm_version."
+    )
+    batch_size: Count = Field(64, description="Texts in one forward pass. Part of algorithm_version.")
+
+
+class ClusterSettings(_Section):
+    """Which keywords of a user belong together."""
+
+    distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
+        0.6, description="Cosine distance at which average linkage stops merging. Higher: fewer, wider journeys."
+    )
+    max_keywords_per_user: Count = Field(
+        400, description="Strongest keywords of a user that are clustered; the others are counted as left out."
+    )
+
+
+class RankingSettings(_Section):
+    """The heuristic ranker: score = frequency * exp(-recency / decay)."""
+
+    recency_decay_days: Positive = Field(
+        30.0, description="Days after which an untouched journey's score has fallen to 1/e."
+    )
+    half_confidence_score: Positive = Field(
+        3.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
+    )
+
+
+class DiversificationSettings(_Section):
+    """The article's penalty on journeys that resemble higher-ranked ones."""
+
+    penalty: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="Factor on the score per similar journey ranked above. 1 switches it off."
+    )
+    similarity_threshold: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.5, description="Cosine of two journeys' embeddings from which they count as similar."
+    )
+
+
+class StageSettings(_Section):
+    """Evergreen, ongoing or ended."""
+
+    evergreen_min_span_days: Count = Field(
+        42, description="Days between first and last engagement that an evergreen journey has at the least."
+    )
+    evergreen_min_active_weeks_share: Share = Field(
+        0.5, description="Share of the weeks since the first engagement in which an evergreen journey was active."
+    )
+    ended_after_days: Count = Field(
+        30, description="Days without engagement after which a situational journey has ended."
+    )
+
+
+class NamingSettings(_Section):
+    """Which keyword of a cluster names it: a weighted sum of three parts in [0, 1]."""
+
+    closeness_weight: Share = Field(0.5, description="Share of closeness to the cluster's centroid.")
+    keyword_weight: Share = Field(0.3, description="Share of the keyword's weight within the cluster.")
+    readability_weight: Share = Field(0.2, description="Share of readability (words and characters, no codes).")
+
+
+class OutputSettings(_Section):
+    """What `user_journeys` holds."""
+
+    max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
+    max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")
+
+
+class RunSettings(_Section):
+    """How runs use the machine. None of these changes a result."""
+
+    users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step.")
+    lock_timeout_seconds: Positive = Field(
+        600.0, description="Seconds to wait for the warehouse while another process uses it."
+    )
+    warehouse_memory_limit: str = Field(
+        "2GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$", description="DuckDB's memory limit; above it, it spills to disk."
+    )
+    warehouse_threads: Annotated[int, Field(ge=0)] = Field(0, description="DuckDB's threads; 0: one per core.")
+
+
+class Settings(_Section):
+    """All of `journeys.toml`."""
+
+    landing: LandingSettings = LandingSettings()  # type: ignore[call-arg]
+    keywords: KeywordSettings = KeywordSettings()  # type: ignore[call-arg]
+    embedding: EmbeddingSettings = EmbeddingSettings()  # type: ignore[call-arg]
+    clusters: ClusterSettings = ClusterSettings()  # type: ignore[call-arg]
+    ranking: RankingSettings = RankingSettings()  # type: ignore[call-arg]
+    diversification: DiversificationSettings = DiversificationSettings()  # type: ignore[call-arg]
+    stages: StageSettings = StageSettings()  # type: ignore[call-arg]
+    naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
+    output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
+    run: RunSettings = RunSettings()  # type: ignore[call-arg]
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings file once.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The file. Default: ``$JOURNEYS_SETTINGS``, else ``journeys.toml`` in the working folder, else the
+        project's own.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing or no TOML, a key is unknown, or a value has the wrong type or range. Every fault is
+        named.
+    """
+    path = path or _settings_path()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {path} does not exist") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
+        raise SettingsError(f"settings file {path}: {faults}") from None
+
+
+def _settings_path() -> Path:
+    if named := os.environ.get(SETTINGS_VARIABLE):
+        return Path(named)
+    local = Path("journeys.toml")
+    return local if local.exists() else PROJECT_ROOT / "journeys.toml"
+
+
+def _fault(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    setting = ".".join(str(part) for part in location)
+    return f"unknown setting {setting!r}" if kind == "extra_forbidden" else f"setting {setting!r}: {message}"
+
+
+def home_path() -> Path:
+    """Folder of all state: ``$JOURNEYS_HOME``, default ``.journeys`` in the working folder."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".journeys").resolve()

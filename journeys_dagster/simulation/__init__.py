@@ -1,0 +1,9 @@
+"""A simulated platform with known truth: people, the journeys they are on, and the data they leave.
+
+For demonstrations, tests and benchmarks. Nothing in it comes from anybody's log.
+"""
+
+from journeys_dagster.simulation.landing import WorldSummary, simulate
+from journeys_dagster.simulation.world import SimulationError, World, build_world
+
+__all__ = ["SimulationError", "World", "WorldSummary", "build_world", "simulate"]

@@ -1,0 +1,203 @@
+"""The sources a landing zone may hold, declared. Adding a source is adding one `Source` here.
+
+What a declaration says is used by the reader (which rows are good), the warehouse (the table), and the asset graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from journeys_dagster.tables import Column, Table
+
+Kind = Literal["text", "text_list", "timestamp", "integer"]
+
+_DUCKDB_TYPE: Mapping[Kind, str] = {
+    "text": "VARCHAR",
+    "text_list": "VARCHAR[]",
+    "timestamp": "TIMESTAMP",
+    "integer": "INTEGER",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One column of a source.
+
+    Attributes
+    ----------
+    kind : {'text', 'text_list', 'timestamp', 'integer'}
+        Text must not be blank; a list may be empty; a timestamp without zone is UTC.
+    one_of : tuple of str
+        The accepted values, when they are a fixed set.
+    between : tuple of int, optional
+        Smallest and largest accepted integer.
+    """
+
+    kind: Kind
+    description: str
+    one_of: tuple[str, ...] = ()
+    between: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One kind of landing data.
+
+    Attributes
+    ----------
+    fields : mapping of str to Field
+        The contract's columns. Others are ignored.
+    user_activity : bool
+        Whether a row shows that its user was active on the arrival day.
+    """
+
+    name: str
+    description: str
+    grain: str
+    fields: Mapping[str, Field]
+    user_activity: bool = False
+
+    @property
+    def table(self) -> Table:
+        """The table that holds the source's accepted rows."""
+        columns = {
+            "arrival_day": Column(type="DATE", description="UTC day on which the row arrived"),
+            **{
+                name: Column(type=_DUCKDB_TYPE[field.kind], description=field.description)
+                for name, field in self.fields.items()
+            },
+        }
+        return Table(
+            name=self.name,
+            description=self.description,
+            grain=self.grain,
+            columns=columns,
+            partition_column="arrival_day",
+        )
+
+
+_USER = Field(kind="text", description="the user")
+_OCCURRED_AT = Field(kind="timestamp", description="when it happened, UTC; may be days before the arrival day")
+
+
+def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
+    """All sources of the landing zone by name.
+
+    Parameters
+    ----------
+    actions : tuple of str
+        The engagement actions that the settings know.
+    """
+    sources = (
+        Source(
+            name="searches",
+            description="What users searched for.",
+            grain="one row per search",
+            user_activity=True,
+            fields={
+                "user_id": _USER,
+                "query": Field(kind="text", description="the text as typed"),
+                "occurred_at": _OCCURRED_AT,
+            },
+        ),
+        Source(
+            name="engagements",
+            description="What users did with items.",
+            grain="one row per action of a user on an item",
+            user_activity=True,
+            fields={
+                "user_id": _USER,
+                "item_id": Field(kind="text", description="the item"),
+                "action": Field(kind="text", description="what the user did with it", one_of=actions),
+                "occurred_at": _OCCURRED_AT,
+            },
+        ),
+        Source(
+            name="items",
+            description="New and changed items, with what they are about.",
+            grain="one row per item and day on which it was new or changed",
+            fields={
+                "item_id": Field(kind="text", description="the item"),
+                "title": Field(kind="text", description="the item's title"),
+                "annotations": Field(kind="text_list", description="short phrases that describe the item"),
+                "interests": Field(kind="text_list", description="broader topics the item belongs to"),
+            },
+        ),
+        Source(
+            name="board_items",
+            description="Items that users put on their boards.",
+            grain="one row per item put on a board",
+            user_activity=True,
+            fields={
+                "user_id": _USER,
+                "board_id": Field(kind="text", description="the board"),
+                "board_name": Field(kind="text", description="the board's name as the user gave it"),
+                "item_id": Field(kind="text", description="the item"),
+                "occurred_at": _OCCURRED_AT,
+            },
+        ),
+        Source(
+            name="notification_feedback",
+            description="How users met notifications about a journey.",
+            grain="one row per event of a notification",
+            fields={
+                "user_id": _USER,
+                "journey_id": Field(kind="text", description="the journey the notification was about"),
+                "channel": Field(kind="text", description="email, push, …"),
+                "event": Field(
+                    kind="text",
+                    description="what happened to the notification",
+                    one_of=("sent", "opened", "clicked", "thumbs_up", "thumbs_down"),
+                ),
+                "occurred_at": _OCCURRED_AT,
+            },
+        ),
+        Source(
+            name="human_labels",
+            description="Grades that people gave to journeys.",
+            grain="one row per grade",
+            fields={
+                "user_id": _USER,
+                "journey_id": Field(kind="text", description="the graded journey"),
+                "grade": Field(kind="integer", description="relevance from 1 (bad) to 5 (good)", between=(1, 5)),
+                "annotator": Field(kind="text", description="who gave the grade"),
+                "occurred_at": _OCCURRED_AT,
+            },
+        ),
+    )
+    return {source.name: source for source in sources}
+
+
+REJECTED_ROWS = Table(
+    name="rejected_rows",
+    description="Landing rows that break their source's contract, with the reason.",
+    grain="one row per rejected row, or per file that could not be read",
+    columns={
+        "arrival_day": Column(type="DATE", description="UTC day on which the row arrived"),
+        "source": Column(type="VARCHAR", description="the source"),
+        "file": Column(type="VARCHAR", description="file name within the day's folder"),
+        "row_number": Column(type="BIGINT", description="row of the file, from 1; null for a whole file", nullable=True),
+        "reason": Column(type="VARCHAR", description="what is wrong with it"),
+        "row": Column(type="VARCHAR", description="the row as JSON; null for a whole file", nullable=True),
+    },
+    partition_column="arrival_day",
+)
+
+LANDED_DAYS = Table(
+    name="landed_days",
+    description="What has been taken in from the landing zone.",
+    grain="one row per source and arrival day",
+    columns={
+        "arrival_day": Column(type="DATE", description="UTC day on which the rows arrived"),
+        "source": Column(type="VARCHAR", description="the source"),
+        "fingerprint": Column(type="VARCHAR", description="hash of the day's file names, sizes and change times"),
+        "files": Column(type="INTEGER", description="files found"),
+        "unreadable_files": Column(type="INTEGER", description="files that could not be read"),
+        "rows_read": Column(type="BIGINT", description="rows found in readable files"),
+        "rows_accepted": Column(type="BIGINT", description="rows kept in the source's table"),
+        "rows_duplicate": Column(type="BIGINT", description="exact duplicates of a kept row of the same day"),
+        "rows_rejected": Column(type="BIGINT", description="rows put aside in rejected_rows"),
+    },
+    key=("arrival_day", "source"),
+    partition_column="arrival_day",
+)
