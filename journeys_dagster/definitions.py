@@ -48,13 +48,13 @@ def build_defs(
         ),
     }
     partitions_def = daily_partitions(_first_day(settings, landing_zone))
-    return dg.Definitions(
+    graph = dg.Definitions(
         assets=build_assets(settings, partitions_def),
-        jobs=build_jobs(),
         resources={**resources, **(resource_overrides or {})},
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
+    return dg.Definitions.merge(graph, build_jobs())
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

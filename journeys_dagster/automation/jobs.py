@@ -10,9 +10,9 @@ FULL_INFERENCE = "full_inference"
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
-def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> dg.Definitions:
     """All jobs."""
-    return [
+    jobs = [
         dg.define_asset_job(
             INGEST_LANDING,
             selection=dg.AssetSelection.groups("sources"),
@@ -21,18 +21,20 @@ def build_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
         dg.define_asset_job(
             DAILY_INCREMENTAL,
             selection=dg.AssetSelection.all(),
-            config=_scope_config("active_users"),
+            config=scope_config("active_users"),
             description="Takes in a landing day and infers the journeys of users with a row that arrived that day.",
         ),
         dg.define_asset_job(
             FULL_INFERENCE,
             selection=dg.AssetSelection.all(),
-            config=_scope_config("all_users"),
+            config=scope_config("all_users"),
             description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
         ),
     ]
+    return dg.Definitions(jobs=jobs)
 
 
-def _scope_config(scope: str) -> dg.RunConfig:
+def scope_config(scope: str) -> dg.RunConfig:
+    """Run config that sets the scope."""
     return dg.RunConfig(ops={"users_in_scope": ScopeConfig(scope=scope)})
 

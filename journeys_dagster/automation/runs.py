@@ -1,13 +1,14 @@
 """Running jobs from Python: which landing days are missing, and runs that the UI shows like any other."""
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.automation.jobs import INGEST_LANDING, JOB_OF_SCOPE
+from journeys_dagster.automation.jobs import INGEST_LANDING, JOB_OF_SCOPE, scope_config
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.files import fingerprint, landing_files
@@ -84,11 +85,15 @@ def ingest(
     instance: dg.DagsterInstance,
     ranges: Sequence[tuple[date, date]],
     *,
+    sources: Sequence[str],
     progress: StepProgress | None = None,
 ) -> None:
-    """Take in stretches of landing days, one run each."""
+    """Take in stretches of landing days of some sources, one run each.
+
+    Sources that have nothing are best left out: Dagster records every day of every source.
+    """
     for first, last in ranges:
-        _execute(defs, instance, INGEST_LANDING, first, last, progress)
+        _execute(defs, instance, INGEST_LANDING, (first, last), progress=progress, only=sources)
 
 
 def infer(
@@ -100,31 +105,34 @@ def infer(
     progress: StepProgress | None = None,
 ) -> None:
     """Infer journeys as of a day."""
-    _execute(defs, instance, JOB_OF_SCOPE[scope], as_of, as_of, progress)
+    config = scope_config(scope).to_config_dict()
+    _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, run_config=config)
 
 
 def _execute(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
     job_name: str,
-    first: date,
-    last: date,
+    days: tuple[date, date],
+    *,
     progress: StepProgress | None,
+    only: Sequence[str] | None = None,
+    run_config: Mapping[str, Any] | None = None,
 ) -> None:
     job = defs.resolve_job_def(job_name)
     run_id = str(uuid.uuid4())
     if progress is not None:
-        steps = len(job.graph.nodes)
-        instance.add_event_listener(run_id, _listener(progress, steps))
-    partition = {"partition_key": first.isoformat()} if first == last else {}
-    tags = {} if first == last else {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
+        instance.add_event_listener(run_id, _listener(progress, len(only or job.graph.nodes)))
+    first, last = (day.isoformat() for day in days)
+    one_day = first == last
     result = job.execute_in_process(
         instance=instance,
         run_id=run_id,
         raise_on_error=False,
-        tags=tags,
-        run_config={**(job.run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        **partition,
+        partition_key=first if one_day else None,
+        tags=None if one_day else {_RANGE_START: first, _RANGE_END: last},
+        asset_selection=[dg.AssetKey(name) for name in only] if only else None,
+        run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
     if not result.success:
         raise RunFailedError(f"run {run_id} of {job_name} failed: {_failure(result)}")

@@ -1,4 +1,4 @@
-"""Real data sets turned into landing data. Each module reads one published data set from a path it is given."""
+"""Published data sets turned into landing data. Each module reads one of them from a path it is given."""
 
 from journeys_dagster.importers.online_retail import ImportSummary, OnlineRetailError, import_online_retail
 

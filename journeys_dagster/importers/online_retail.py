@@ -9,10 +9,10 @@ from pathlib import Path
 
 import polars as pl
 
-from journeys_dagster.sources.writer import write_days
+from journeys_dagster.sources.writer import SIMULATED_MARKER, write_days
 
 _COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
-# Products are five digits and, mostly for colours, a few letters; or the partner range DCGS. What else there is are
+# Products are five digits and, mostly for colours, a few letters; or the partner range DCGS. The rest is
 # postage, fees, discounts, manual corrections, samples, gift vouchers, and filler pads sold under "PADS".
 _PRODUCT_CODE = r"^(?:\d{5}[A-Z]{0,3}|DCGS[A-Z0-9]+)$"
 # Services that were given a product's code.
@@ -57,10 +57,11 @@ class ImportSummary:
 def import_online_retail(path: Path, landing: Path) -> ImportSummary:
     """Write the data set's purchases and items into a landing zone, by day of the invoice.
 
-    A purchase's user is the customer, its item the stock code in capitals, its time the invoice's, taken as UTC.
-    An item is written on the day on which it first appears, and again on every day whose first description of it
-    differs from the last one written: no day's file knows what came later. Its only annotation is the description
-    in lower case. Days without a kept line get no folder; such a day's folder is not touched.
+    A purchase's user is the customer, its item the stock code in capitals, its time the invoice's, taken as
+    UTC. An item is written on the day on which it first appears, and again on every day whose first
+    description of it differs from the last one written: no day's file knows what came later. Its only
+    annotation is the description in lower case. Days without a kept line get no folder; a folder that such a
+    day already has is not touched.
 
     Parameters
     ----------
@@ -72,10 +73,10 @@ def import_online_retail(path: Path, landing: Path) -> ImportSummary:
     Raises
     ------
     OnlineRetailError
-        The file or a column is missing, or a column has a type that cannot be used, or the landing zone holds a
-        simulated world.
+        The file or a column is missing, or a column has a type that cannot be used, or the landing zone holds
+        a simulated world.
     """
-    if (landing / "SIMULATED.json").exists():
+    if (landing / SIMULATED_MARKER).exists():
         raise OnlineRetailError(
             f"{landing} holds simulated data, which real data must not be mixed with; choose another home"
         )
@@ -114,7 +115,7 @@ def import_online_retail(path: Path, landing: Path) -> ImportSummary:
 def _read(path: Path) -> pl.DataFrame:
     """The needed columns, ids and texts as trimmed strings (blank ones null), times in UTC."""
     if not path.is_file():
-        raise OnlineRetailError(f"{path} does not exist; give the path of Online Retail as a parquet file")
+        raise OnlineRetailError(f"{path} is no file; give the path of Online Retail as a parquet file")
     try:
         schema = pl.read_parquet_schema(path)
         if missing := [name for name in _COLUMNS if name not in schema]:
@@ -152,13 +153,16 @@ def _text(frame: pl.DataFrame, name: str) -> pl.Expr:
 
 def _exclusions() -> dict[str, pl.Expr]:
     """Reasons for leaving a line out, in the order in which they are tried."""
-    is_service = pl.col("Description").str.to_lowercase().is_in(_SERVICES)
+    is_service = pl.col("Description").str.to_lowercase().is_in(_SERVICES).fill_null(value=False)
+    # Not-a-number compares as larger than 0.
+    amounts = [pl.col(name).cast(pl.Float64) for name in ("Quantity", "UnitPrice")]
+    sold = pl.all_horizontal(amount.is_finite() & (amount > 0) for amount in amounts)
     return {
         "cancellation": pl.col("InvoiceNo").str.starts_with("C"),
         "no_customer": pl.col("CustomerID").is_null(),
-        "not_an_item": ~pl.col("StockCode").fill_null("").str.contains(_PRODUCT_CODE) | is_service.fill_null(value=False),
+        "not_an_item": ~pl.col("StockCode").fill_null("").str.contains(_PRODUCT_CODE) | is_service,
         "no_description": pl.col("Description").is_null(),
-        "no_positive_quantity_or_price": ~((pl.col("Quantity") > 0) & (pl.col("UnitPrice") > 0)).fill_null(value=False),
+        "no_positive_quantity_or_price": ~sold.fill_null(value=False),
         "no_date": pl.col("InvoiceDate").is_null(),
     }
 

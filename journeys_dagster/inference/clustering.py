@@ -48,7 +48,7 @@ def cluster_keywords(
     labels = np.empty(len(keywords), dtype=np.int32)
     for begin, end in zip(starts[:-1], starts[1:], strict=True):
         labels[begin:end] = _average_linkage(vectors[codes[begin:end]], distance_threshold)
-    clustered = keywords.with_columns(label=pl.Series(labels)).with_columns(cluster=_cluster_number())
+    clustered = _numbered(keywords.with_columns(label=pl.Series(labels)))
     return clustered.with_columns(centroid_similarity=_centroid_similarity(clustered, vectors)).select(
         "user_id", "keyword", "cluster", "centroid_similarity"
     )
@@ -67,10 +67,14 @@ def _average_linkage(vectors: NDArray[np.float32], distance_threshold: float) ->
     return fcluster(linkage(squareform(distances, checks=False), method="average"), distance_threshold, "distance")
 
 
-def _cluster_number() -> pl.Expr:
+def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
     """Clusters numbered by their heaviest keyword, so that the numbers do not depend on the order of rows."""
-    place = pl.struct(-pl.col("weight"), "keyword").rank("ordinal").over("user_id")
-    return (place.min().over("user_id", "label").rank("dense").over("user_id") - 1).cast(pl.Int32)
+    numbers = (
+        labelled.sort("user_id", "weight", "keyword", descending=[False, True, False])
+        .unique(["user_id", "label"], keep="first", maintain_order=True)
+        .select("user_id", "label", cluster=pl.int_range(pl.len()).over("user_id").cast(pl.Int32))
+    )
+    return labelled.join(numbers, on=["user_id", "label"], how="left", maintain_order="left")
 
 
 def _centroid_similarity(clustered: pl.DataFrame, vectors: NDArray[np.float32]) -> pl.Series:

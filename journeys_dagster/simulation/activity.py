@@ -1,7 +1,7 @@
-"""What simulated people do in their sessions: searches, looks at items, saves, clicks and purchases, and noise.
+"""What simulated people do in their sessions: searches, looks at items, saves, clicks, purchases, and noise.
 
-Works on one block of people at a time. Numbers stand for people, queries and items; turning them into landing data
-belongs to `world`.
+Works on one block of people at a time. Numbers stand for people, queries and items; turning them into landing
+rows belongs to `frames`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ from journeys_dagster.simulation.catalogue import Catalogue
 from journeys_dagster.simulation.people import (
     BLOCK,
     BOARD_PER_JOURNEY,
-    DAY_MS,
     MAX_JOURNEYS,
     NO_BOARDS,
     Bools,
@@ -21,11 +20,10 @@ from journeys_dagster.simulation.people import (
     Ints,
     Journeys,
     People,
-    Sessions,
     draw_journeys,
     draw_people,
-    draw_sessions,
 )
+from journeys_dagster.simulation.sessions import DAY_MS, Sessions, draw_sessions
 
 SEARCH, CLOSEUP, SAVE, CLICKTHROUGH, PURCHASE = range(5)
 # Shortest and mean further wait before an event of each kind, in seconds.
@@ -63,10 +61,10 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
     Returns
     -------
     events : pl.DataFrame
-        One row per event: person (place in the block), type (journey type, null for noise), kind, query and item
-        (null where not applicable), capital (whether the query is written with a capital), time (milliseconds since
-        the first simulated day), late (days until it arrives), again (days until its duplicate arrives, null for
-        none), board_slot and board (number of the board's name; null for no board).
+        One row per event: person (place in the block), type (journey type, null for noise), kind, query and
+        item (null where not applicable), capital (whether the query is written with a capital), time
+        (milliseconds since the first simulated day), late (days until it arrives), again (days until its
+        duplicate arrives, null for none), board_slot and board (number of the board's name, null for none).
     journeys : pl.DataFrame
         One row per journey: person, type, starts, ends (days since the first simulated day).
     """
@@ -74,9 +72,7 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
     journeys = draw_journeys(
         rng, people, catalogue=setting.catalogue, popularity=setting.popularity, days=setting.days
     )
-    sessions = draw_sessions(
-        rng, people, journeys, days=setting.days, first_weekday=setting.first_weekday
-    )
+    sessions = draw_sessions(rng, people, journeys, days=setting.days, first_weekday=setting.first_weekday)
     acted = _session_events(rng, people, journeys, sessions, setting=setting)
     noise = _noise_events(rng, acted, setting=setting)
     events = pl.concat([acted, noise]).filter(pl.col("time") < setting.days * DAY_MS)
@@ -95,7 +91,10 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
 def _session_events(
     rng: np.random.Generator, people: People, journeys: Journeys, sessions: Sessions, *, setting: Setting
 ) -> pl.DataFrame:
-    """Events of the journeys' sessions. A session is a few turns; a turn is a query in mind and looks at items."""
+    """Events of the journeys' sessions.
+
+    A session is a few turns; a turn is a query in mind, searched or not, and looks at items.
+    """
     catalogue = setting.catalogue
     turns = 1 + rng.binomial(2, 0.3, len(sessions.journey))
     session = np.repeat(np.arange(len(turns)), turns)
@@ -126,7 +125,9 @@ def _session_events(
     chosen = [np.flatnonzero(searched)] + [owner[flag] for flag in (slice(None), saved, clicked, bought)]
     kind = np.repeat(np.arange(5), [len(part) for part in chosen])
     all_owner = np.concatenate(chosen)
-    all_place = np.concatenate([np.zeros(len(chosen[0]), np.int64), place, place[saved], place[clicked], place[bought]])
+    all_place = np.concatenate(
+        [np.zeros(len(chosen[0]), np.int64), place, place[saved], place[clicked], place[bought]]
+    )
     all_item = np.concatenate([np.full(len(chosen[0]), -1), item, item[saved], item[clicked], item[bought]])
     order = np.lexsort((kind, all_place, all_owner))
     kind, all_owner, all_item = kind[order], all_owner[order], all_item[order]
@@ -189,7 +190,9 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, *, setting: Set
     near = np.flatnonzero(rng.random(len(person)) < _NOISE_PER_EVENT)
     n = len(near)
     amid = rng.random(n) < 0.6
-    anywhere = rng.integers(0, setting.days, n) * DAY_MS + (np.clip(rng.normal(15, 4.5, n), 0.1, 23.9) * 3_600_000)
+    anywhere = rng.integers(0, setting.days, n) * DAY_MS + (
+        np.clip(rng.normal(15, 4.5, n), 0.1, 23.9) * 3_600_000
+    )
     when = np.where(amid, time[near] + rng.integers(5_000, 240_000, n), anywhere).astype(np.int64)
     when = np.minimum(when, setting.days * DAY_MS - 1)
     is_search = rng.random(n) < 0.65

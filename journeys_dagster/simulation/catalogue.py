@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class JourneyType:
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One item of the catalogue. `plain` is the index of the item that bears the same title without a variant."""
+    """One item. `plain` is the number of the item that bears the same title without a variant."""
 
     title: str
     annotations: tuple[str, ...]
@@ -69,8 +69,8 @@ class Catalogue:
     query_start : int array, shape (journeys + 1,)
         Queries of type j are ``query_start[j]:query_start[j + 1]``; noise starts at the last entry.
     item_ladder : float array, shape (sum over queries of the items of their type,)
-        For query q, q + cumulated probability of its type's items: ascending over all, so that one `searchsorted`
-        draws an item for any number of queries.
+        For query q, q + cumulated probability of its type's items: ascending over all, so that one
+        `searchsorted` draws an item for any number of queries.
     item_of_rung : int array, same shape
         The item of each rung.
     ladder_start : int array, shape (journey queries + 1,)
@@ -105,7 +105,7 @@ class Catalogue:
 @cache
 def load_catalogue() -> Catalogue:
     """The catalogue shipped with the package, read once."""
-    content = files(__package__).joinpath("catalogue.toml").read_bytes()
+    content = files("journeys_dagster.simulation").joinpath("catalogue.toml").read_bytes()
     document = tomllib.loads(content.decode("utf-8"))
     journeys = tuple(_journey(entry) for entry in document["journey"])
     items: list[Item] = []
@@ -142,16 +142,28 @@ def load_catalogue() -> Catalogue:
     )
 
 
-def _journey(entry: dict) -> JourneyType:
-    titles = tuple((title, tuple(annotations)) for title, *annotations in entry.pop("items"))
-    lists = {key: tuple(entry.pop(key)) for key in ("interests", "boards", "queries", "variants")}
-    return JourneyType(**{"days": 0, "shopping": False, **entry}, **lists, titles=titles)
+def _journey(entry: dict[str, Any]) -> JourneyType:
+    return JourneyType(
+        name=entry["name"],
+        domain=entry["domain"],
+        lifecycle=entry["lifecycle"],
+        days=entry.get("days", 0.0),
+        shopping=entry.get("shopping", False),
+        interests=tuple(entry["interests"]),
+        boards=tuple(entry["boards"]),
+        queries=tuple(entry["queries"]),
+        variants=tuple(entry["variants"]),
+        titles=tuple((title, tuple(annotations)) for title, *annotations in entry["items"]),
+    )
 
 
 def _item_ladder(
     journeys: tuple[JourneyType, ...], items: list[Item], shares: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Ladder, rungs and starts of `Catalogue`: an item is met the more often, the more of the query it answers."""
+    """Ladder, rungs and starts of `Catalogue`.
+
+    An item is met the more often, the more of the query's words it has.
+    """
     owner = np.array([item.journey for item in items])
     ladders: list[NDArray[np.float64]] = []
     rungs: list[NDArray[np.int64]] = []

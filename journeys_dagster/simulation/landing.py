@@ -9,9 +9,8 @@ import polars as pl
 
 from journeys_dagster.simulation.catalogue import load_catalogue
 from journeys_dagster.simulation.world import Progress, SimulationError, World, build_world
-from journeys_dagster.sources.writer import write_day
+from journeys_dagster.sources.writer import SIMULATED_MARKER, write_day
 
-MARKER = "SIMULATED.json"
 # Raised when the same arguments give another world.
 GENERATOR_VERSION = 1
 
@@ -48,8 +47,8 @@ def simulate(
 ) -> WorldSummary:
     """Simulate users and write their data into a landing zone.
 
-    Every id starts with ``sim-`` and `SIMULATED.json` tells what was simulated. Same arguments, same bytes. The truth
-    behind the events is not written; `build_world` gives it.
+    Every id starts with ``sim-`` and `SIMULATED.json` tells what was simulated. Same arguments, same bytes.
+    The truth behind the events is not written; `build_world` gives it.
 
     Parameters
     ----------
@@ -86,11 +85,15 @@ def simulate(
             progress(text, share)
 
     world = build_world(
-        users=users, days=days, seed=seed, last_day=last_day, progress=lambda text, share: tell(text, 0.6 * share)
+        users=users,
+        days=days,
+        seed=seed,
+        last_day=last_day,
+        progress=lambda text, share: tell(text, 0.6 * share),
     )
     landing.mkdir(parents=True, exist_ok=True)
     # First, so that what an interrupted simulation leaves is known to be simulated.
-    (landing / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+    (landing / SIMULATED_MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
     frames = {
         "items": world.items,
         "searches": world.searches.drop("journey"),
@@ -124,12 +127,14 @@ def _write_source(landing: Path, source: str, frame: pl.DataFrame, *, world: Wor
 
 
 def _refuse_other_data(landing: Path, *, marker: dict[str, object]) -> None:
-    path = landing / MARKER
+    path = landing / SIMULATED_MARKER
     if path.exists():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            raise SimulationError(f"{path} is not readable as JSON; remove {landing} or choose another home") from None
+            raise SimulationError(
+                f"{path} is not readable as JSON; remove {landing} or choose another home"
+            ) from None
         if found == marker:
             return
         if not isinstance(found, dict):

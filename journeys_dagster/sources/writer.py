@@ -1,7 +1,7 @@
 """Writing a landing zone: one folder per source and arrival day, complete when `_SUCCESS` is there.
 
-For the simulator and the importers. What a source's columns must be is declared elsewhere; this module only sees to
-it that a reader never finds half a day.
+For the simulator and the importers. What a source's columns must be is declared in `contracts`; this module
+only sees to it that a reader never finds half a day.
 """
 
 from datetime import date
@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 
 SUCCESS = "_SUCCESS"
+# In a landing zone that holds a simulated world; real data must not be mixed with it.
+SIMULATED_MARKER = "SIMULATED.json"
 _PART = "part-0.parquet"
 
 
@@ -27,8 +29,8 @@ def day_folder(landing: Path, *, source: str, day: date) -> Path:
 def write_day(landing: Path, *, source: str, day: date, frame: pl.DataFrame) -> Path:
     """Write one arrival day of one source, replacing what was there.
 
-    The data is written under another name first, so a failed write leaves the earlier day as it was. `_SUCCESS` is
-    absent from before the first data file changes until after the last one did.
+    The data is written under another name first, so a failed write leaves the earlier day as it was.
+    `_SUCCESS` is absent from before the first data file changes until after the last one did.
 
     Parameters
     ----------
@@ -98,9 +100,13 @@ def write_days(
     kind = frame.schema.get(day_column)
     if kind != pl.Date:
         found = "missing" if kind is None else f"a {kind}"
-        raise LandingWriteError(f"{source}: column {day_column!r} is {found}; it must hold the arrival day as a Date")
+        raise LandingWriteError(
+            f"{source}: column {day_column!r} is {found}; it must hold the arrival day as a Date"
+        )
     if missing := frame[day_column].null_count():
-        raise LandingWriteError(f"{source}: column {day_column!r} is null in {missing} rows; every row must have a day")
+        raise LandingWriteError(
+            f"{source}: column {day_column!r} is null in {missing} rows; every row must have a day"
+        )
     days = frame.partition_by(day_column, as_dict=True, include_key=False)
     written: dict[date, int] = {}
     for (day,), rows in sorted(days.items()):

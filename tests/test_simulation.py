@@ -1,0 +1,367 @@
+"""The simulated platform: reproducible, true to the contract, and like people."""
+
+import hashlib
+import json
+from collections import Counter
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from journeys_dagster.simulation import SimulationError, World, build_world, simulate
+from journeys_dagster.simulation.catalogue import load_catalogue
+from journeys_dagster.sources.contracts import declared_sources
+
+SCHEMAS = {
+    "searches": {"user_id": pl.String, "query": pl.String, "occurred_at": pl.Datetime("us", "UTC")},
+    "engagements": {
+        "user_id": pl.String,
+        "item_id": pl.String,
+        "action": pl.String,
+        "occurred_at": pl.Datetime("us", "UTC"),
+    },
+    "items": {
+        "item_id": pl.String,
+        "title": pl.String,
+        "annotations": pl.List(pl.String),
+        "interests": pl.List(pl.String),
+    },
+    "board_items": {
+        "user_id": pl.String,
+        "board_id": pl.String,
+        "board_name": pl.String,
+        "item_id": pl.String,
+        "occurred_at": pl.Datetime("us", "UTC"),
+    },
+}
+LAST_DAY = date(2025, 6, 30)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(users=500, days=60, seed=7)
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("simulated") / "landing"
+    simulate(path, users=60, days=21, seed=3)
+    return path
+
+
+def read(landing: Path, source: str) -> pl.DataFrame:
+    """All rows of a source with their arrival day."""
+    files = sorted((landing / source).glob("date=*/part-0.parquet"))
+    days = [date.fromisoformat(file.parent.name.removeprefix("date=")) for file in files]
+    return pl.concat(
+        pl.read_parquet(file, hive_partitioning=False).with_columns(arrival_day=pl.lit(day))
+        for file, day in zip(files, days, strict=True)
+    )
+
+
+def digest(landing: Path) -> str:
+    """Hash of every file's name and bytes."""
+    content = hashlib.sha256()
+    for path in sorted(landing.rglob("*")):
+        if path.is_file():
+            content.update(str(path.relative_to(landing)).encode() + path.read_bytes())
+    return content.hexdigest()
+
+
+def share(flags: pl.Series) -> float:
+    """Share of the true values."""
+    return float(np.mean(flags.to_numpy()))
+
+
+def events(world: World) -> pl.DataFrame:
+    columns = ["user_id", "occurred_at", "arrival_day", "journey"]
+    return pl.concat([world.searches.select(columns), world.engagements.select(columns)])
+
+
+# ------------------------------------------------------------- the catalogue
+
+
+def test_the_catalogue_is_rich_enough() -> None:
+    catalogue = load_catalogue()
+    assert len(catalogue.journeys) >= 45
+    assert len({journey.domain for journey in catalogue.journeys}) >= 12
+    assert len(catalogue.queries) - catalogue.query_start[-1] >= 40
+    assert len({journey.name for journey in catalogue.journeys}) == len(catalogue.journeys)
+    for journey in catalogue.journeys:
+        assert len(set(journey.queries)) == len(journey.queries) >= 12, journey.name
+        assert len(journey.titles) >= 10, journey.name
+        assert all(2 <= len(annotations) <= 4 for _, annotations in journey.titles), journey.name
+        assert 1 <= len(journey.interests) <= 3, journey.name
+        assert journey.boards, journey.name
+        assert journey.lifecycle in {"situational", "evergreen"}, journey.name
+        assert (journey.days > 0) == (journey.lifecycle == "situational"), journey.name
+    per_journey = Counter(item.journey for item in catalogue.items)
+    assert all(25 <= per_journey[number] <= 40 for number in range(len(catalogue.journeys)))
+
+
+def test_variants_share_annotations_and_titles_are_distinct_within_a_journey() -> None:
+    items = load_catalogue().items
+    assert len({(item.journey, item.title) for item in items}) == len(items)
+    assert all(items[item.plain].annotations == item.annotations for item in items)
+
+
+def test_items_answer_the_query() -> None:
+    catalogue = load_catalogue()
+    query = catalogue.queries.index("quartz countertop")
+    chances = (np.arange(1000) + 0.5) / 1000
+    met = catalogue.items_for(np.full(1000, query), chances)
+    kitchen = catalogue.items[met[0]].journey
+    assert catalogue.journeys[kitchen].name == "Kitchen renovation"
+    assert {catalogue.items[item].journey for item in met} == {kitchen}
+    on_topic = np.mean(["quartz countertop" in catalogue.items[item].annotations for item in met])
+    assert on_topic > 0.4
+    assert len(set(met)) > 20
+
+
+def test_items_for_stays_within_the_type_at_the_ends_of_the_draw() -> None:
+    catalogue = load_catalogue()
+    queries = np.arange(catalogue.query_start[-1])
+    owner = np.searchsorted(catalogue.query_start, queries, side="right") - 1
+    for chance in (0.0, np.nextafter(1.0, 0.0)):
+        met = catalogue.items_for(queries, np.full(len(queries), chance))
+        assert [catalogue.items[item].journey for item in met] == owner.tolist()
+
+
+# ------------------------------------------------------------- reproducible
+
+
+def test_same_arguments_same_bytes(tmp_path: Path, landing: Path) -> None:
+    simulate(tmp_path / "again", users=60, days=21, seed=3)
+    assert digest(tmp_path / "again") == digest(landing)
+
+
+def test_writing_the_same_world_again_changes_nothing(tmp_path: Path) -> None:
+    summary = simulate(tmp_path, users=5, days=3, seed=1)
+    before = digest(tmp_path)
+    assert simulate(tmp_path, users=5, days=3, seed=1) == summary
+    assert digest(tmp_path) == before
+
+
+def test_another_seed_is_another_world(tmp_path: Path, landing: Path) -> None:
+    simulate(tmp_path / "other", users=60, days=21, seed=4)
+    assert digest(tmp_path / "other") != digest(landing)
+    assert not read(tmp_path / "other", "searches").equals(read(landing, "searches"))
+
+
+def test_a_history_does_not_depend_on_the_number_of_users(world: World) -> None:
+    few = build_world(users=7, days=60, seed=7)
+    known = few.journeys["user_id"].unique()
+    assert known.len() == 7
+    assert few.items.equals(world.items)
+    for name in ("searches", "engagements", "board_items", "journeys"):
+        many = getattr(world, name)
+        assert getattr(few, name).equals(many.filter(pl.col("user_id").is_in(known.implode()))), name
+
+
+# ------------------------------------------------------------- the landing zone
+
+
+def test_the_contract_holds(landing: Path) -> None:
+    sources = declared_sources(("closeup", "save", "clickthrough", "purchase"))
+    for source, schema in SCHEMAS.items():
+        assert list(schema) == list(sources[source].fields)
+        for file in (landing / source).glob("date=*/part-0.parquet"):
+            assert pl.read_parquet_schema(file) == schema, file
+        rows = read(landing, source)
+        assert rows.null_count().sum_horizontal().item() == 0
+    assert set(read(landing, "engagements")["action"]) == {"closeup", "save", "clickthrough", "purchase"}
+
+
+def test_every_day_is_complete(landing: Path) -> None:
+    days = {f"date={LAST_DAY - timedelta(days=step)}" for step in range(21)}
+    for source in ("searches", "engagements", "board_items"):
+        assert {folder.name for folder in (landing / source).iterdir()} == days
+    item_days = {folder.name for folder in (landing / "items").iterdir()}
+    assert f"date={LAST_DAY - timedelta(days=20)}" in item_days
+    assert item_days <= days
+    for folder in landing.glob("*/date=*"):
+        assert sorted(path.name for path in folder.iterdir()) == ["_SUCCESS", "part-0.parquet"]
+    assert all(pl.read_parquet(file).height for file in (landing / "items").glob("date=*/*.parquet"))
+
+
+def test_the_summary_counts_what_was_written(landing: Path) -> None:
+    told: list[tuple[str, float]] = []
+    summary = simulate(
+        landing, users=60, days=21, seed=3, progress=lambda text, share: told.append((text, share))
+    )
+    assert summary.rows == {source: read(landing, source).height for source in summary.rows}
+    assert set(summary.rows) == set(SCHEMAS)
+    assert summary.n_items == read(landing, "items")["item_id"].n_unique()
+    assert (summary.first_day, summary.last_day) == (date(2025, 6, 10), LAST_DAY)
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_the_data_itself_says_that_it_is_simulated(landing: Path) -> None:
+    marker = json.loads((landing / "SIMULATED.json").read_text())
+    assert marker["simulated"] is True
+    assert (marker["users"], marker["days"], marker["seed"]) == (60, 21, 3)
+    assert marker["generator_version"] >= 1
+    for source in SCHEMAS:
+        rows = read(landing, source)
+        for column in ("user_id", "item_id", "board_id"):
+            if column in rows.columns:
+                prefix = f"sim-{column.removesuffix('_id')}-"
+                assert rows[column].str.starts_with(prefix).all(), (source, column)
+
+
+def test_real_data_is_not_written_over(tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "searches" / "date=2025-06-01"
+    folder.mkdir(parents=True)
+    (folder / "real.csv").write_text("user_id,query,occurred_at\n")
+    with pytest.raises(SimulationError, match=r"landing/searches holds data that is not simulated"):
+        simulate(tmp_path / "landing", users=5, days=3, seed=1)
+    assert [path.name for path in (tmp_path / "landing").iterdir()] == ["searches"]
+
+
+def test_another_simulated_world_is_not_written_over(tmp_path: Path) -> None:
+    simulate(tmp_path, users=5, days=3, seed=1)
+    before = digest(tmp_path)
+    with pytest.raises(
+        SimulationError, match=r"another simulated world \(seed 1 there, 2 asked for\); remove it"
+    ):
+        simulate(tmp_path, users=5, days=3, seed=2)
+    assert digest(tmp_path) == before
+
+
+def test_an_unreadable_marker_is_named(tmp_path: Path) -> None:
+    (tmp_path / "SIMULATED.json").write_text("{")
+    with pytest.raises(SimulationError, match=r"SIMULATED\.json is not readable"):
+        simulate(tmp_path, users=5, days=3, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("users", "days", "seed", "fault"),
+    [(0, 3, 1, "users is 0"), (5, 0, 1, "days is 0"), (5, 3, -1, "seed is -1")],
+)
+def test_arguments_out_of_range_are_named(
+    tmp_path: Path, users: int, days: int, seed: int, fault: str
+) -> None:
+    with pytest.raises(SimulationError, match=fault):
+        simulate(tmp_path / "landing", users=users, days=days, seed=seed)
+    assert not (tmp_path / "landing").exists()
+
+
+@pytest.mark.parametrize(("users", "days"), [(1, 1), (3, 2), (251, 5)])
+def test_small_worlds_work(tmp_path: Path, users: int, days: int) -> None:
+    summary = simulate(tmp_path, users=users, days=days, seed=11)
+    seen = pl.concat(read(tmp_path, source).select("user_id") for source in ("searches", "engagements"))
+    assert seen["user_id"].n_unique() == users
+    assert summary.rows["items"] >= 45 * 25
+
+
+# ------------------------------------------------------------- like people
+
+
+def test_late_and_duplicate_rows_exist_in_small_shares(world: World) -> None:
+    rows = events(world)
+    lag = (rows["arrival_day"] - rows["occurred_at"].dt.date()).dt.total_days()
+    assert set(lag.unique()) >= {0, 1, 2, 3}
+    assert lag.min() == 0
+    assert 0.004 < share(lag > 0) < 0.02
+    assert rows["arrival_day"].max() == world.last_day
+    assert rows["occurred_at"].dt.date().min() == world.first_day
+    for frame in (world.searches, world.engagements):
+        same_day = frame.is_duplicated().sum() / 2
+        any_day = frame.drop("arrival_day").is_duplicated().sum() / 2
+        assert 0 < same_day < any_day
+        assert 0.002 < any_day / frame.height < 0.01
+
+
+def test_items_arrive_before_they_are_used(world: World) -> None:
+    arrived = world.items.group_by("item_id").agg(pl.col("arrival_day").min().alias("known_from"))
+    used = pl.concat(
+        [
+            world.engagements.select("item_id", "arrival_day"),
+            world.board_items.select("item_id", "arrival_day"),
+        ]
+    )
+    joined = used.join(arrived, on="item_id", how="left")
+    assert joined["known_from"].null_count() == 0
+    assert (joined["arrival_day"] >= joined["known_from"]).all()
+    assert 0.15 < share(arrived["known_from"] > world.first_day) < 0.25
+
+
+def test_some_items_change(world: World) -> None:
+    versions = world.items.group_by("item_id", maintain_order=True).agg("arrival_day", "annotations")
+    changed = versions.filter(pl.col("arrival_day").list.len() > 1)
+    assert changed.height > 5
+    assert all(days == sorted(set(days)) for days in changed["arrival_day"].to_list())
+    assert all(first != second for first, second in changed["annotations"].to_list())
+
+
+def test_activity_is_heavy_tailed_and_mostly_of_journeys(world: World) -> None:
+    rows = events(world)
+    per_user = rows.group_by("user_id").len()["len"]
+    assert per_user.len() == 500
+    median, top = np.quantile(per_user.to_numpy(), [0.5, 0.99])
+    mean = np.mean(per_user.to_numpy())
+    assert 55 < mean < 80
+    assert median < 0.9 * mean
+    assert top > 3 * mean
+    assert 0.06 < share(rows["journey"].is_null()) < 0.1
+
+
+def test_people_have_one_to_seven_journeys_and_half_of_them_boards(world: World) -> None:
+    per_user = world.journeys.group_by("user_id").len()["len"]
+    assert per_user.min() == 1
+    assert set(per_user.unique()) <= set(range(1, 8))
+    assert 0.35 < world.board_items["user_id"].n_unique() / 500 < 0.6
+    saves = world.engagements.filter(pl.col("action") == "save")
+    keys = ["user_id", "item_id", "occurred_at"]
+    assert world.board_items.join(saves, on=keys, how="anti").height == 0
+    names = world.board_items.group_by("board_id").agg(
+        pl.col("board_name").n_unique(), pl.col("user_id").n_unique()
+    )
+    assert (names["board_name"] == 1).all()
+    assert (names["user_id"] == 1).all()
+
+
+def test_journeys_live_as_their_lifecycle_says(world: World) -> None:
+    rows = events(world).filter(pl.col("journey").is_not_null())
+    lived = (
+        rows.with_columns(day=pl.col("occurred_at").dt.date())
+        .group_by("user_id", "journey")
+        .agg(
+            pl.col("day").min().alias("first"),
+            pl.col("day").max().alias("last"),
+            pl.col("day").dt.truncate("1w").n_unique().alias("weeks"),
+        )
+        .join(world.journeys, on=["user_id", "journey"], how="full", coalesce=True)
+    )
+    assert lived.null_count().select("first", "lifecycle").sum_horizontal().item() == 0
+    situational = lived.filter(pl.col("lifecycle") == "situational")
+    # A session that starts before midnight may end after it.
+    assert (situational["first"] >= situational["starts"]).all()
+    assert (situational["last"] <= situational["ends"] + timedelta(days=1)).all()
+    idle = (pl.lit(world.last_day) - pl.col("last")).dt.total_days()
+    assert situational.filter(idle > 30).height > 50
+    assert situational.filter((idle < 14) & (pl.col("ends") >= world.last_day)).height > 50
+    evergreen = lived.filter(pl.col("lifecycle") == "evergreen")
+    assert evergreen["ends"].null_count() == evergreen.height
+    steady = ((evergreen["last"] - evergreen["first"]).dt.total_days() >= 42) & (evergreen["weeks"] >= 5)
+    assert share(steady) > 0.85
+
+
+def test_days_have_hours_and_weeks_have_weekends(world: World) -> None:
+    when = events(world)["occurred_at"]
+    by_hour = when.dt.hour().value_counts().sort("occurred_at")
+    hours = dict(zip(by_hour["occurred_at"], by_hour["count"], strict=True))
+    assert hours[20] > 5 * hours.get(3, 0)
+    assert share(when.dt.weekday() >= 6) > 2 / 7 + 0.03
+
+
+def test_searches_look_typed_by_people(world: World) -> None:
+    typed = world.searches["query"]
+    assert 0.05 < share(typed.str.contains(r"^[A-Z]")) < 0.3
+    assert typed.str.to_lowercase().n_unique() > 600
+    words = set(typed.str.split(" ").list.len())
+    assert {1, 2, 3, 4, 5, 6} <= words
