@@ -40,7 +40,7 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
         weighted.sort("user_id", "cluster", "first_seen", "keyword")
         .group_by("user_id", "cluster", maintain_order=True)
         .agg(mass=pl.col("mass").sum(), founding_keyword=pl.col("keyword").first())
-        .join(matched, on=["user_id", "cluster"], how="left", maintain_order="left")
+        .join(matched.drop("order"), on=["user_id", "cluster"], how="left", maintain_order="left")
     )
     return clusters.with_columns(
         journey_id=_with_new_ids(clusters, previous),
@@ -51,12 +51,14 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
 
 def _match(pairs: pl.DataFrame) -> pl.DataFrame:
     """Largest overlap first, one to one: pairs that are each other's best are settled together, then the rest."""
+    # One running number orders all pairs, so the first pair left is always settled and the loop ends.
+    pairs = pairs.sort("overlap", "user_id", "journey_id", "cluster", descending=[True, False, False, False])
+    pairs = pairs.with_row_index("order")
     settled = [pairs.clear()]
     while not pairs.is_empty():
-        order = pl.struct(-pl.col("overlap"), "journey_id", "cluster")
         best = pairs.filter(
-            (order == order.min().over("user_id", "cluster"))
-            & (order == order.min().over("user_id", "journey_id"))
+            (pl.col("order") == pl.col("order").min().over("user_id", "cluster"))
+            & (pl.col("order") == pl.col("order").min().over("user_id", "journey_id"))
         )
         settled.append(best)
         pairs = pairs.join(best, on=["user_id", "cluster"], how="anti").join(
