@@ -70,14 +70,18 @@ def current_algorithm_version(settings: Settings, models: dict[str, SqlModel]) -
 
 
 def _draw_keywords(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
-    counts = warehouse.query("select count(*) as n from keywords where as_of = $as_of group by user_id", {"as_of": as_of})
+    counts = warehouse.query(
+        "select count(*) as n from keywords where as_of = $as_of group by user_id", {"as_of": as_of}
+    )
     png = histogram(counts["n"], title=f"Keywords per user, {as_of}", x_label="keywords", y_label="users")
     return png, "histogram of keywords per user"
 
 
 def _draw_journeys(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     counts = warehouse.query("select journeys from user_snapshots where as_of = $as_of", {"as_of": as_of})
-    png = histogram(counts["journeys"], title=f"Journeys per user, {as_of}", x_label="journeys", y_label="users")
+    png = histogram(
+        counts["journeys"], title=f"Journeys per user, {as_of}", x_label="journeys", y_label="users"
+    )
     return png, "histogram of journeys per user"
 
 

@@ -52,7 +52,9 @@ def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict
     users = "count(distinct user_id)" if "user_id" in table.columns else "null"
     params = {"day": partition_key} if where else None
     with warehouse.read() as connection:
-        counts = connection.sql(f'select count(*), {users} from "{table.name}" {where}', params=params).fetchall()
+        counts = connection.sql(
+            f'select count(*), {users} from "{table.name}" {where}', params=params
+        ).fetchall()
         sample = connection.sql(f'from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params).pl()
     rows, user_count = counts[0]
     metadata: dict[str, Any] = {
@@ -81,7 +83,10 @@ def merge_check_results(per_partition: Mapping[str, Sequence[AuditResult]]) -> l
 
 def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.AssetCheckResult:
     failed = [(partition_key, result) for partition_key, result in found if not result.passed]
-    metadata: dict[str, Any] = {"rows_found": sum(result.rows for _, result in found), "partitions": len(found)}
+    metadata: dict[str, Any] = {
+        "rows_found": sum(result.rows for _, result in found),
+        "partitions": len(found),
+    }
     if failed:
         metadata["failed_partitions"] = ", ".join(partition_key for partition_key, _ in failed[:20])
         samples = pl.concat([result.sample for _, result in failed[:5]])

@@ -60,7 +60,9 @@ def build_users_in_scope(
         settings: dg.ResourceParam[Settings],
     ) -> dg.MaterializeResult:
         if config.scope not in SCOPES:
-            raise dg.Failure(f"scope {config.scope!r} is unknown: use {' or '.join(SCOPES)}", allow_retries=False)
+            raise dg.Failure(
+                f"scope {config.scope!r} is unknown: use {' or '.join(SCOPES)}", allow_retries=False
+            )
         users = _ALL_USERS if config.scope == "all_users" else _ACTIVE_USERS
         select = (
             "select $as_of as as_of, user_id, "

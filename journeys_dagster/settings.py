@@ -80,10 +80,12 @@ class ClusterSettings(_Section):
     """Which keywords of a user belong together."""
 
     distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
-        0.6, description="Cosine distance at which average linkage stops merging. Higher: fewer, wider journeys."
+        0.6,
+        description="Cosine distance at which average linkage stops merging. Higher: fewer, wider journeys.",
     )
     max_keywords_per_user: Count = Field(
-        400, description="Strongest keywords of a user that are clustered; the others are counted as left out."
+        400,
+        description="Strongest keywords of a user that are clustered; the others are counted as left out.",
     )
 
 
@@ -116,7 +118,8 @@ class StageSettings(_Section):
         42, description="Days between first and last engagement that an evergreen journey has at the least."
     )
     evergreen_min_active_weeks_share: Share = Field(
-        0.5, description="Share of the weeks since the first engagement in which an evergreen journey was active."
+        0.5,
+        description="Share of the weeks since the first engagement in which an evergreen journey was active.",
     )
     ended_after_days: Count = Field(
         30, description="Days without engagement after which a situational journey has ended."
@@ -128,7 +131,9 @@ class NamingSettings(_Section):
 
     closeness_weight: Share = Field(0.5, description="Share of closeness to the cluster's centroid.")
     keyword_weight: Share = Field(0.3, description="Share of the keyword's weight within the cluster.")
-    readability_weight: Share = Field(0.2, description="Share of readability (words and characters, no codes).")
+    readability_weight: Share = Field(
+        0.2, description="Share of readability (words and characters, no codes)."
+    )
 
 
 class OutputSettings(_Section):
@@ -146,9 +151,13 @@ class RunSettings(_Section):
         600.0, description="Seconds to wait for the warehouse while another process uses it."
     )
     warehouse_memory_limit: str = Field(
-        "2GB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$", description="DuckDB's memory limit; above it, it spills to disk."
+        "2GB",
+        pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$",
+        description="DuckDB's memory limit; above it, it spills to disk.",
     )
-    warehouse_threads: Annotated[int, Field(ge=0)] = Field(0, description="DuckDB's threads; 0: one per core.")
+    warehouse_threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="DuckDB's threads; 0: one per core."
+    )
 
 
 class Settings(_Section):

@@ -83,12 +83,15 @@ class SqlModel:
         from sqlglot.optimizer.qualify import qualify
 
         schema = {
-            name: {column: spec.type for column, spec in tables[name].columns.items()} for name in self.depends_on
+            name: {column: spec.type for column, spec in tables[name].columns.items()}
+            for name in self.depends_on
         }
         upstream: dict[str, set[tuple[str, str]]] = {column: set() for column in self.table.columns}
         # Branch by branch: sqlglot follows the branches of a union by position, ours are matched by name.
         for branch in _branches(self.expression):
-            qualified = qualify(branch.copy(), schema=schema, dialect=_DIALECT, validate_qualify_columns=False)
+            qualified = qualify(
+                branch.copy(), schema=schema, dialect=_DIALECT, validate_qualify_columns=False
+            )
             for column in set(branch.named_selects) & upstream.keys():
                 for node in lineage(column, qualified, schema=schema, dialect=_DIALECT).walk():
                     if isinstance(node.expression, exp.Table) and node.expression.name in self.depends_on:
@@ -227,7 +230,9 @@ def _branches(expression: exp.Expr) -> list[exp.Query]:
 
 def _tables_read(expression: exp.Query) -> frozenset[str]:
     own = {cte.alias for cte in expression.find_all(exp.CTE)}
-    return frozenset(table.name for table in expression.find_all(exp.Table) if table.name and table.name not in own)
+    return frozenset(
+        table.name for table in expression.find_all(exp.Table) if table.name and table.name not in own
+    )
 
 
 def _canonical_hash(expression: exp.Query) -> str:

@@ -70,7 +70,9 @@ def snapshot_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
         "as_of": Column(type="DATE", description="day the snapshot was taken; sees what arrived until then"),
         "user_id": Column(type="VARCHAR", description="the user"),
         **columns,
-        "scope": Column(type="VARCHAR", description="kind of run that wrote the row: active_users or all_users"),
+        "scope": Column(
+            type="VARCHAR", description="kind of run that wrote the row: active_users or all_users"
+        ),
         "algorithm_version": Column(
             type="VARCHAR", description="fingerprint of step code, model revisions and settings"
         ),

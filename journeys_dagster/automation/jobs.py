@@ -37,4 +37,3 @@ def build_jobs() -> dg.Definitions:
 def scope_config(scope: str) -> dg.RunConfig:
     """Run config that sets the scope."""
     return dg.RunConfig(ops={"users_in_scope": ScopeConfig(scope=scope)})
-

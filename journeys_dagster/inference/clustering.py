@@ -64,7 +64,9 @@ def _average_linkage(vectors: NDArray[np.float32], distance_threshold: float) ->
     # Cosines of equal vectors miss 1 by a rounding error, and either half of the matrix may round differently.
     distances = np.maximum((distances + distances.T) / 2, 0.0)
     np.fill_diagonal(distances, 0.0)
-    return fcluster(linkage(squareform(distances, checks=False), method="average"), distance_threshold, "distance")
+    return fcluster(
+        linkage(squareform(distances, checks=False), method="average"), distance_threshold, "distance"
+    )
 
 
 def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:

@@ -57,7 +57,9 @@ def bundled_model_path() -> Path:
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != BUNDLED_SHA256:
-        raise EmbeddingModelError(f"{weights} has sha256 {digest}, expected {BUNDLED_SHA256}; reinstall the package")
+        raise EmbeddingModelError(
+            f"{weights} has sha256 {digest}, expected {BUNDLED_SHA256}; reinstall the package"
+        )
     return folder
 
 

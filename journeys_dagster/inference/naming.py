@@ -68,11 +68,7 @@ def name_journeys(
     ).sort(
         "user_id", "mass", "journey_id", "name_score", "keyword", descending=[False, True, False, True, False]
     )
-    return (
-        _distinct_names(candidates)
-        .select(*_JOURNEY, "name", "keyword", "name_score")
-        .sort(_JOURNEY)
-    )
+    return _distinct_names(candidates).select(*_JOURNEY, "name", "keyword", "name_score").sort(_JOURNEY)
 
 
 def _distinct_names(candidates: pl.DataFrame) -> pl.DataFrame:
@@ -88,6 +84,8 @@ def _distinct_names(candidates: pl.DataFrame) -> pl.DataFrame:
         )
     distinct = pl.concat(named)
     # Only where every keyword of a journey is spelled like the name of another: the id tells them apart.
-    unnamed = candidates.join(distinct, on=_JOURNEY, how="anti").unique(_JOURNEY, keep="first", maintain_order=True)
+    unnamed = candidates.join(distinct, on=_JOURNEY, how="anti").unique(
+        _JOURNEY, keep="first", maintain_order=True
+    )
     numbered = unnamed.with_columns(name=pl.format("{} ({})", "name", pl.col("journey_id").str.slice(0, 6)))
     return pl.concat([distinct, numbered])

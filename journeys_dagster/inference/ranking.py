@@ -48,7 +48,5 @@ def rank_by_heuristic(
         )
         .sort("user_id", "score", "journey_id", descending=[False, True, False])
         .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
-        .select(
-            "user_id", "journey_id", "rank", "score", "confidence", "frequency", "recency_days", "ranker"
-        )
+        .select("user_id", "journey_id", "rank", "score", "confidence", "frequency", "recency_days", "ranker")
     )

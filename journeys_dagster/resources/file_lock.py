@@ -30,7 +30,9 @@ def file_lock(path: Path, *, shared: bool, timeout_seconds: float) -> Iterator[N
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
     try:
-        turnstile = _acquire(path.with_name(path.name + ".turnstile"), portalocker.LockFlags.EXCLUSIVE, deadline)
+        turnstile = _acquire(
+            path.with_name(path.name + ".turnstile"), portalocker.LockFlags.EXCLUSIVE, deadline
+        )
         try:
             lock = _acquire(path, mode, deadline)
         finally:

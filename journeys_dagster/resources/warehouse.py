@@ -36,7 +36,9 @@ class AuditFailedError(RuntimeError):
     def __init__(self, table: str, results: Sequence["AuditResult"]) -> None:
         self.results = tuple(results)
         failed = ", ".join(f"{result.name} ({result.rows} rows)" for result in results if not result.passed)
-        super().__init__(f"table {table}: blocking audit failed: {failed}. Nothing was written; the old rows stand.")
+        super().__init__(
+            f"table {table}: blocking audit failed: {failed}. Nothing was written; the old rows stand."
+        )
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class AuditResult:
 class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
-    lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
+    lock_timeout_seconds: float = Field(
+        600.0, description="Seconds to wait while another process has the file."
+    )
 
     @property
     def path(self) -> Path:
@@ -210,7 +214,13 @@ class Warehouse(DuckDBResource):
             return run_audits(connection, table.name, audits, params)
 
     def replace_view(
-        self, name: str, select: str, *, macros: Sequence[str] = (), audits: Sequence[Audit] = (), params: Mapping[str, Any]
+        self,
+        name: str,
+        select: str,
+        *,
+        macros: Sequence[str] = (),
+        audits: Sequence[Audit] = (),
+        params: Mapping[str, Any],
     ) -> list[AuditResult]:
         """Define a view anew, and the macros it uses."""
         with self.write() as connection:

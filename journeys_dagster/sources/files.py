@@ -169,7 +169,9 @@ def _read_csv(path: Path) -> pl.DataFrame:
     header = next(csv.reader([lines[0]]))
     duplicated = {name for name in header if header.count(name) > 1}
     if duplicated or {"filename", _ROW_NUMBER, "malformed_row"} & set(header):
-        raise UnreadableFileError(f"the header repeats a column or uses a reserved name: {', '.join(header)}"[:200])
+        raise UnreadableFileError(
+            f"the header repeats a column or uses a reserved name: {', '.join(header)}"[:200]
+        )
     good: list[list[str]] = []
     numbers: list[int] = []
     malformed: list[tuple[int, str]] = []

@@ -23,7 +23,17 @@ from journeys_dagster.sources.files import (
     single_file_groups,
 )
 
-_TEXT_TYPES = ("VARCHAR", "BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "HUGEINT", "UUID")
+_TEXT_TYPES = (
+    "VARCHAR",
+    "BIGINT",
+    "INTEGER",
+    "SMALLINT",
+    "TINYINT",
+    "UBIGINT",
+    "UINTEGER",
+    "HUGEINT",
+    "UUID",
+)
 _ISO_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 
 
@@ -132,8 +142,7 @@ def _check_sql(
     values, checks = [], []
     if is_json:
         checks.append(
-            "when coalesce(json_type(json_line) <> 'OBJECT', true) "
-            "then 'the line is not a JSON object'"
+            "when coalesce(json_type(json_line) <> 'OBJECT', true) then 'the line is not a JSON object'"
         )
     if has_malformed:
         checks.append(
@@ -221,9 +230,7 @@ def _clean_list(listed: str) -> str:
     return f"list_filter(list_transform({listed}, lambda x: trim(x)), lambda x: x is not null and x <> '')"
 
 
-def _field_checks(
-    name: str, field: Field, max_text_length: int, future_tolerance_hours: float
-) -> list[str]:
+def _field_checks(name: str, field: Field, max_text_length: int, future_tolerance_hours: float) -> list[str]:
     missing, value = f'"missing {name}"', f'"{name}"'
     if field.kind == "text_list":
         return [
@@ -250,7 +257,9 @@ def _field_checks(
         checks.append(f"when {value} is null then '{name} is not a whole number'")
         if field.between:
             low, high = field.between
-            checks.append(f"when {value} not between {low} and {high} then '{name} is not in {low} to {high}'")
+            checks.append(
+                f"when {value} not between {low} and {high} then '{name} is not in {low} to {high}'"
+            )
     else:
         checks += [
             f"when {value} is null then '{name} is not a time (ISO 8601 expected)'",
@@ -269,7 +278,9 @@ def _collect(
     unreadable: dict[Path, str],
 ) -> LandedRows:
     columns = ", ".join(f'"{name}"' for name in ("arrival_day", *source.fields))
-    accepted = connection.sql(f"select distinct {columns} from checked where reason is null order by all").pl()
+    accepted = connection.sql(
+        f"select distinct {columns} from checked where reason is null order by all"
+    ).pl()
     rejected = connection.sql(
         "select arrival_day, "
         f"{quote_literal(source.name)} as source, parse_filename(filename) as file, row_number, reason, raw_row as row "
@@ -292,7 +303,9 @@ def _collect(
         _day_files(source, folders, unreadable)
         .join(counts, on="arrival_day", how="left")
         .join(kept, on="arrival_day", how="left")
-        .with_columns(pl.col("rows_read", "rows_good", "rows_rejected", "rows_accepted").fill_null(0).cast(pl.Int64))
+        .with_columns(
+            pl.col("rows_read", "rows_good", "rows_rejected", "rows_accepted").fill_null(0).cast(pl.Int64)
+        )
         .with_columns(rows_duplicate=pl.col("rows_good") - pl.col("rows_accepted"))
         .select(list(LANDED_DAYS.columns))
         .sort("arrival_day")
@@ -304,7 +317,9 @@ def _day_files(source: Source, folders: dict[date, Path], unreadable: dict[Path,
     rows: list[tuple[date, str, str, int, int]] = []
     for day, folder in folders.items():
         paths: Sequence[Path] = landing_files(folder)
-        rows.append((day, source.name, fingerprint(paths), len(paths), sum(path in unreadable for path in paths)))
+        rows.append(
+            (day, source.name, fingerprint(paths), len(paths), sum(path in unreadable for path in paths))
+        )
     return pl.DataFrame(
         rows,
         schema={
