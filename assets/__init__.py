@@ -1,4 +1,4 @@
-"""The asset graph: one thin file per step. An asset reads, calls `journeys_dagster.inference`, replaces rows, reports."""
+"""The asset graph: one thin file per step, which reads, calls `journeys_dagster.inference`, replaces rows, reports."""
 
 import warnings
 

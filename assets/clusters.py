@@ -30,9 +30,7 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
         "select count(*) as size from clusters where as_of = $as_of group by user_id, cluster",
         {"as_of": as_of},
     )["size"]
-    png = histogram(
-        sizes, title=f"Cluster sizes, {as_of}", x_label="keywords", y_label="clusters", log_y=True
-    )
+    png = histogram(sizes, title=f"Cluster sizes, {as_of}", x_label="keywords", y_label="clusters", log_y=True)
     return png, "histogram of cluster sizes"
 
 
@@ -42,12 +40,8 @@ CLUSTERS = SnapshotStep(
     grain="one row per as_of, user and keyword",
     columns={
         "keyword": Column(type="VARCHAR", description="the keyword"),
-        "cluster": Column(
-            type="INTEGER", description="number of the user's cluster; 0 holds the heaviest keyword"
-        ),
-        "centroid_similarity": Column(
-            type="DOUBLE", description="cosine to the cluster's weighted mean vector"
-        ),
+        "cluster": Column(type="INTEGER", description="number of the user's cluster; 0 holds the heaviest keyword"),
+        "centroid_similarity": Column(type="DOUBLE", description="cosine to the cluster's weighted mean vector"),
     },
     key=("as_of", "user_id", "keyword"),
     deps=("keywords", "keyword_embeddings", "users_in_scope"),

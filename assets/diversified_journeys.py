@@ -30,9 +30,7 @@ def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
     starts = segment_starts(members.select("user_id", "rank"))
     means = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
     ranked = members.select("user_id", "rank", "journey_id", "score")[starts[:-1]]
-    return diversify(
-        ranked, means, penalty=settings.penalty, similarity_threshold=settings.similarity_threshold
-    )
+    return diversify(ranked, means, penalty=settings.penalty, similarity_threshold=settings.similarity_threshold)
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:

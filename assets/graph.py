@@ -79,9 +79,7 @@ def _draw_keywords(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 
 def _draw_journeys(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     counts = warehouse.query("select journeys from user_snapshots where as_of = $as_of", {"as_of": as_of})
-    png = histogram(
-        counts["journeys"], title=f"Journeys per user, {as_of}", x_label="journeys", y_label="users"
-    )
+    png = histogram(counts["journeys"], title=f"Journeys per user, {as_of}", x_label="journeys", y_label="users")
     return png, "histogram of journeys per user"
 
 

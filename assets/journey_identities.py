@@ -47,9 +47,7 @@ JOURNEY_IDENTITIES = SnapshotStep(
         "cluster": Column(type="INTEGER", description="number of the user's cluster"),
         "journey_id": Column(type="VARCHAR", description="stays with the journey from day to day"),
         "continued": Column(type="BOOLEAN", description="whether the user's earlier snapshot had it"),
-        "overlap": Column(
-            type="DOUBLE", description="share of the cluster's weight that was in it then, 0 to 1"
-        ),
+        "overlap": Column(type="DOUBLE", description="share of the cluster's weight that was in it then, 0 to 1"),
     },
     key=("as_of", "user_id", "journey_id"),
     deps=("clusters", "keywords", "users_in_scope"),

@@ -63,9 +63,7 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
                 keywords = missing[start : start + _KEYWORDS_PER_WRITE]
                 _store(warehouse, embedder, keywords)
                 embedded += len(keywords)
-                context.log.info(
-                    f"{partition_key}: {start + len(keywords)} of {len(missing)} new keywords embedded"
-                )
+                context.log.info(f"{partition_key}: {start + len(keywords)} of {len(missing)} new keywords embedded")
         return _report(warehouse, embedder.revision, embedded)
 
     return keyword_embeddings

@@ -46,9 +46,7 @@ RANKINGS = SnapshotStep(
     grain="one row per as_of, user and journey",
     columns={
         "journey_id": Column(type="VARCHAR", description="the journey"),
-        "rank": Column(
-            type="INTEGER", description="place in the user's list before diversification, 1 is best"
-        ),
+        "rank": Column(type="INTEGER", description="place in the user's list before diversification, 1 is best"),
         "score": Column(type="DOUBLE", description="frequency × exp(−recency / decay)"),
         "confidence": Column(type="DOUBLE", description="0 to 1; score / (score + half) for the heuristic"),
         "frequency": Column(type="DOUBLE", description="weighted number of events"),

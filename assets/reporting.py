@@ -52,9 +52,7 @@ def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict
     users = "count(distinct user_id)" if "user_id" in table.columns else "null"
     params = {"day": partition_key} if where else None
     with warehouse.read() as connection:
-        counts = connection.sql(
-            f'select count(*), {users} from "{table.name}" {where}', params=params
-        ).fetchall()
+        counts = connection.sql(f'select count(*), {users} from "{table.name}" {where}', params=params).fetchall()
         sample = connection.sql(f'from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params).pl()
     rows, user_count = counts[0]
     metadata: dict[str, Any] = {

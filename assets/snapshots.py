@@ -96,9 +96,7 @@ def open_snapshot(warehouse: Warehouse, settings: Settings, as_of: date) -> Snap
     return Snapshot(as_of, warehouse, settings, constants, range(scope["last_batch"] + 1))
 
 
-def build_snapshot_asset(
-    step: SnapshotStep, *, partitions_def: dg.PartitionsDefinition
-) -> dg.AssetsDefinition:
+def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset that replaces a step's snapshot for every partition of a run."""
     table = step.table
 
@@ -133,9 +131,7 @@ def build_snapshot_asset(
     return _snapshot
 
 
-def _frames(
-    context: dg.AssetExecutionContext, snapshot: Snapshot, step: SnapshotStep
-) -> Iterator[pl.DataFrame]:
+def _frames(context: dg.AssetExecutionContext, snapshot: Snapshot, step: SnapshotStep) -> Iterator[pl.DataFrame]:
     for batch in snapshot.batches:
         yield step.compute(snapshot, batch)
         if len(snapshot.batches) > 1:

@@ -100,9 +100,7 @@ def _report(
     metadata = row_metadata(warehouse, source.table, newest)
     if not taken_in:
         metadata["note"] = "nothing has landed for this source in these partitions; what was there stays"
-        return dg.MaterializeResult(
-            metadata=metadata, check_results=[_share_check(source, pl.DataFrame(), settings)]
-        )
+        return dg.MaterializeResult(metadata=metadata, check_results=[_share_check(source, pl.DataFrame(), settings)])
     days = pl.concat(landed.days for landed in taken_in)
     rejected = pl.concat(landed.rejected for landed in taken_in)
     counts = ("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected", "unreadable_files")

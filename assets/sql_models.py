@@ -64,9 +64,7 @@ def build_sql_asset(
         code_version=model.code_version,
         metadata=table_metadata(model.table),
         check_specs=[
-            dg.AssetCheckSpec(
-                audit.name, asset=model.name, blocking=audit.blocking, description=audit.description
-            )
+            dg.AssetCheckSpec(audit.name, asset=model.name, blocking=audit.blocking, description=audit.description)
             for audit in audits
         ],
     )

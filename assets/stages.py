@@ -53,9 +53,7 @@ STAGES = SnapshotStep(
         "lifecycle": Column(type="VARCHAR", description="evergreen or situational"),
         "stage": Column(type="VARCHAR", description="evergreen, ongoing or ended"),
         "span_days": Column(type="INTEGER", description="days from first to last event"),
-        "active_weeks_share": Column(
-            type="DOUBLE", description="share of weeks since the first event with an event"
-        ),
+        "active_weeks_share": Column(type="DOUBLE", description="share of weeks since the first event with an event"),
         "days_since_last": Column(type="INTEGER", description="days from the last event to as_of"),
         "ends_on": Column(
             type="DATE", description="day from which it counts as ended if nothing happens", nullable=True

@@ -36,9 +36,7 @@ class ScopeConfig(dg.Config):
     scope: str = SCOPES[0]
 
 
-def build_users_in_scope(
-    *, partitions_def: dg.PartitionsDefinition, algorithm_version: str
-) -> dg.AssetsDefinition:
+def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_version: str) -> dg.AssetsDefinition:
     """The asset; its rows carry the algorithm version of the code location."""
 
     @dg.asset(
@@ -60,9 +58,7 @@ def build_users_in_scope(
         settings: dg.ResourceParam[Settings],
     ) -> dg.MaterializeResult:
         if config.scope not in SCOPES:
-            raise dg.Failure(
-                f"scope {config.scope!r} is unknown: use {' or '.join(SCOPES)}", allow_retries=False
-            )
+            raise dg.Failure(f"scope {config.scope!r} is unknown: use {' or '.join(SCOPES)}", allow_retries=False)
         users = _ALL_USERS if config.scope == "all_users" else _ACTIVE_USERS
         select = (
             "select $as_of as as_of, user_id, "

@@ -54,7 +54,5 @@ def read_with_vectors(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFr
     )
     if found.is_empty():
         return coded, np.zeros((0, 1), dtype=np.float32)
-    vectors = (
-        found["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy().reshape(len(found), -1)
-    )
+    vectors = found["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy().reshape(len(found), -1)
     return coded, np.ascontiguousarray(vectors, dtype=np.float32)

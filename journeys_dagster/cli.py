@@ -81,9 +81,7 @@ def init() -> None:
 
 
 @cli.command("simulate")
-@click.option(
-    "--users", default=500, show_default=True, type=click.IntRange(1), help="Users of the platform."
-)
+@click.option("--users", default=500, show_default=True, type=click.IntRange(1), help="Users of the platform.")
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1), help="Days of activity.")
 @click.option("--seed", default=7, show_default=True, type=int, help="Same seed, same world.")
 def simulate_command(users: int, days: int, seed: int) -> None:
@@ -164,9 +162,7 @@ def demo_command(users: int, days: int, seed: int) -> None:
         _print_counts(warehouse, last_day)
         _show(warehouse, _find_users(warehouse, None, 3), as_json=False)
     _out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
-    _out.print(
-        "  make ui                             the asset graph, checks, samples and plots in the Dagster UI"
-    )
+    _out.print("  make ui                             the asset graph, checks, samples and plots in the Dagster UI")
     _out.print("  .venv/bin/journeys show --sample 10 more users")
     _out.print("  README.md, 'Your own data'          how to point it at your log")
 
@@ -174,7 +170,7 @@ def demo_command(users: int, days: int, seed: int) -> None:
 def _simulate(home: Home, *, users: int, days: int, seed: int) -> date:
     with _bar("simulate", total=1.0) as advance:
         summary = simulate(
-            home.landing, users=users, days=days, seed=seed, progress=lambda what, share: advance(what, share)
+            home.landing, users=users, days=days, seed=seed, progress=advance
         )
     rows = ", ".join(f"{count:,} {source}" for source, count in summary.rows.items())
     _err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
@@ -188,9 +184,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
     from journeys_dagster.definitions import build_defs
 
     landing_zone, warehouse = home.landing_zone(), home.warehouse(settings)
-    sources = [
-        name for name in declared_sources(tuple(settings.keywords.action_weights)) if landing_zone.days(name)
-    ]
+    sources = [name for name in declared_sources(tuple(settings.keywords.action_weights)) if landing_zone.days(name)]
     if not sources:
         raise click.ClickException(
             f"landing zone {home.landing} is empty: use `journeys simulate`, `journeys import`, or write your own "
@@ -204,9 +198,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
         _require_partition(defs, as_of)
         days = sum((last - first).days + 1 for first, last in missing.ranges)
         if missing.ranges:
-            with _bar(
-                f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
-            ) as advance:
+            with _bar(f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None) as advance:
                 ingest(defs, instance, missing.ranges, sources=sources, progress=advance)
         with _bar(f"infer as of {as_of}, {scope}", total=None) as advance:
             infer(defs, instance, as_of=as_of, scope=scope, progress=advance)
@@ -257,7 +249,7 @@ def _bar(title: str, *, total: float | None) -> Iterator[Callable[..., None]]:
         task = progress.add_task(title, total=total, what="")
 
         def advance(what: str, done: float, of: float | None = None) -> None:
-            progress.update(task, completed=done, what=what, **({} if of is None else {"total": of}))
+            progress.update(task, completed=done, what=what, total=total if of is None else of)
 
         yield advance
         progress.update(task, what="", completed=progress.tasks[0].total)
@@ -291,13 +283,9 @@ def _find_users(warehouse: Warehouse, user: str | None, sample: int | None) -> l
     if not warehouse.has_table("current_user_journeys"):
         raise WarehouseError(f"warehouse {warehouse.path} has no journeys yet: use `journeys run` first")
     if user is not None:
-        known = warehouse.query(
-            "select 1 from current_user_journeys where user_id = $user limit 1", {"user": user}
-        )
+        known = warehouse.query("select 1 from current_user_journeys where user_id = $user limit 1", {"user": user})
         if known.is_empty():
-            users = warehouse.query(
-                "select user_id from user_snapshots group by user_id order by user_id limit 3"
-            )
+            users = warehouse.query("select user_id from user_snapshots group by user_id order by user_id limit 3")
             examples = ", ".join(users["user_id"].to_list()) or "none"
             raise click.ClickException(
                 f"user {user!r} has no journeys in {warehouse.path}. Some users it knows: {examples}"

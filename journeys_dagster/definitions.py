@@ -43,9 +43,7 @@ def build_defs(
         "settings": settings,
         "landing_zone": landing_zone,
         "warehouse": home.warehouse(settings),
-        "embedder": TextEmbedder(
-            model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size
-        ),
+        "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
     }
     partitions_def = daily_partitions(_first_day(settings, landing_zone))
     graph = dg.Definitions(

@@ -51,9 +51,7 @@ def missing_days(
     complete, incomplete = landing_zone.complete_days(names)
     taken_in: set[tuple[str, date, str]] = set()
     if warehouse.has_table("landed_days"):
-        taken_in = set(
-            warehouse.query("select source, arrival_day, fingerprint from landed_days").iter_rows()
-        )
+        taken_in = set(warehouse.query("select source, arrival_day, fingerprint from landed_days").iter_rows())
     there = {source: landing_zone.days(source) for source in names}
     missing = [
         day
@@ -162,7 +160,5 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
         causes.append(f"{event.step_key}: {error.message.strip() if error else 'no reason given'}")
     for event in result.get_asset_check_evaluations():
         if not event.passed and event.blocking:
-            causes.append(
-                f"{event.asset_key.to_user_string()}: check {event.check_name}: {event.description}"
-            )
+            causes.append(f"{event.asset_key.to_user_string()}: check {event.check_name}: {event.description}")
     return "; ".join(causes) or "see the run's log in the UI"

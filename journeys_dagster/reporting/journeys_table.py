@@ -23,7 +23,8 @@ def journeys_table(frame: pl.DataFrame, *, user_id: str, max_keywords: int = 5) 
     Parameters
     ----------
     frame
-        Rows of `current_user_journeys`; rows of other users are left out. Needed are as_of (Date), user_id
+        Rows of `current_user_journeys`; rows of other users are left out. "d ago" counts to read_on (Date), the
+        day that stages refer to, or to as_of where there is no such column. Needed are as_of (Date), user_id
         (String), rank (integer), name and stage (String), confidence (Float64 in [0, 1]), keywords (List of
         Struct with keyword String, weight Float64, sources List of String), search_count and action_count
         (integer), last_seen (Datetime).
@@ -64,13 +65,11 @@ def journeys_table(frame: pl.DataFrame, *, user_id: str, max_keywords: int = 5) 
     for row in rows.iter_rows(named=True):
         table.add_row(
             Text(_whole(row["rank"])),
-            Text.assemble(
-                (printable(row["name"] or ""), "bold"), "\n", _keywords(row["keywords"] or [], max_keywords)
-            ),
+            Text.assemble((printable(row["name"] or ""), "bold"), "\n", _keywords(row["keywords"] or [], max_keywords)),
             _stage(row["stage"]),
             Text("" if row["confidence"] is None else f"{row['confidence']:.2f}"),
             Text(f"{_whole(row['search_count'])} / {_whole(row['action_count'])}"),
-            _last_seen(row["last_seen"], row["as_of"]),
+            _last_seen(row["last_seen"], row.get("read_on", row["as_of"])),
         )
     return Group(heading, table)
 
@@ -113,12 +112,12 @@ def _keywords(keywords: Sequence[Mapping[str, Any]], limit: int) -> Text:
     return line
 
 
-def _last_seen(seen: datetime | None, as_of: date | None) -> Text:
+def _last_seen(seen: datetime | None, today: date | None) -> Text:
     if seen is None:
         return Text()
     line = Text(f"{seen:%Y-%m-%d}")
-    if as_of is not None and seen.date() <= as_of:
-        days = (as_of - seen.date()).days
+    if today is not None and seen.date() <= today:
+        days = (today - seen.date()).days
         line.append(f"\n{days} d ago" if days else "\ntoday", style="dim")
     return line
 

@@ -23,9 +23,7 @@ _WORD_JOINER = "\u2060"
 # GitHub-flavoured markdown links bare addresses even when their characters are escaped; an invisible word
 # joiner inside them is what stops it.
 _BARE_ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
-_MARKDOWN = str.maketrans(
-    {char: f"\\{char}" for char in "\\*_[]()!~"} | {char: f"&#{ord(char)};" for char in "&<>|`$"}
-)
+_MARKDOWN = str.maketrans({char: f"\\{char}" for char in "\\*_[]()!~"} | {char: f"&#{ord(char)};" for char in "&<>|`$"})
 
 
 def printable(text: str) -> str:
@@ -48,8 +46,7 @@ def printable(text: str) -> str:
     if line.isascii() and line.isprintable():
         return line
     return "".join(
-        REPLACEMENT if unicodedata.category(char) in _UNPRINTABLE and char not in _JOINERS else char
-        for char in line
+        REPLACEMENT if unicodedata.category(char) in _UNPRINTABLE and char not in _JOINERS else char for char in line
     )
 
 
