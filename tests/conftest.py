@@ -1,15 +1,26 @@
-"""What many tests share: a home of their own, and the real data where it is present."""
+"""What many tests share: homes, a small simulated world, and the real data where it is present."""
 
 import os
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
+import polars as pl
 import pytest
 
+from journeys_dagster.automation.runs import infer, ingest, missing_days
+from journeys_dagster.definitions import build_defs
+from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
+from journeys_dagster.simulation import simulate
+from journeys_dagster.sources.contracts import declared_sources
 
 DATA_VARIABLE = "JOURNEYS_DATA"
+WORLD_LAST_DAY = date(2025, 6, 30)
 
 
 @pytest.fixture
@@ -31,3 +42,81 @@ def data_path() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(f"{DATA_VARIABLE} names no folder with the real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def embedder() -> TextEmbedder:
+    """The bundled model, loaded once."""
+    return TextEmbedder(model=BUNDLED_MODEL)
+
+
+class Pipeline:
+    """A home with its definitions, run as the command line runs it, on an instance that leaves nothing behind."""
+
+    def __init__(self, home: Home, embedder: TextEmbedder, settings: Settings | None = None) -> None:
+        self.home = home
+        self.settings = settings or Settings()
+        self.warehouse = home.warehouse(self.settings)
+        self.defs = build_defs(settings=self.settings, home=home, resource_overrides={"embedder": embedder})
+        self.instance = dg.DagsterInstance.ephemeral()
+
+    def ingest(self, up_to: date) -> None:
+        """Take in the landing days that are missing."""
+        zone = self.home.landing_zone()
+        sources = [name for name in declared_sources(("save",)) if zone.days(name)]
+        missing = missing_days(self.warehouse, zone, sources, up_to=up_to)
+        ingest(self.defs, self.instance, missing.ranges, sources=sources)
+
+    def run(self, day: date, scope: str = "active_users") -> None:
+        """Take in what is missing, then infer."""
+        self.ingest(day)
+        infer(self.defs, self.instance, as_of=day, scope=scope)
+
+    def materialize(self, *assets: str, days: tuple[date, date]) -> dg.ExecuteInProcessResult:
+        """Materialise some assets over a range of days in one run."""
+        first, last = (day.isoformat() for day in days)
+        return self.defs.resolve_job_def("daily_incremental").execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
+            tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+            raise_on_error=False,
+        )
+
+    def table(self, name: str, where: str = "true") -> pl.DataFrame:
+        """Rows of a table in a fixed order."""
+        return self.warehouse.query(f"from {name} where {where} order by all")
+
+
+@pytest.fixture(scope="session")
+def world_days() -> list[date]:
+    """The last four days of the small world."""
+    return [WORLD_LAST_DAY - timedelta(days=back) for back in (3, 2, 1, 0)]
+
+
+@pytest.fixture(scope="session")
+def world_home(tmp_path_factory: pytest.TempPathFactory, embedder: TextEmbedder, world_days: list[date]) -> Path:
+    """A 50-user world, taken in, inferred fully three days before its end and incrementally for the next two."""
+    path = tmp_path_factory.mktemp("world") / "home"
+    simulate(path / "landing", users=50, days=30, seed=11, last_day=WORLD_LAST_DAY)
+    pipeline = Pipeline(Home(path), embedder)
+    pipeline.run(world_days[0], "all_users")
+    for day in world_days[1:3]:
+        pipeline.run(day)
+    return path
+
+
+@pytest.fixture
+def copy_of_world(tmp_path: Path, world_home: Path, embedder: TextEmbedder) -> Callable[[str], Pipeline]:
+    """Make a pipeline on a copy of the world's home, as it stands one day before its end."""
+
+    def copy(name: str) -> Pipeline:
+        shutil.copytree(world_home, tmp_path / name)
+        return Pipeline(Home(tmp_path / name), embedder)
+
+    return copy
+
+
+@pytest.fixture
+def empty_pipeline(home: Home, embedder: TextEmbedder) -> Pipeline:
+    """A pipeline on an empty home."""
+    return Pipeline(home, embedder, Settings.model_validate({"landing": {"first_day": date(2025, 6, 1)}}))

@@ -1,0 +1,113 @@
+"""Bad input through the whole pipeline: it is kept aside, said, and never costs good data."""
+
+from datetime import UTC, date, datetime
+
+import polars as pl
+from conftest import Pipeline
+
+from journeys_dagster.sources.writer import write_day
+
+DAY = date(2025, 6, 10)
+
+
+def searches(count: int, *, blank: int = 0) -> pl.DataFrame:
+    queries = [f"kitchen tiles {number}" for number in range(count)] + [" "] * blank
+    moment = datetime(2025, 6, 10, 9, tzinfo=UTC)
+    return pl.DataFrame({"user_id": ["ann"] * len(queries), "query": queries, "occurred_at": [moment] * len(queries)})
+
+
+def failures(pipeline: Pipeline, *assets: str) -> list[str]:
+    result = pipeline.materialize(*assets, days=(DAY, DAY))
+    assert not result.success
+    return [
+        str(event.step_failure_data.user_failure_data.description)
+        for event in result.filter_events(lambda event: event.is_step_failure)
+        if event.step_failure_data.user_failure_data
+    ]
+
+
+def test_a_platform_that_only_has_searches_gets_journeys(empty_pipeline: Pipeline) -> None:
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+    empty_pipeline.run(DAY)
+    assert len(empty_pipeline.table("user_journeys")) > 0
+    assert empty_pipeline.table("engagements").is_empty()
+
+
+def test_a_few_bad_rows_are_put_aside_and_the_run_goes_on(empty_pipeline: Pipeline) -> None:
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(99, blank=1))
+    empty_pipeline.run(DAY)
+    assert empty_pipeline.table("rejected_rows")["reason"].to_list() == ["query is blank"]
+    assert len(empty_pipeline.table("searches")) == 99
+    assert len(empty_pipeline.table("user_journeys")) > 0
+
+
+def test_too_many_bad_rows_stop_the_run_but_the_good_ones_are_in(empty_pipeline: Pipeline) -> None:
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(8, blank=2))
+    result = empty_pipeline.materialize(days=(DAY, DAY))
+    assert not result.success
+    (check,) = [
+        check for check in result.get_asset_check_evaluations() if check.asset_key.to_user_string() == "searches"
+    ]
+    assert not check.passed
+    assert "20.0%" in str(check.description)
+    assert "landing.max_rejected_share" in str(check.description)
+    assert len(empty_pipeline.table("searches")) == 8
+    assert not empty_pipeline.warehouse.has_table("user_journeys")
+
+
+def test_an_unreadable_file_is_named_and_its_neighbours_count(empty_pipeline: Pipeline) -> None:
+    folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+    for number in range(30):
+        searches(5).write_parquet(folder / f"more-{number}.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    empty_pipeline.run(DAY)
+    (rejected,) = empty_pipeline.table("rejected_rows").iter_rows(named=True)
+    assert rejected["file"] == "broken.parquet"
+    assert rejected["reason"].startswith("unreadable file")
+    assert len(empty_pipeline.table("user_journeys")) > 0
+
+
+def test_a_day_without_success_is_refused_by_its_name(empty_pipeline: Pipeline) -> None:
+    folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+    (folder / "_SUCCESS").unlink()
+    (failure,) = failures(empty_pipeline, "searches")
+    assert "2025-06-10 of searches is not complete" in failure
+    assert str(folder) in failure
+
+
+def test_a_day_with_nobody_in_it_runs_and_infers_nobody(empty_pipeline: Pipeline) -> None:
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5)[:0])
+    empty_pipeline.run(DAY)
+    assert empty_pipeline.table("users_in_scope").is_empty()
+    assert empty_pipeline.table("current_user_journeys").is_empty()
+
+
+def test_a_day_that_did_not_land_keeps_what_was_taken_in_before(empty_pipeline: Pipeline) -> None:
+    folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+    empty_pipeline.run(DAY)
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    assert empty_pipeline.materialize("searches", days=(DAY, DAY)).success
+    assert len(empty_pipeline.table("searches")) == 5
+
+
+def test_a_changed_day_is_taken_in_again(empty_pipeline: Pipeline) -> None:
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+    empty_pipeline.ingest(DAY)
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(7))
+    empty_pipeline.ingest(DAY)
+    assert len(empty_pipeline.table("searches")) == 7
+
+
+def test_an_unknown_scope_is_refused(empty_pipeline: Pipeline) -> None:
+    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+    empty_pipeline.run(DAY)
+    result = empty_pipeline.defs.resolve_job_def("daily_incremental").execute_in_process(
+        instance=empty_pipeline.instance,
+        partition_key=DAY.isoformat(),
+        run_config={"ops": {"users_in_scope": {"config": {"scope": "everybody"}}}},
+        raise_on_error=False,
+    )
+    (failed,) = result.filter_events(lambda event: event.is_step_failure)
+    assert "everybody" in str(failed.step_failure_data.user_failure_data)

@@ -1,0 +1,170 @@
+"""The whole pipeline on a small world: the laws that hold whatever the steps compute."""
+
+from collections.abc import Callable
+from datetime import date
+
+import polars as pl
+import pytest
+from conftest import Pipeline
+
+from assets.graph import current_algorithm_version
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.resources.home import Home
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql_models import load_models
+
+SNAPSHOTS = (
+    "keywords",
+    "clusters",
+    "journey_identities",
+    "journey_engagement",
+    "rankings",
+    "diversified_journeys",
+    "stages",
+    "names",
+    "user_journeys",
+)
+CONTRACT = {
+    "as_of", "user_id", "journey_id", "rank", "name", "keywords", "lifecycle", "stage", "confidence", "score",
+    "search_count", "action_count", "first_seen", "last_seen", "algorithm_version", "scope",
+}  # fmt: skip
+
+
+@pytest.fixture
+def finished(copy_of_world: Callable[[str], Pipeline], world_days: list[date]) -> Pipeline:
+    pipeline = copy_of_world("finished")
+    pipeline.run(world_days[-1])
+    return pipeline
+
+
+def rows(frame: pl.DataFrame) -> list[str]:
+    """Rows as text, in an order that does not depend on the table's."""
+    return sorted(str(row) for row in frame.iter_rows())
+
+
+def test_every_user_with_keywords_gets_a_ranked_list_of_distinct_journeys(finished: Pipeline) -> None:
+    journeys = finished.table("current_user_journeys")
+    assert set(journeys["user_id"]) == set(finished.table("keywords")["user_id"])
+    per_user = journeys.group_by("user_id").agg(
+        pl.len(), ranks=pl.col("rank").sort(), names=pl.col("name").n_unique(), ids=pl.col("journey_id").n_unique()
+    )
+    for _, count, ranks, names, ids in per_user.iter_rows():
+        assert ranks == list(range(1, count + 1))
+        assert names == ids == count
+    assert journeys["confidence"].is_between(0, 1).all()
+    assert set(journeys["stage"]) <= {"evergreen", "ongoing", "ended"}
+    assert set(journeys["stage"]) >= {"evergreen", "ongoing"} or journeys["stage"].n_unique() > 1
+
+
+def test_user_journeys_have_the_columns_of_the_contract(finished: Pipeline) -> None:
+    assert set(finished.table("user_journeys").columns) >= CONTRACT
+
+
+def test_every_landed_row_is_accepted_a_duplicate_or_rejected(finished: Pipeline) -> None:
+    days = finished.table("landed_days")
+    assert (days["rows_read"] == days["rows_accepted"] + days["rows_duplicate"] + days["rows_rejected"]).all()
+    for source in ("searches", "engagements", "items", "board_items"):
+        accepted = days.filter(pl.col("source") == source)["rows_accepted"].sum()
+        assert accepted == len(finished.table(source)) > 0
+
+
+def test_incremental_equals_full(
+    finished: Pipeline, copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    day = world_days[-1]
+    full = copy_of_world("full")
+    full.run(day, "all_users")
+    active = set(finished.table("users_in_scope", f"as_of = '{day}'")["user_id"])
+    everyone = set(full.table("users_in_scope", f"as_of = '{day}'")["user_id"])
+    assert active < everyone
+    for table in SNAPSHOTS:
+        incremental_rows = finished.table(table, f"as_of = '{day}'")
+        full_rows = full.table(table, f"as_of = '{day}'").filter(pl.col("user_id").is_in(active))
+        assert len(incremental_rows) > 0
+        assert rows(incremental_rows.drop("scope")) == rows(full_rows.drop("scope")), table
+
+
+def test_running_a_day_again_changes_nothing(finished: Pipeline, world_days: list[date]) -> None:
+    tables = (*SNAPSHOTS, "users_in_scope", "user_snapshots", "keyword_embeddings", "landed_days", "searches", "items")
+    before = {table: rows(finished.table(table)) for table in tables}
+    finished.run(world_days[-1])
+    assert before == {table: rows(finished.table(table)) for table in tables}
+
+
+def test_an_incremental_run_keeps_the_full_snapshot_of_users_out_of_its_scope(
+    copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    pipeline, day = copy_of_world("rerun"), world_days[-1]
+    pipeline.run(day, "all_users")
+    full = pipeline.table("user_journeys", f"as_of = '{day}'")
+    pipeline.run(day, "active_users")
+    after = pipeline.table("user_journeys", f"as_of = '{day}'")
+    assert rows(after.drop("scope")) == rows(full.drop("scope"))
+    active = set(pipeline.table("users_in_scope", f"as_of = '{day}'")["user_id"])
+    assert set(after.filter(pl.col("scope") == "active_users")["user_id"]) == active
+    assert set(after.filter(pl.col("scope") == "all_users")["user_id"]).isdisjoint(active)
+
+
+def test_one_run_over_a_range_equals_a_run_a_day(
+    tmp_path, copy_of_world: Callable[[str], Pipeline], embedder: TextEmbedder, world_days: list[date]
+) -> None:
+    daily, ranged = copy_of_world("daily"), copy_of_world("ranged")
+    for day in world_days[1:]:
+        daily.run(day)
+    assert ranged.materialize(days=(world_days[1], world_days[-1])).success
+    for table in SNAPSHOTS:
+        assert rows(daily.table(table)) == rows(ranged.table(table)), table
+
+
+def test_the_order_of_rows_in_the_landing_zone_does_not_matter(
+    tmp_path, world_home, embedder: TextEmbedder, finished: Pipeline, world_days: list[date]
+) -> None:
+    shuffled = Pipeline(Home(tmp_path / "shuffled"), embedder)
+    for file in (world_home / "landing").rglob("*.parquet"):
+        target = shuffled.home.landing / file.relative_to(world_home / "landing")
+        target.parent.mkdir(parents=True)
+        frame = pl.read_parquet(file).sample(fraction=1.0, shuffle=True, seed=5)
+        half = len(frame) // 2
+        frame[half:].write_parquet(target.with_name("a.parquet"))
+        frame[:half].write_parquet(target.with_name("b.parquet"))
+        (target.parent / "_SUCCESS").touch()
+    shuffled = Pipeline(shuffled.home, embedder)
+    shuffled.run(world_days[0], "all_users")
+    day = world_days[0]
+    for table in SNAPSHOTS:
+        assert rows(shuffled.table(table, f"as_of = '{day}'")) == rows(finished.table(table, f"as_of = '{day}'")), table
+
+
+def test_journeys_keep_their_ids_from_day_to_day(finished: Pipeline, world_days: list[date]) -> None:
+    identities = finished.table("journey_identities", f"as_of > '{world_days[0]}'")
+    seen_before = set(finished.table("journey_identities", f"as_of = '{world_days[0]}'")["journey_id"])
+    continued = identities.filter("continued")
+    assert len(continued) > 0.8 * len(identities)
+    assert (continued["overlap"] > 0).all()
+    assert (identities.filter(~pl.col("continued"))["overlap"] == 0).all()
+    assert set(continued.filter(pl.col("as_of") == world_days[1])["journey_id"]) <= seen_before
+
+
+def test_a_keyword_is_embedded_once(finished: Pipeline) -> None:
+    embeddings = finished.table("keyword_embeddings")
+    assert embeddings.select("model_revision", "keyword").is_unique().all()
+    assert set(finished.table("keywords")["keyword"]) == set(embeddings["keyword"])
+
+
+def test_users_who_went_quiet_keep_their_newest_snapshot(finished: Pipeline, world_days: list[date]) -> None:
+    current = finished.table("current_user_journeys")
+    assert current["as_of"].min() == world_days[0]
+    assert current["as_of"].max() == world_days[-1]
+    assert (current["read_on"] == world_days[-1]).all()
+    newest = finished.table("users_in_scope").group_by("user_id").agg(pl.col("as_of").max())
+    assert current.join(newest, on=["user_id", "as_of"], how="anti").is_empty()
+
+
+def test_a_threshold_changes_the_algorithm_version_and_a_timeout_does_not(finished: Pipeline) -> None:
+    models = load_models()
+    version = current_algorithm_version(Settings(), models)
+    assert set(finished.table("user_journeys")["algorithm_version"]) == {version}
+    wider = Settings.model_validate({"clusters": {"distance_threshold": 0.61}})
+    patient = Settings.model_validate({"run": {"lock_timeout_seconds": 1.0}})
+    assert current_algorithm_version(wider, models) != version
+    assert current_algorithm_version(patient, models) == version
