@@ -21,6 +21,7 @@ from journeys_dagster.sources.contracts import declared_sources
 
 DATA_VARIABLE = "JOURNEYS_DATA"
 WORLD_LAST_DAY = date(2025, 6, 30)
+EMBEDDER = TextEmbedder(model=BUNDLED_MODEL)  # loads the model once, on first use
 
 
 @pytest.fixture
@@ -44,21 +45,15 @@ def data_path() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(scope="session")
-def embedder() -> TextEmbedder:
-    """The bundled model, loaded once."""
-    return TextEmbedder(model=BUNDLED_MODEL)
-
-
 class Pipeline:
     """A home with its definitions, run as the command line runs it, on an instance that leaves nothing behind."""
 
-    def __init__(self, home: Home, embedder: TextEmbedder, settings: Settings | None = None) -> None:
+    def __init__(self, home: Home, settings: Settings | None = None) -> None:
         self.home = home
         self.settings = settings or Settings()
         self.warehouse = home.warehouse(self.settings)
-        self.defs = build_defs(settings=self.settings, home=home, resource_overrides={"embedder": embedder})
-        self.instance = dg.DagsterInstance.ephemeral()
+        self.defs = build_defs(settings=self.settings, home=home, resource_overrides={"embedder": EMBEDDER})
+        self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home.path))
 
     def ingest(self, up_to: date) -> None:
         """Take in the landing days that are missing."""
@@ -94,29 +89,44 @@ def world_days() -> list[date]:
 
 
 @pytest.fixture(scope="session")
-def world_home(tmp_path_factory: pytest.TempPathFactory, embedder: TextEmbedder, world_days: list[date]) -> Path:
+def world_home(tmp_path_factory: pytest.TempPathFactory, world_days: list[date]) -> Path:
     """A 50-user world, taken in, inferred fully three days before its end and incrementally for the next two."""
     path = tmp_path_factory.mktemp("world") / "home"
-    simulate(path / "landing", users=50, days=30, seed=11, last_day=WORLD_LAST_DAY)
-    pipeline = Pipeline(Home(path), embedder)
+    simulate(path / "landing", users=50, days=21, seed=11, last_day=WORLD_LAST_DAY)
+    pipeline = Pipeline(Home(path))
     pipeline.run(world_days[0], "all_users")
     for day in world_days[1:3]:
         pipeline.run(day)
     return path
 
 
+@pytest.fixture(scope="session")
+def finished_home(tmp_path_factory: pytest.TempPathFactory, world_home: Path, world_days: list[date]) -> Path:
+    """The world's home with its last day inferred too."""
+    path = tmp_path_factory.mktemp("finished") / "home"
+    shutil.copytree(world_home, path)
+    Pipeline(Home(path)).run(world_days[-1])
+    return path
+
+
 @pytest.fixture
-def copy_of_world(tmp_path: Path, world_home: Path, embedder: TextEmbedder) -> Callable[[str], Pipeline]:
+def finished(finished_home: Path) -> Pipeline:
+    """A pipeline on the finished world; only to be read."""
+    return Pipeline(Home(finished_home))
+
+
+@pytest.fixture
+def copy_of_world(tmp_path: Path, world_home: Path) -> Callable[[str], Pipeline]:
     """Make a pipeline on a copy of the world's home, as it stands one day before its end."""
 
     def copy(name: str) -> Pipeline:
         shutil.copytree(world_home, tmp_path / name)
-        return Pipeline(Home(tmp_path / name), embedder)
+        return Pipeline(Home(tmp_path / name))
 
     return copy
 
 
 @pytest.fixture
-def empty_pipeline(home: Home, embedder: TextEmbedder) -> Pipeline:
+def empty_pipeline(home: Home) -> Pipeline:
     """A pipeline on an empty home."""
-    return Pipeline(home, embedder, Settings.model_validate({"landing": {"first_day": date(2025, 6, 1)}}))
+    return Pipeline(home, Settings.model_validate({"landing": {"first_day": date(2025, 6, 1)}}))

@@ -1,0 +1,131 @@
+"""The `journeys` command: what it prints, and what it says when it cannot."""
+
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from conftest import WORLD_LAST_DAY
+
+from journeys_dagster.cli import cli
+
+
+def journeys(home: Path, *words: str) -> Result:
+    return CliRunner().invoke(cli, words, env={"JOURNEYS_HOME": str(home), "COLUMNS": "120"})
+
+
+@pytest.fixture
+def landed(tmp_path: Path) -> Path:
+    """A home with a world in its landing zone and nothing taken in."""
+    home = tmp_path / "landed"
+    result = journeys(home, "simulate", "--users", "5", "--days", "3", "--seed", "2")
+    assert result.exit_code == 0, result.output
+    return home
+
+
+def test_simulate_says_what_it_wrote(landed: Path) -> None:
+    assert {path.name for path in (landed / "landing").iterdir()} >= {
+        "searches",
+        "engagements",
+        "items",
+        "SIMULATED.json",
+    }
+
+
+def test_run_takes_in_what_is_missing_and_counts(landed: Path) -> None:
+    result = journeys(landed, "run", "--date", str(WORLD_LAST_DAY), "--scope", "all_users")
+    assert result.exit_code == 0, result.output
+    for what in ("landing rows read", "users in scope", "distinct keywords", "journeys listed"):
+        assert what in result.output
+    assert "simulated" not in journeys(landed, "show", "--sample", "1").output
+
+
+def test_show_prints_a_users_journeys(finished_home: Path) -> None:
+    result = journeys(finished_home, "show", "sim-user-000001")
+    assert result.exit_code == 0, result.output
+    assert "sim-user-000001" in result.output
+    assert "last seen" in result.output
+
+
+def test_show_sample_always_shows_the_same_users(finished_home: Path) -> None:
+    first = journeys(finished_home, "show", "--sample", "3", "--json")
+    records = json.loads(first.stdout)
+    assert len({record["user_id"] for record in records}) == 3
+    assert first.stdout == journeys(finished_home, "show", "--sample", "3", "--json").stdout
+
+
+def test_show_of_an_unknown_user_names_some_it_knows(finished_home: Path) -> None:
+    result = journeys(finished_home, "show", "nobody")
+    assert result.exit_code == 1
+    assert "user 'nobody' has no journeys" in result.output
+    assert "sim-user-" in result.output
+
+
+def test_show_before_any_run_says_so(tmp_path: Path) -> None:
+    result = journeys(tmp_path / "none", "show", "ann")
+    assert result.exit_code == 1
+    assert "journeys run" in result.output
+
+
+def test_show_wants_a_user_or_a_sample(tmp_path: Path) -> None:
+    assert journeys(tmp_path, "show").exit_code == 2
+
+
+def test_a_date_that_is_not_over_is_refused(landed: Path) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today, today + timedelta(days=400)):
+        result = journeys(landed, "run", "--date", str(day))
+        assert result.exit_code == 2
+        assert f"{day} is not over yet" in result.output
+
+
+def test_a_date_before_the_first_day_is_refused(landed: Path) -> None:
+    result = journeys(landed, "run", "--date", "2001-01-01")
+    assert result.exit_code == 2
+    assert "2001-01-01 is before the first day, 2025-06-28" in result.output
+
+
+def test_an_empty_landing_zone_is_said(tmp_path: Path) -> None:
+    result = journeys(tmp_path / "empty", "run", "--date", "2025-06-30")
+    assert result.exit_code == 1
+    assert "is empty" in result.output
+
+
+def test_an_incomplete_day_is_refused_and_an_earlier_one_left_out(landed: Path) -> None:
+    day, before = WORLD_LAST_DAY, WORLD_LAST_DAY - timedelta(days=1)
+    (landed / "landing" / "searches" / f"date={day}" / "_SUCCESS").unlink()
+    result = journeys(landed, "run", "--date", str(day))
+    assert result.exit_code == 1
+    assert f"landing day {day} of searches is not complete" in " ".join(result.output.split())
+    shutil.move(
+        landed / "landing" / "searches" / f"date={before}" / "_SUCCESS",
+        landed / "landing" / "searches" / f"date={day}" / "_SUCCESS",
+    )
+    result = journeys(landed, "run", "--date", str(day))
+    assert result.exit_code == 0, result.output
+    assert f"Left out: {before} of searches" in " ".join(result.output.split())
+
+
+def test_a_broken_settings_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "journeys.toml"
+    broken.write_text("[clusters]\ndistance_treshold = 0.5\n")
+    monkeypatch.setenv("JOURNEYS_SETTINGS", str(broken))
+    result = journeys(tmp_path, "show", "ann")
+    assert result.exit_code == 1
+    assert "clusters.distance_treshold" in result.output
+
+
+def test_init_prints_the_dagster_home(tmp_path: Path) -> None:
+    result = journeys(tmp_path / "new", "init")
+    assert result.exit_code == 0
+    folder = Path(result.stdout.strip())
+    assert (folder / "dagster.yaml").exists()
+    assert folder == tmp_path / "new" / "dagster"
+
+
+def test_importing_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
+    result = journeys(tmp_path, "import", "online-retail", str(tmp_path / "missing.parquet"))
+    assert result.exit_code == 1
+    assert "missing.parquet" in result.output

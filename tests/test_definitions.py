@@ -1,0 +1,75 @@
+"""What the code location declares."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+from conftest import Pipeline
+
+HEAVY = (
+    "torch",
+    "sentence_transformers",
+    "transformers",
+    "sklearn",
+    "scipy",
+    "xgboost",
+    "numba",
+    "matplotlib",
+    "pandas",
+)
+
+
+@pytest.fixture
+def specs(empty_pipeline: Pipeline) -> list[dg.AssetSpec]:
+    return list(empty_pipeline.defs.resolve_all_asset_specs())
+
+
+def test_every_asset_says_what_it_is(specs: list[dg.AssetSpec]) -> None:
+    assert len(specs) > 20
+    for spec in specs:
+        name = spec.key.to_user_string()
+        assert spec.description, name
+        assert spec.group_name in {"sources", "staging", "intermediate", "inference", "marts"}, name
+        assert spec.kinds, name
+        assert spec.owners, name
+        assert spec.code_version, name
+        columns = spec.metadata["dagster/column_schema"].columns
+        assert columns, name
+        assert all(column.description and column.type for column in columns), name
+        assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition), name
+
+
+def test_every_step_of_the_article_is_an_asset(specs: list[dg.AssetSpec]) -> None:
+    assert {spec.key.to_user_string() for spec in specs} >= {
+        "keywords",
+        "keyword_embeddings",
+        "clusters",
+        "rankings",
+        "diversified_journeys",
+        "stages",
+        "names",
+        "user_journeys",
+        "current_user_journeys",
+    }
+
+
+def test_every_dependency_is_an_asset(specs: list[dg.AssetSpec]) -> None:
+    keys = {spec.key for spec in specs}
+    assert {dep.asset_key for spec in specs for dep in spec.deps} <= keys
+
+
+def test_the_jobs_share_assets_and_partitions(empty_pipeline: Pipeline) -> None:
+    incremental = empty_pipeline.defs.resolve_job_def("daily_incremental")
+    full = empty_pipeline.defs.resolve_job_def("full_inference")
+    assert incremental.asset_layer.selected_asset_keys == full.asset_layer.selected_asset_keys
+    assert incremental.partitions_def == full.partitions_def
+
+
+def test_loading_the_code_location_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, journeys_dagster.definitions; "
+        f"print(sorted(set({HEAVY!r}) & {{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert loaded.stdout.strip() == "[]"
