@@ -45,6 +45,7 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
         title=f"Score before and after diversification, {as_of}",
         x_label="score before",
         y_label="score after",
+        log=True,
     )
     return png, "scores before and after diversification"
 

@@ -13,6 +13,7 @@ from journeys_dagster.tables import Table
 
 SAMPLE_ROWS = 5
 OWNER = "team:journeys"
+_SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
 
 def table_metadata(table: Table) -> dict[str, Any]:
@@ -51,9 +52,10 @@ def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict
     where = f'where "{table.partition_column}" = $day' if table.partition_column else ""
     users = "count(distinct user_id)" if "user_id" in table.columns else "null"
     params = {"day": partition_key} if where else None
+    shown = ", ".join(f'"{column}"' for column in table.columns if column not in _SAME_IN_ALL_ROWS)
     with warehouse.read() as connection:
         counts = connection.sql(f'select count(*), {users} from "{table.name}" {where}', params=params).fetchall()
-        sample = connection.sql(f'from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params).pl()
+        sample = connection.sql(f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params).pl()
     rows, user_count = counts[0]
     metadata: dict[str, Any] = {
         "dagster/row_count": rows,

@@ -64,9 +64,7 @@ PLOTS: dict[str, Callable[[], bytes]] = {
     "daily all null": lambda: daily_counts(DAYS, {"rows": pl.Series([None] * 3)}, **DAILY),
     "daily single": lambda: daily_counts(DAYS.head(1), {"rows": pl.Series([3])}, **DAILY),
     "daily bars": lambda: daily_counts(DAYS, {"rows": pl.Series([3, None, 1])}, **DAILY),
-    "daily lines": lambda: daily_counts(
-        DAYS, {HOSTILE: pl.Series([3, 2, 1]), "_b": pl.Series([0.5, -1, 1])}, **DAILY
-    ),
+    "daily lines": lambda: daily_counts(DAYS, {HOSTILE: pl.Series([3, 2, 1]), "_b": pl.Series([0.5, -1, 1])}, **DAILY),
     "daily years": lambda: daily_counts(
         pl.Series([date(2020, 1, 1), date(2024, 1, 1)]), {"rows": pl.Series([1, 2])}, **DAILY
     ),
@@ -232,9 +230,7 @@ def test_markdown_table_writes_each_kind_of_value_for_people():
             "took": [timedelta(seconds=90)],
         }
     )
-    shown = {
-        name: display_text(frame.get_column(name).to_list()[0], dtype) for name, dtype in frame.schema.items()
-    }
+    shown = {name: display_text(frame.get_column(name).to_list()[0], dtype) for name, dtype in frame.schema.items()}
     assert shown == {
         "score": "0.1235",
         "rows": "1234567",
@@ -254,9 +250,7 @@ def test_markdown_table_writes_each_kind_of_value_for_people():
         "raw": "[3 bytes]",
         "took": "0:01:30",
     }
-    assert markdown_table(frame.select("score", "tags")) == (
-        "| score | tags |\n| ---: | --- |\n| 0.1235 | a, b |"
-    )
+    assert markdown_table(frame.select("score", "tags")) == ("| score | tags |\n| ---: | --- |\n| 0.1235 | a, b |")
 
 
 def test_markdown_table_is_limited_in_rows_and_width():
@@ -370,9 +364,7 @@ def test_nothing_is_lost_at_any_width(width: int):
 
 
 def test_journeys_are_in_order_of_rank_and_of_one_user():
-    text = render(
-        journeys({"rank": 2, "name": "second"}, {"name": "first"}, {"user_id": "u2", "name": "a stranger's"})
-    )
+    text = render(journeys({"rank": 2, "name": "second"}, {"name": "first"}, {"user_id": "u2", "name": "a stranger's"}))
     assert text.index("first") < text.index("second")
     assert "stranger" not in text
     assert "2 journeys" in text
@@ -428,9 +420,7 @@ def test_last_seen_is_told_relative_to_the_day_of_the_snapshot():
 
 def test_missing_values_leave_their_place_empty():
     row = dict.fromkeys(("name", "stage", "confidence", "keywords", "last_seen", "search_count"))
-    frame = pl.concat(
-        [journeys(), journeys().with_columns(rank=pl.lit(2, pl.Int64), **row)], how="vertical_relaxed"
-    )
+    frame = pl.concat([journeys(), journeys().with_columns(rank=pl.lit(2, pl.Int64), **row)], how="vertical_relaxed")
     assert "– / 1,240" in render(frame)
 
 
@@ -469,3 +459,11 @@ def test_importing_reporting_is_light():
     code = f"import sys; from journeys_dagster.reporting import {names}; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_before_after_on_logarithmic_axes_leaves_out_what_has_no_logarithm():
+    before, after = pl.Series([0.0, 0.001, 10.0, 5000.0]), pl.Series([0.0, 0.001, 9.5, 4000.0])
+    png = before_after(before, after, title="t", x_label="x", y_label="y", log=True)
+    assert png == before_after(before[1:], after[1:], title="t", x_label="x", y_label="y", log=True)
+    nothing = before_after(before[:1], after[:1], title="t", x_label="x", y_label="y", log=True)
+    assert nothing.startswith(b"\x89PNG")

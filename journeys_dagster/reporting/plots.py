@@ -161,7 +161,9 @@ def bars(
     return to_png(figure)
 
 
-def before_after(before: pl.Series, after: pl.Series, *, title: str, x_label: str, y_label: str) -> bytes:
+def before_after(
+    before: pl.Series, after: pl.Series, *, title: str, x_label: str, y_label: str, log: bool = False
+) -> bytes:
     """Draw what a step did to a quantity: each row before against after, and the diagonal of no change.
 
     Parameters
@@ -170,6 +172,8 @@ def before_after(before: pl.Series, after: pl.Series, *, title: str, x_label: st
         Any numeric dtype, row by row; rows where either is null, NaN or infinite are left out.
     title, x_label, y_label
         What is shown, and the axes with their units.
+    log
+        Logarithmic axes, for quantities with a long tail; rows at or below zero are left out.
 
     Returns
     -------
@@ -185,7 +189,10 @@ def before_after(before: pl.Series, after: pl.Series, *, title: str, x_label: st
     if len(before) != len(after):
         raise ValueError(f"{len(before)} values before, but {len(after)} after")
     both = pl.DataFrame({"before": before.cast(pl.Float64), "after": after.cast(pl.Float64)})
-    old, new = both.filter(pl.all_horizontal(pl.all().is_finite())).to_numpy().T
+    drawable = both.filter(pl.all_horizontal(pl.all().is_finite()))
+    if log:
+        drawable = drawable.filter(pl.all_horizontal(pl.all() > 0))
+    old, new = drawable.to_numpy().T
     rows = len(old)
     if not rows:
         return no_rows_png(title=title, x_label=x_label, y_label=y_label)
@@ -198,14 +205,17 @@ def before_after(before: pl.Series, after: pl.Series, *, title: str, x_label: st
         old, new = old[sample], new[sample]
     low, high = float(min(old.min(), new.min())), float(max(old.max(), new.max()))
     margin = 0.04 * (high - low) or 0.5
-    limits = (low - margin, high + margin)
+    limits = (low / 1.3, high * 1.3) if log else (low - margin, high + margin)
     figure, axes = new_axes(title=title, subtitle=subtitle, x_label=x_label, y_label=y_label)
     axes.plot(limits, limits, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     opacity = min(0.7, max(0.12, 8 / math.sqrt(len(old))))
     axes.scatter(old, new, s=20 if len(old) < 500 else 7, color=COLOURS[0], alpha=opacity, linewidths=0)
     axes.set(xlim=limits, ylim=limits)
-    number_axis(axes.xaxis, whole=False)
-    number_axis(axes.yaxis, whole=False)
+    if log:
+        axes.set(xscale="log", yscale="log")
+    else:
+        number_axis(axes.xaxis, whole=False)
+        number_axis(axes.yaxis, whole=False)
     return to_png(figure)
 
 
