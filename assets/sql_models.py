@@ -58,7 +58,7 @@ def build_sql_asset(
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
         description=f"{model.table.description} Grain: {model.table.grain}.\n\n```sql\n{model.sql}\n```",
-        group_name=model.layer,
+        group_name=model.group,
         kinds={"sql", "duckdb", "view" if model.materialized == "view" else "table"},
         owners=[model.owner or OWNER],
         code_version=model.code_version,

@@ -169,9 +169,7 @@ def demo_command(users: int, days: int, seed: int) -> None:
 
 def _simulate(home: Home, *, users: int, days: int, seed: int) -> date:
     with _bar("simulate", total=1.0) as advance:
-        summary = simulate(
-            home.landing, users=users, days=days, seed=seed, progress=advance
-        )
+        summary = simulate(home.landing, users=users, days=days, seed=seed, progress=advance)
     rows = ", ".join(f"{count:,} {source}" for source, count in summary.rows.items())
     _err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
     return summary.last_day

@@ -8,7 +8,7 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,7 +18,9 @@ PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Days = Annotated[int, Field(ge=1, le=36_525)]
+ActionName = Annotated[str, Field(pattern=r"\S")]
 
 
 class SettingsError(ValueError):
@@ -42,7 +44,7 @@ class LandingSettings(_Section):
     max_text_length: Count = Field(
         500, description="Longest accepted text in characters; a longer id, query or title rejects its row."
     )
-    future_tolerance_hours: Annotated[float, Field(ge=0)] = Field(
+    future_tolerance_hours: Annotated[float, Field(ge=0, le=87_660)] = Field(
         24.0, description="Hours that occurred_at may lie after the end of the arrival day."
     )
     days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
@@ -51,10 +53,10 @@ class LandingSettings(_Section):
 class KeywordSettings(_Section):
     """How activity becomes weighted keywords."""
 
-    lookback_days: Count = Field(365, description="Days of history before as_of that count.")
+    lookback_days: Days = Field(365, description="Days of history before as_of that count.")
     search_weight: Positive = Field(1.0, description="Weight of one search.")
     board_weight: Positive = Field(2.0, description="Weight of putting one item on a board.")
-    action_weights: dict[str, Positive] = Field(
+    action_weights: dict[ActionName, Positive] = Field(
         default={"closeup": 0.5, "clickthrough": 1.0, "save": 2.0, "purchase": 3.0},
         min_length=1,
         description="Weight of one engagement by action, shared evenly by the item's keywords. "
@@ -70,9 +72,7 @@ class EmbeddingSettings(_Section):
         min_length=1,
         description="The bundled model, or the name or path of any sentence-transformers model.",
     )
-    revision: str = Field(
-        "main", description="Revision of a model that is not bundled. Part of algorithm_version."
-    )
+    revision: str = Field("main", description="Revision of a model that is not bundled. Part of algorithm_version.")
     batch_size: Count = Field(64, description="Texts in one forward pass. Part of algorithm_version.")
 
 
@@ -80,7 +80,7 @@ class ClusterSettings(_Section):
     """Which keywords of a user belong together."""
 
     distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
-        0.6,
+        0.68,
         description="Cosine distance at which average linkage stops merging. Higher: fewer, wider journeys.",
     )
     max_keywords_per_user: Count = Field(
@@ -114,14 +114,14 @@ class DiversificationSettings(_Section):
 class StageSettings(_Section):
     """Evergreen, ongoing or ended."""
 
-    evergreen_min_span_days: Count = Field(
+    evergreen_min_span_days: Days = Field(
         42, description="Days between first and last engagement that an evergreen journey has at the least."
     )
     evergreen_min_active_weeks_share: Share = Field(
         0.5,
         description="Share of the weeks since the first engagement in which an evergreen journey was active.",
     )
-    ended_after_days: Count = Field(
+    ended_after_days: Days = Field(
         30, description="Days without engagement after which a situational journey has ended."
     )
 
@@ -131,9 +131,7 @@ class NamingSettings(_Section):
 
     closeness_weight: Share = Field(0.5, description="Share of closeness to the cluster's centroid.")
     keyword_weight: Share = Field(0.3, description="Share of the keyword's weight within the cluster.")
-    readability_weight: Share = Field(
-        0.2, description="Share of readability (words and characters, no codes)."
-    )
+    readability_weight: Share = Field(0.2, description="Share of readability (words and characters, no codes).")
 
 
 class OutputSettings(_Section):
@@ -155,9 +153,7 @@ class RunSettings(_Section):
         pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$",
         description="DuckDB's memory limit; above it, it spills to disk.",
     )
-    warehouse_threads: Annotated[int, Field(ge=0)] = Field(
-        0, description="DuckDB's threads; 0: one per core."
-    )
+    warehouse_threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="DuckDB's threads; 0: one per core.")
 
 
 class Settings(_Section):
@@ -187,14 +183,16 @@ def load_settings(path: Path | None = None) -> Settings:
     Raises
     ------
     SettingsError
-        The file is missing or no TOML, a key is unknown, or a value has the wrong type or range. Every fault is
-        named.
+        The file is missing, unreadable or no TOML, a key is unknown, or a value has the wrong type or range. Every
+        fault is named.
     """
     path = path or _settings_path()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SettingsError(f"settings file {path} does not exist") from None
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
     try:

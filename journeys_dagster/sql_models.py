@@ -6,7 +6,7 @@ belongs to the assets.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 import sqlglot
 import yaml
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
 
 from journeys_dagster.tables import Column, Table
 
@@ -23,8 +25,18 @@ Materialization = Literal["view", "snapshot"]
 
 _DIALECT = "duckdb"
 _HEADER = re.compile(r"\A\s*/\*(?P<header>.*?)\*/\s*(?P<sql>.*)\Z", re.DOTALL)
-_MODEL_KEYS = {"name", "grain", "materialized", "partition_column", "description", "key", "owner", "kinds"}
-_AUDIT_KEYS = {"model", "blocking", "description"}
+_MODEL_KEYS = {
+    "name": str,
+    "grain": str,
+    "materialized": str,
+    "description": str,
+    "partition_column": str,
+    "key": list,
+    "owner": str,
+    "group": str,
+}
+_MODEL_REQUIRED = {"name", "grain", "materialized", "description"}
+_AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
 _NULLABLE = "(nullable)"
 
 
@@ -40,16 +52,19 @@ class SqlModel:
     ----------
     layer : str
         The folder: staging, intermediate or marts.
+    group : str
+        Where the asset graph shows it: the layer, unless the header names another group.
     materialized : {'view', 'snapshot'}
         A snapshot replaces its (`as_of`, users in scope) each time.
     depends_on : frozenset of str
         Tables the SELECT reads.
     code_version : str
-        Hash of the SQL without comments and layout.
+        Hash of the SQL without comments and layout, the macros it calls included.
     """
 
     path: Path
     layer: str
+    group: str
     materialized: Materialization
     owner: str | None
     sql: str
@@ -82,16 +97,17 @@ class SqlModel:
         from sqlglot.lineage import lineage
         from sqlglot.optimizer.qualify import qualify
 
-        schema = {
-            name: {column: spec.type for column, spec in tables[name].columns.items()}
-            for name in self.depends_on
+        schema: dict[str, object] = {
+            name: {column: spec.type for column, spec in tables[name].columns.items()} for name in self.depends_on
         }
         upstream: dict[str, set[tuple[str, str]]] = {column: set() for column in self.table.columns}
         # Branch by branch: sqlglot follows the branches of a union by position, ours are matched by name.
         for branch in _branches(self.expression):
-            qualified = qualify(
-                branch.copy(), schema=schema, dialect=_DIALECT, validate_qualify_columns=False
-            )
+            alone = branch.copy()
+            if branch is not self.expression:
+                for cte in self.expression.ctes:
+                    alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
+            qualified = qualify(alone, schema=schema, dialect=_DIALECT, validate_qualify_columns=False)
             for column in set(branch.named_selects) & upstream.keys():
                 for node in lineage(column, qualified, schema=schema, dialect=_DIALECT).walk():
                     if isinstance(node.expression, exp.Table) and node.expression.name in self.depends_on:
@@ -101,13 +117,22 @@ class SqlModel:
 
 @dataclass(frozen=True, kw_only=True)
 class SqlAudit:
-    """One file of ``audits/``: a query that must return no rows."""
+    """One file of ``audits/``: a query that must return no rows.
+
+    Attributes
+    ----------
+    model : str
+        The model it examines; a blocking audit that finds rows undoes the model's write.
+    depends_on : frozenset of str
+        Tables the query reads.
+    """
 
     name: str
     model: str
     blocking: bool
     description: str
     sql: str
+    depends_on: frozenset[str]
 
 
 def load_models(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
@@ -118,54 +143,72 @@ def load_models(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     ModelError
         A file breaks the conventions, or two files have one name.
     """
+    macros = load_macros(root)
     models: dict[str, SqlModel] = {}
     for path in sorted((root / "models").glob("*/*.sql")):
-        model = load_model(path)
+        model = load_model(path, macros)
         if model.name in models:
             raise ModelError(f"{path}: there is another model called {model.name}: {models[model.name].path}")
         models[model.name] = model
     return models
 
 
-def load_model(path: Path) -> SqlModel:
-    """Read one model file."""
-    header, sql = _split(path, allowed=_MODEL_KEYS, required={"name", "grain", "materialized", "description"})
+def load_model(path: Path, macros: Sequence[str] = ()) -> SqlModel:
+    """Read one model file; `macros` define the SQL functions it may call."""
+    header, sql = _split(path, keys=_MODEL_KEYS, required=_MODEL_REQUIRED)
     if header["name"] != path.stem:
         raise ModelError(f"{path}: the header's name {header['name']!r} is not the file's name")
     if header["materialized"] not in get_args(Materialization):
         raise ModelError(f"{path}: materialized must be one of {', '.join(get_args(Materialization))}")
     expression = _parse(path, sql)
+    table = Table(
+        name=header["name"],
+        description=" ".join(header["description"].split()),
+        grain=header["grain"],
+        columns=_columns(path, expression),
+        key=tuple(header.get("key", ())),
+        partition_column=header.get("partition_column"),
+    )
+    for name in (*table.key, *filter(None, [table.partition_column])):
+        if name not in table.columns:
+            raise ModelError(f"{path}: the header names {name!r}, which is no column")
+    if header["materialized"] == "snapshot" and table.partition_column != "as_of":
+        raise ModelError(f"{path}: a snapshot must have partition_column: as_of")
     return SqlModel(
         path=path,
         layer=path.parent.name,
+        group=header.get("group", path.parent.name),
         materialized=header["materialized"],
         owner=header.get("owner"),
         sql=sql,
-        table=Table(
-            name=header["name"],
-            description=" ".join(header["description"].split()),
-            grain=header["grain"],
-            columns=_columns(path, expression),
-            key=tuple(header.get("key", ())),
-            partition_column=header.get("partition_column"),
-        ),
+        table=table,
         depends_on=_tables_read(expression),
-        code_version=_canonical_hash(expression),
+        code_version=_code_version(expression, macros),
     )
 
 
 def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
-    """Audits by the table they examine."""
+    """Audits by the model they examine.
+
+    Raises
+    ------
+    ModelError
+        A file breaks the conventions, or examines what is no model.
+    """
+    models = {path.stem for path in (root / "models").glob("*/*.sql")}
     audits: dict[str, list[SqlAudit]] = {}
     for path in sorted((root / "audits").glob("*.sql")):
-        header, sql = _split(path, allowed=_AUDIT_KEYS, required=_AUDIT_KEYS)
-        _parse(path, sql)
+        header, sql = _split(path, keys=_AUDIT_KEYS, required=set(_AUDIT_KEYS))
+        expression = _parse(path, sql)
+        if header["model"] not in models:
+            raise ModelError(f"{path}: there is no model called {header['model']!r}")
         audit = SqlAudit(
             name=path.stem,
             model=header["model"],
             blocking=header["blocking"],
             description=header["description"],
             sql=sql,
+            depends_on=_tables_read(expression),
         )
         audits.setdefault(audit.model, []).append(audit)
     return audits
@@ -176,7 +219,7 @@ def load_macros(root: Path = SQL_ROOT) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted((root / "macros").glob("*.sql"))]
 
 
-def _split(path: Path, *, allowed: set[str], required: set[str]) -> tuple[dict[str, Any], str]:
+def _split(path: Path, *, keys: Mapping[str, type], required: set[str]) -> tuple[dict[str, Any], str]:
     found = _HEADER.match(path.read_text(encoding="utf-8"))
     if not found:
         raise ModelError(f"{path}: the file must start with a /* header */ of YAML")
@@ -188,15 +231,18 @@ def _split(path: Path, *, allowed: set[str], required: set[str]) -> tuple[dict[s
         raise ModelError(f"{path}: the header is not a mapping")
     if missing := required - header.keys():
         raise ModelError(f"{path}: the header lacks {', '.join(sorted(missing))}")
-    if unknown := header.keys() - allowed:
-        raise ModelError(f"{path}: unknown in the header: {', '.join(sorted(unknown))}")
+    if unknown := header.keys() - keys.keys():
+        raise ModelError(f"{path}: unknown in the header: {', '.join(sorted(map(str, unknown)))}")
+    for key, value in header.items():
+        if not isinstance(value, keys[key]):
+            raise ModelError(f"{path}: {key} in the header must be a {keys[key].__name__}, not {value!r}")
     return header, found["sql"].rstrip().rstrip(";")
 
 
 def _parse(path: Path, sql: str) -> exp.Query:
     try:
         expression = sqlglot.parse_one(sql, dialect=_DIALECT)
-    except sqlglot.ParseError as error:
+    except SqlglotError as error:
         raise ModelError(f"{path}: {error}") from None
     if not isinstance(expression, exp.Query):
         raise ModelError(f"{path}: the file must hold one SELECT")
@@ -206,19 +252,38 @@ def _parse(path: Path, sql: str) -> exp.Query:
 def _columns(path: Path, expression: exp.Query) -> dict[str, Column]:
     """Columns from the casts and comments of the (first) SELECT."""
     columns: dict[str, Column] = {}
-    for projection in _branches(expression)[0].selects:
+    first, *others = _branches(expression)
+    for projection in first.selects:
         name, comments = projection.alias_or_name, projection.comments
         if not isinstance(projection, exp.Alias) or not isinstance(projection.this, exp.Cast):
             raise ModelError(f"{path}: column {name!r} is not cast: write cast(… as type) as {name}")
         if not comments:
             raise ModelError(f"{path}: column {name!r} has no comment behind it")
+        if name in columns:
+            raise ModelError(f"{path}: there are two columns {name!r}")
         description = comments[-1].strip()
         columns[name] = Column(
             type=projection.this.to.sql(dialect=_DIALECT),
             description=description.removesuffix(_NULLABLE).strip(),
             nullable=description.endswith(_NULLABLE),
         )
+    _check_union(path, expression)
+    required = {name for name, column in columns.items() if not column.nullable}
+    for branch in others:
+        names = set(branch.named_selects)
+        if missing := required - names:
+            raise ModelError(f"{path}: a later SELECT of the union lacks {', '.join(sorted(missing))}")
+        if unknown := names - columns.keys():
+            raise ModelError(f"{path}: a later SELECT of the union adds {', '.join(sorted(unknown))}")
     return columns
+
+
+def _check_union(path: Path, expression: exp.Expr) -> None:
+    if isinstance(expression, exp.SetOperation):
+        if not expression.args.get("by_name"):
+            raise ModelError(f"{path}: SELECTs are put together by union [all] by name only")
+        _check_union(path, expression.left)
+        _check_union(path, expression.right)
 
 
 def _branches(expression: exp.Expr) -> list[exp.Query]:
@@ -229,12 +294,19 @@ def _branches(expression: exp.Expr) -> list[exp.Query]:
 
 
 def _tables_read(expression: exp.Query) -> frozenset[str]:
-    own = {cte.alias for cte in expression.find_all(exp.CTE)}
     return frozenset(
-        table.name for table in expression.find_all(exp.Table) if table.name and table.name not in own
+        source.name
+        for scope in traverse_scope(expression)
+        for source in scope.sources.values()
+        if isinstance(source, exp.Table) and source.name
     )
 
 
-def _canonical_hash(expression: exp.Query) -> str:
-    canonical = expression.sql(dialect=_DIALECT, comments=False, normalize=True)
+def _code_version(expression: exp.Query, macros: Sequence[str]) -> str:
+    definitions = [statement for text in macros for statement in sqlglot.parse(text, dialect=_DIALECT) if statement]
+    defined = {table.name for statement in definitions if (table := statement.find(exp.Table))}
+    called = {function.name.lower() for function in expression.find_all(exp.Anonymous)}
+    # A macro may call another one, so a model that calls one depends on all of them.
+    parts = [expression, *definitions] if called & defined else [expression]
+    canonical = ";".join(part.sql(dialect=_DIALECT, comments=False, normalize=True) for part in parts)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]

@@ -57,8 +57,7 @@ class Table:
         A column missing from an insert by name would become NULL; NOT NULL turns that into an error.
         """
         lines = [
-            f'"{name}" {column.type}{"" if column.nullable else " not null"}'
-            for name, column in self.columns.items()
+            f'"{name}" {column.type}{"" if column.nullable else " not null"}' for name, column in self.columns.items()
         ]
         body = ",\n    ".join([*lines, *self.constraints])
         return f'create table if not exists "{self.name}" (\n    {body}\n)'
@@ -70,9 +69,7 @@ def snapshot_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
         "as_of": Column(type="DATE", description="day the snapshot was taken; sees what arrived until then"),
         "user_id": Column(type="VARCHAR", description="the user"),
         **columns,
-        "scope": Column(
-            type="VARCHAR", description="kind of run that wrote the row: active_users or all_users"
-        ),
+        "scope": Column(type="VARCHAR", description="kind of run that wrote the row: active_users or all_users"),
         "algorithm_version": Column(
             type="VARCHAR", description="fingerprint of step code, model revisions and settings"
         ),

@@ -28,9 +28,7 @@ def test_a_day_without_rows_keeps_its_columns(tmp_path: Path) -> None:
 
 def test_same_frame_same_bytes(tmp_path: Path) -> None:
     contents = [
-        (
-            write_day(tmp_path / name, source="searches", day=DAY, frame=ROWS.clone()) / "part-0.parquet"
-        ).read_bytes()
+        (write_day(tmp_path / name, source="searches", day=DAY, frame=ROWS.clone()) / "part-0.parquet").read_bytes()
         for name in ("a", "b")
     ]
     assert contents[0] == contents[1]
@@ -44,9 +42,7 @@ def test_rewriting_replaces_every_earlier_file(tmp_path: Path) -> None:
     assert pl.read_parquet(folder / "part-0.parquet").height == 1
 
 
-def test_a_failed_write_leaves_the_earlier_day_complete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_earlier_day_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_day(tmp_path, source="searches", day=DAY, frame=ROWS)
 
     def fail(*_: object, **__: object) -> None:
@@ -94,13 +90,9 @@ def test_a_crash_between_data_and_success_leaves_the_day_incomplete(
 
 
 def test_days_are_split_and_the_day_column_is_not_written(tmp_path: Path) -> None:
-    frame = pl.DataFrame(
-        {"user_id": ["a", "b", "c"], "arrival_day": [date(2025, 6, 2), DAY, date(2025, 6, 2)]}
-    )
+    frame = pl.DataFrame({"user_id": ["a", "b", "c"], "arrival_day": [date(2025, 6, 2), DAY, date(2025, 6, 2)]})
     assert write_days(tmp_path, source="searches", frame=frame) == {DAY: 1, date(2025, 6, 2): 2}
-    second = pl.read_parquet(
-        tmp_path / "searches" / "date=2025-06-02" / "part-0.parquet", hive_partitioning=False
-    )
+    second = pl.read_parquet(tmp_path / "searches" / "date=2025-06-02" / "part-0.parquet", hive_partitioning=False)
     assert second.to_dict(as_series=False) == {"user_id": ["a", "c"]}
 
 

@@ -46,9 +46,7 @@ def imported(folder: Path, *lines: dict[str, object]) -> ImportSummary:
 
 
 def landed(folder: Path, source: str, day: str) -> pl.DataFrame:
-    return pl.read_parquet(
-        folder / "landing" / source / f"date={day}" / "part-0.parquet", hive_partitioning=False
-    )
+    return pl.read_parquet(folder / "landing" / source / f"date={day}" / "part-0.parquet", hive_partitioning=False)
 
 
 def test_a_purchase_and_its_item(tmp_path: Path) -> None:
@@ -136,9 +134,7 @@ def test_an_item_is_written_when_it_appears_and_when_its_description_changes(tmp
         line(InvoiceDate=datetime(2011, 3, 3, 9), Description="NEVER SOLD", Quantity=0),
     )
     written = {
-        folder.name: landed(tmp_path, "items", folder.name.removeprefix("date="))
-        .select("item_id", "title")
-        .rows()
+        folder.name: landed(tmp_path, "items", folder.name.removeprefix("date=")).select("item_id", "title").rows()
         for folder in sorted((tmp_path / "landing" / "items").iterdir())
     }
     assert written == {
@@ -167,9 +163,7 @@ def test_what_comes_later_does_not_change_an_earlier_day(tmp_path: Path) -> None
 def test_ids_from_spreadsheets_are_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "retail.parquet"
     frame = pl.DataFrame([line()], schema=SCHEMA)
-    frame.with_columns(
-        pl.col("CustomerID").cast(pl.Float64), pl.col("InvoiceNo").cast(pl.Int64)
-    ).write_parquet(path)
+    frame.with_columns(pl.col("CustomerID").cast(pl.Float64), pl.col("InvoiceNo").cast(pl.Int64)).write_parquet(path)
     import_online_retail(path, tmp_path / "landing")
     assert landed(tmp_path, "engagements", "2011-03-01")["user_id"].to_list() == ["70001"]
 

@@ -188,9 +188,7 @@ def test_every_day_is_complete(landing: Path) -> None:
 
 def test_the_summary_counts_what_was_written(landing: Path) -> None:
     told: list[tuple[str, float]] = []
-    summary = simulate(
-        landing, users=60, days=21, seed=3, progress=lambda text, share: told.append((text, share))
-    )
+    summary = simulate(landing, users=60, days=21, seed=3, progress=lambda text, share: told.append((text, share)))
     assert summary.rows == {source: read(landing, source).height for source in summary.rows}
     assert set(summary.rows) == set(SCHEMAS)
     assert summary.n_items == read(landing, "items")["item_id"].n_unique()
@@ -225,9 +223,7 @@ def test_real_data_is_not_written_over(tmp_path: Path) -> None:
 def test_another_simulated_world_is_not_written_over(tmp_path: Path) -> None:
     simulate(tmp_path, users=5, days=3, seed=1)
     before = digest(tmp_path)
-    with pytest.raises(
-        SimulationError, match=r"another simulated world \(seed 1 there, 2 asked for\); remove it"
-    ):
+    with pytest.raises(SimulationError, match=r"another simulated world \(seed 1 there, 2 asked for\); remove it"):
         simulate(tmp_path, users=5, days=3, seed=2)
     assert digest(tmp_path) == before
 
@@ -242,9 +238,7 @@ def test_an_unreadable_marker_is_named(tmp_path: Path) -> None:
     ("users", "days", "seed", "fault"),
     [(0, 3, 1, "users is 0"), (5, 0, 1, "days is 0"), (5, 3, -1, "seed is -1")],
 )
-def test_arguments_out_of_range_are_named(
-    tmp_path: Path, users: int, days: int, seed: int, fault: str
-) -> None:
+def test_arguments_out_of_range_are_named(tmp_path: Path, users: int, days: int, seed: int, fault: str) -> None:
     with pytest.raises(SimulationError, match=fault):
         simulate(tmp_path / "landing", users=users, days=days, seed=seed)
     assert not (tmp_path / "landing").exists()
@@ -318,9 +312,7 @@ def test_people_have_one_to_seven_journeys_and_half_of_them_boards(world: World)
     saves = world.engagements.filter(pl.col("action") == "save")
     keys = ["user_id", "item_id", "occurred_at"]
     assert world.board_items.join(saves, on=keys, how="anti").height == 0
-    names = world.board_items.group_by("board_id").agg(
-        pl.col("board_name").n_unique(), pl.col("user_id").n_unique()
-    )
+    names = world.board_items.group_by("board_id").agg(pl.col("board_name").n_unique(), pl.col("user_id").n_unique())
     assert (names["board_name"] == 1).all()
     assert (names["user_id"] == 1).all()
 

@@ -21,9 +21,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
 """Version of each step's Python code. Raise a step's number when its results change."""
 
 
-def algorithm_version(
-    *, settings: Mapping[str, Any], model_revision: str, sql_code_versions: Mapping[str, str]
-) -> str:
+def algorithm_version(*, settings: Mapping[str, Any], model_revision: str, sql_code_versions: Mapping[str, str]) -> str:
     """Fingerprint of step code versions, model revision and settings.
 
     Parameters

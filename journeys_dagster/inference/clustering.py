@@ -1,10 +1,12 @@
 """Grouping a user's keywords into journey candidates: average linkage on cosine distance."""
 
+import itertools
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.segments import centroids, segment_starts
+from journeys_dagster.inference.segments import ROWS_AT_ONCE, centroids, segment_starts
 
 
 def strongest_keywords(keywords: pl.DataFrame, *, limit: int) -> pl.DataFrame:
@@ -30,23 +32,32 @@ def cluster_keywords(
     Parameters
     ----------
     keywords : DataFrame
-        Columns ``user_id``, ``keyword``, ``weight`` (float64 > 0) and ``code`` (row of `vectors`), sorted by user
-        and keyword, each keyword once per user.
+        Columns ``user_id``, ``keyword``, ``weight`` (float64 > 0) and ``code`` (row of `vectors`), in any order,
+        each keyword once per user.
     vectors : array of shape (distinct keywords, dimensions), float32
-        Unit vectors. A zero vector resembles nothing.
+        Unit vectors. A zero vector resembles nothing: its cosine with every vector is 0.
     distance_threshold : float
-        Cosine distance at which merging stops.
+        Clusters farther apart than this cosine distance stay apart.
 
     Returns
     -------
     DataFrame
         Columns ``user_id``, ``keyword``, ``cluster`` (int32, 0 for the cluster of the user's heaviest keyword, and
-        so on), ``centroid_similarity`` (float64, cosine to the cluster's weighted mean), sorted as the input.
+        so on), ``centroid_similarity`` (float64, cosine to the cluster's weighted mean; 0 where either is zero),
+        sorted by user and keyword.
+
+    Raises
+    ------
+    ValueError
+        A vector is not finite.
     """
+    if broken := int((~np.isfinite(vectors).all(axis=1)).sum()):
+        raise ValueError(f"the vectors of {broken} of {len(vectors)} keywords are not finite: embed them again")
+    keywords = keywords.sort("user_id", "keyword")
     starts = segment_starts(keywords.select("user_id"))
     codes = keywords["code"].to_numpy()
     labels = np.empty(len(keywords), dtype=np.int32)
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in itertools.pairwise(starts):
         labels[begin:end] = _average_linkage(vectors[codes[begin:end]], distance_threshold)
     clustered = _numbered(keywords.with_columns(label=pl.Series(labels)))
     return clustered.with_columns(centroid_similarity=_centroid_similarity(clustered, vectors)).select(
@@ -60,13 +71,10 @@ def _average_linkage(vectors: NDArray[np.float32], distance_threshold: float) ->
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    distances = 1.0 - (vectors @ vectors.T).astype(np.float64)
-    # Cosines of equal vectors miss 1 by a rounding error, and either half of the matrix may round differently.
-    distances = np.maximum((distances + distances.T) / 2, 0.0)
-    np.fill_diagonal(distances, 0.0)
-    return fcluster(
-        linkage(squareform(distances, checks=False), method="average"), distance_threshold, "distance"
-    )
+    # Without BLAS: its threads gain nothing on matrices this small and cost tenfold where cores are shared.
+    cosines = np.einsum("id,jd->ij", vectors, vectors).astype(np.float64)
+    distances = np.maximum(1.0 - cosines, 0.0)  # cosines of equal vectors miss 1 by a rounding error
+    return fcluster(linkage(squareform(distances, checks=False), method="average"), distance_threshold, "distance")
 
 
 def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +94,9 @@ def _centroid_similarity(clustered: pl.DataFrame, vectors: NDArray[np.float32]) 
     means = centroids(vectors, codes, weights, starts)
     segments = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     similarity = np.empty(len(ordered))
-    for begin in range(0, len(ordered), 50_000):
-        rows = slice(begin, begin + 50_000)
-        similarity[rows] = np.einsum("ij,ij->i", vectors[codes[rows]], means[segments[rows]])
+    for begin in range(0, len(ordered), ROWS_AT_ONCE):
+        rows = slice(begin, begin + ROWS_AT_ONCE)
+        products = vectors[codes[rows]].astype(np.float64) * means[segments[rows]]
+        # Unit vectors in float32 may be longer than 1 by a rounding error.
+        similarity[rows] = products.sum(axis=1).clip(-1.0, 1.0)
     return ordered.select("row", similarity=pl.Series(similarity)).sort("row")["similarity"]

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.segments import segment_starts
+from journeys_dagster.inference.segments import ROWS_AT_ONCE, segment_starts
 
 
 def occurrences_above(
@@ -30,8 +30,9 @@ def occurrences_above(
     for length in np.unique(lengths[lengths > 1]):
         # Users with equally many journeys form one stack; matmul treats each of them by itself.
         rows = starts[:-1][lengths == length][:, None] + np.arange(length)
-        for begin in range(0, len(rows), 1024):
-            block = rows[begin : begin + 1024]
+        users_at_once = max(1, ROWS_AT_ONCE // length)
+        for begin in range(0, len(rows), users_at_once):
+            block = rows[begin : begin + users_at_once]
             stack = vectors[block]
             similar = np.matmul(stack, stack.transpose(0, 2, 1)) >= similarity_threshold
             occurrences[block] = np.tril(similar, k=-1).sum(axis=2, dtype=np.int32)

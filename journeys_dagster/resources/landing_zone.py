@@ -30,9 +30,7 @@ class LandingZone(dg.ConfigurableResource):
         root = Path(self.path) / source
         if not root.is_dir():
             return set()
-        return {
-            day for entry in root.iterdir() if (day := _day_of(entry.name)) is not None and entry.is_dir()
-        }
+        return {day for entry in root.iterdir() if (day := _day_of(entry.name)) is not None and entry.is_dir()}
 
     def is_complete(self, source: str, day: date) -> bool:
         """Whether the producer has finished the day."""

@@ -4,11 +4,12 @@ DuckDB lets one writing process exclude every other one, readers too. So nobody 
 lock, a writer has it alone, and whatever takes long is computed outside.
 """
 
-import re
+import glob
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,10 +20,12 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
+from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.tables import Table
 
 _RETRY_SECONDS = 0.05
+_SPOOL = "spool-"
+_SPOOL_ABANDONED_SECONDS = 24 * 3600
 USERS_IN_SCOPE = "select user_id from users_in_scope where as_of = $as_of"
 
 
@@ -36,9 +39,7 @@ class AuditFailedError(RuntimeError):
     def __init__(self, table: str, results: Sequence["AuditResult"]) -> None:
         self.results = tuple(results)
         failed = ", ".join(f"{result.name} ({result.rows} rows)" for result in results if not result.passed)
-        super().__init__(
-            f"table {table}: blocking audit failed: {failed}. Nothing was written; the old rows stand."
-        )
+        super().__init__(f"table {table}: blocking audit failed: {failed}. Nothing was written; the old rows stand.")
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,7 @@ class AuditResult:
 class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
-    lock_timeout_seconds: float = Field(
-        600.0, description="Seconds to wait while another process has the file."
-    )
+    lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
 
     @property
     def path(self) -> Path:
@@ -100,7 +99,8 @@ class Warehouse(DuckDBResource):
         WarehouseError
             The file does not exist, or another program kept it for too long.
         """
-        self._settle()
+        if not self.path.exists():
+            raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
         with self._locked(shared=True), self._connection(read_only=True) as connection:
             yield connection
 
@@ -115,11 +115,8 @@ class Warehouse(DuckDBResource):
         """
         with self.get_connection() as connection:
             connection.execute("begin transaction")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("rollback")
-                raise
+            # After an exception, closing the connection undoes what was not committed.
+            yield connection
             connection.execute("commit")
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
@@ -148,7 +145,7 @@ class Warehouse(DuckDBResource):
         """
         with self.write() as connection:
             for table, frame, only in parts:
-                connection.execute(table.create_sql())
+                self._create(connection, table)
                 condition = "".join(f' and "{column}" = ${column}' for column in only)
                 connection.execute(
                     f'delete from "{table.name}" where "{table.partition_column}" in (select unnest($days::date[]))'
@@ -188,7 +185,8 @@ class Warehouse(DuckDBResource):
             A blocking audit found rows; nothing was changed.
         """
         params = {"as_of": as_of}
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix="spool-") as spool:
+        self._remove_abandoned_spools()
+        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL) as spool:
             for number, frame in enumerate(frames):
                 frame.with_columns(
                     as_of=pl.lit(as_of), **{name: pl.lit(value) for name, value in constants.items()}
@@ -198,9 +196,9 @@ class Warehouse(DuckDBResource):
                 self._delete_snapshot(connection, table, params)
                 if has_rows:
                     connection.execute(
-                        f'insert into "{table.name}" by name from read_parquet($files) '
+                        f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true) '
                         f"where user_id in ({USERS_IN_SCOPE}) order by user_id",
-                        {**params, "files": f"{spool}/*.parquet"},
+                        {**params, "files": f"{glob.escape(spool)}/*.parquet"},
                     )
                 return run_audits(connection, table.name, audits, params)
 
@@ -208,9 +206,12 @@ class Warehouse(DuckDBResource):
         self, table: Table, select: str, *, params: Mapping[str, Any], audits: Sequence[Audit] = ()
     ) -> list[AuditResult]:
         """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``."""
+        insert = f'insert into "{table.name}" by name select * from ({select}\n)'
+        if _is_by_scope(table):
+            insert += f" where user_id in ({USERS_IN_SCOPE})"
         with self.write() as connection:
             self._delete_snapshot(connection, table, {"as_of": params["as_of"]})
-            connection.execute(f'insert into "{table.name}" by name {select}', used_params(select, params))
+            connection.execute(insert, used_params(insert, params))
             return run_audits(connection, table.name, audits, params)
 
     def replace_view(
@@ -229,32 +230,47 @@ class Warehouse(DuckDBResource):
             connection.execute(f'create or replace view "{name}" as {select}')
             return run_audits(connection, name, audits, params)
 
-    @staticmethod
-    def _delete_snapshot(
-        connection: duckdb.DuckDBPyConnection, table: Table, params: Mapping[str, Any]
-    ) -> None:
-        connection.execute(table.create_sql())
-        scope = "" if table.name == "users_in_scope" else f" and user_id in ({USERS_IN_SCOPE})"
+    def _delete_snapshot(self, connection: duckdb.DuckDBPyConnection, table: Table, params: Mapping[str, Any]) -> None:
+        self._create(connection, table)
+        scope = f" and user_id in ({USERS_IN_SCOPE})" if _is_by_scope(table) else ""
         connection.execute(f'delete from "{table.name}" where as_of = $as_of{scope}', dict(params))
 
-    def _settle(self) -> None:
-        """Fold the log that a killed writer left behind into the file, which a reader may not do."""
-        if not self.path.exists():
-            raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
-        if self.path.with_name(self.path.name + ".wal").exists():
-            with self.get_connection() as connection:
-                connection.execute("checkpoint")
+    def _create(self, connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+        """Create the table where it is missing; an older version of the code may have left another one."""
+        connection.execute(table.create_sql())
+        found = {row[0] for row in connection.execute(f'describe "{table.name}"').fetchall()}
+        if found != set(table.columns):
+            differing = ", ".join(sorted(found ^ set(table.columns)))
+            raise WarehouseError(
+                f"table {table.name} in {self.path} was made by another version of this code; columns that differ: "
+                f"{differing}. Drop the table and run its days again, or start with a new home."
+            )
+
+    def _remove_abandoned_spools(self) -> None:
+        """Remove what killed processes left behind."""
+        for spool in self.path.parent.glob(_SPOOL + "*"):
+            # Another process may be the faster one.
+            with suppress(FileNotFoundError):
+                if time.time() - spool.stat().st_mtime > _SPOOL_ABANDONED_SECONDS:
+                    shutil.rmtree(spool)
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:
         lock_path = self.path.with_name(self.path.name + ".lock")
-        try:
-            with file_lock(lock_path, shared=shared, timeout_seconds=self.lock_timeout_seconds):
-                yield
-        except LockTimeoutError as error:
-            raise WarehouseError(
-                f"warehouse {self.path} is busy: {error}. Wait for the other run, or raise run.lock_timeout_seconds."
-            ) from None
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(lock_path, shared=shared, timeout_seconds=self.lock_timeout_seconds))
+            except NestedLockError:
+                raise WarehouseError(
+                    f"warehouse {self.path} is opened inside a block that has it open, which would wait for itself. "
+                    "Use the connection of the outer block, or leave that block first."
+                ) from None
+            except LockTimeoutError as error:
+                raise WarehouseError(
+                    f"warehouse {self.path} is busy: {error}. "
+                    "Wait for the other run, or raise run.lock_timeout_seconds."
+                ) from None
+            yield
 
     @contextmanager
     def _connection(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -271,8 +287,13 @@ class Warehouse(DuckDBResource):
         while True:
             try:
                 return duckdb.connect(self.database, read_only=read_only, config=self.connection_config)
+            except duckdb.ConnectionException as error:
+                raise WarehouseError(
+                    f"warehouse {self.path} is held open by another connection of this process. "
+                    f"Close it and run again. DuckDB says: {error}"
+                ) from None
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if "could not set lock" not in str(error).lower():
                     raise WarehouseError(f"warehouse {self.path} cannot be opened: {error}") from None
                 if time.monotonic() >= deadline:
                     raise WarehouseError(
@@ -284,7 +305,13 @@ class Warehouse(DuckDBResource):
 
 def used_params(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters that a query names; DuckDB refuses others."""
-    return {name: value for name, value in params.items() if re.search(rf"\${name}\b", sql)}
+    named = {name for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+    return {name: value for name, value in params.items() if name in named}
+
+
+def _is_by_scope(table: Table) -> bool:
+    """Whether a snapshot is replaced for the users in scope only, not as a whole."""
+    return "user_id" in table.columns and table.name != "users_in_scope"
 
 
 def run_audits(

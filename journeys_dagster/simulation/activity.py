@@ -69,9 +69,7 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
         One row per journey: person, type, starts, ends (days since the first simulated day).
     """
     people = draw_people(rng)
-    journeys = draw_journeys(
-        rng, people, catalogue=setting.catalogue, popularity=setting.popularity, days=setting.days
-    )
+    journeys = draw_journeys(rng, people, catalogue=setting.catalogue, popularity=setting.popularity, days=setting.days)
     sessions = draw_sessions(rng, people, journeys, days=setting.days, first_weekday=setting.first_weekday)
     acted = _session_events(rng, people, journeys, sessions, setting=setting)
     noise = _noise_events(rng, acted, setting=setting)
@@ -125,9 +123,7 @@ def _session_events(
     chosen = [np.flatnonzero(searched)] + [owner[flag] for flag in (slice(None), saved, clicked, bought)]
     kind = np.repeat(np.arange(5), [len(part) for part in chosen])
     all_owner = np.concatenate(chosen)
-    all_place = np.concatenate(
-        [np.zeros(len(chosen[0]), np.int64), place, place[saved], place[clicked], place[bought]]
-    )
+    all_place = np.concatenate([np.zeros(len(chosen[0]), np.int64), place, place[saved], place[clicked], place[bought]])
     all_item = np.concatenate([np.full(len(chosen[0]), -1), item, item[saved], item[clicked], item[bought]])
     order = np.lexsort((kind, all_place, all_owner))
     kind, all_owner, all_item = kind[order], all_owner[order], all_item[order]
@@ -159,9 +155,7 @@ def _since_start(rng: np.random.Generator, kind: Ints, session: Ints) -> Ints:
     return passed - np.repeat(passed[begins], np.diff(np.r_[np.flatnonzero(begins), len(session)]))
 
 
-def _boards(
-    rng: np.random.Generator, people: People, journeys: Journeys, *, catalogue: Catalogue
-) -> tuple[Ints, Ints]:
+def _boards(rng: np.random.Generator, people: People, journeys: Journeys, *, catalogue: Catalogue) -> tuple[Ints, Ints]:
     """Slot and name number of each journey's board, -1 for none.
 
     Names are numbered through: the mixed boards' first, then those of each journey type.
@@ -190,9 +184,7 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, *, setting: Set
     near = np.flatnonzero(rng.random(len(person)) < _NOISE_PER_EVENT)
     n = len(near)
     amid = rng.random(n) < 0.6
-    anywhere = rng.integers(0, setting.days, n) * DAY_MS + (
-        np.clip(rng.normal(15, 4.5, n), 0.1, 23.9) * 3_600_000
-    )
+    anywhere = rng.integers(0, setting.days, n) * DAY_MS + (np.clip(rng.normal(15, 4.5, n), 0.1, 23.9) * 3_600_000)
     when = np.where(amid, time[near] + rng.integers(5_000, 240_000, n), anywhere).astype(np.int64)
     when = np.minimum(when, setting.days * DAY_MS - 1)
     is_search = rng.random(n) < 0.65

@@ -20,9 +20,7 @@ class Frames:
         self._first_day = first_day
         self._lifecycles = pl.Series([journey.lifecycle for journey in catalogue.journeys])
         self._journeys = pl.Series([journey.name for journey in catalogue.journeys])
-        self._queries = pl.Series(
-            [*catalogue.queries, *(query[:1].upper() + query[1:] for query in catalogue.queries)]
-        )
+        self._queries = pl.Series([*catalogue.queries, *(query[:1].upper() + query[1:] for query in catalogue.queries)])
         own_boards = (name for journey in catalogue.journeys for name in journey.boards)
         self._boards = pl.Series([*catalogue.mixed_boards, *own_boards])
 
@@ -32,9 +30,7 @@ class Frames:
         day = (pl.col("time") // DAY_MS).cast(pl.Int32)
         events = events.with_columns(arrival=pl.min_horizontal(day + pl.col("late"), last).cast(pl.Int32))
         again = events.filter(pl.col("again").is_not_null())
-        again = again.with_columns(
-            arrival=pl.min_horizontal(pl.col("arrival") + pl.col("again"), last).cast(pl.Int32)
-        )
+        again = again.with_columns(arrival=pl.min_horizontal(pl.col("arrival") + pl.col("again"), last).cast(pl.Int32))
         order = ["arrival", "time", "person", "kind", "item", "query"]
         return pl.concat([events, again]).sort(order, maintain_order=True)
 
@@ -47,9 +43,7 @@ class Frames:
     def engagements(self, events: pl.DataFrame) -> pl.DataFrame:
         """Rows of `engagements`."""
         action = pl.col("kind").replace_strict(_ACTIONS, return_dtype=pl.String).alias("action")
-        return events.filter(pl.col("kind") != SEARCH).select(
-            self._user(), item_id(), action, *self._common()
-        )
+        return events.filter(pl.col("kind") != SEARCH).select(self._user(), item_id(), action, *self._common())
 
     def board_items(self, events: pl.DataFrame) -> pl.DataFrame:
         """Rows of `board_items`: the saves that go on a board."""

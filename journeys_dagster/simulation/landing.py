@@ -132,9 +132,7 @@ def _refuse_other_data(landing: Path, *, marker: dict[str, object]) -> None:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            raise SimulationError(
-                f"{path} is not readable as JSON; remove {landing} or choose another home"
-            ) from None
+            raise SimulationError(f"{path} is not readable as JSON; remove {landing} or choose another home") from None
         if found == marker:
             return
         if not isinstance(found, dict):

@@ -112,9 +112,7 @@ def _situational_times(
     return journey[kept], time[kept], progress[kept]
 
 
-def _evergreen_times(
-    rng: np.random.Generator, people: People, journeys: Journeys, *, days: int
-) -> tuple[Ints, Floats]:
+def _evergreen_times(rng: np.random.Generator, people: People, journeys: Journeys, *, days: int) -> tuple[Ints, Floats]:
     own = np.flatnonzero(journeys.evergreen)
     quiet = people.activity[journeys.person[own]] < 0.5
     busy = people.activity[journeys.person[own]] > 2.0

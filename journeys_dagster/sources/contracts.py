@@ -77,9 +77,7 @@ class Source:
 
 
 _USER = Field(kind="text", description="the user")
-_OCCURRED_AT = Field(
-    kind="timestamp", description="when it happened, UTC; may be days before the arrival day"
-)
+_OCCURRED_AT = Field(kind="timestamp", description="when it happened, UTC; may be days before the arrival day")
 
 
 def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
@@ -161,9 +159,7 @@ def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
             fields={
                 "user_id": _USER,
                 "journey_id": Field(kind="text", description="the graded journey"),
-                "grade": Field(
-                    kind="integer", description="relevance from 1 (bad) to 5 (good)", between=(1, 5)
-                ),
+                "grade": Field(kind="integer", description="relevance from 1 (bad) to 5 (good)", between=(1, 5)),
                 "annotator": Field(kind="text", description="who gave the grade"),
                 "occurred_at": _OCCURRED_AT,
             },
@@ -181,7 +177,9 @@ REJECTED_ROWS = Table(
         "source": Column(type="VARCHAR", description="the source"),
         "file": Column(type="VARCHAR", description="file name within the day's folder"),
         "row_number": Column(
-            type="BIGINT", description="row of the file, from 1; null for a whole file", nullable=True
+            type="BIGINT",
+            description="row of the file, or line of a text file (after a CSV header), from 1; null for a whole file",
+            nullable=True,
         ),
         "reason": Column(type="VARCHAR", description="what is wrong with it"),
         "row": Column(type="VARCHAR", description="the row as JSON; null for a whole file", nullable=True),
@@ -196,9 +194,7 @@ LANDED_DAYS = Table(
     columns={
         "arrival_day": Column(type="DATE", description="UTC day on which the rows arrived"),
         "source": Column(type="VARCHAR", description="the source"),
-        "fingerprint": Column(
-            type="VARCHAR", description="hash of the day's file names, sizes and change times"
-        ),
+        "fingerprint": Column(type="VARCHAR", description="hash of the day's file names, sizes and change times"),
         "files": Column(type="INTEGER", description="files found"),
         "unreadable_files": Column(type="INTEGER", description="files that could not be read"),
         "rows_read": Column(type="BIGINT", description="rows found in readable files"),

@@ -4,7 +4,7 @@ The checks are SQL over whole files in a database of their own in memory, so tha
 nothing but itself. Rows read = accepted + duplicates + rejected, always.
 """
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,29 +12,24 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, Field, Source
+from journeys_dagster.sources.contracts import LANDED_DAYS, Field, Source
 from journeys_dagster.sources.files import (
     FileGroup,
+    display_name,
     failure_text,
+    file_groups,
     fingerprint,
-    group_files,
     landing_files,
     quote_literal,
-    single_file_groups,
 )
 
-_TEXT_TYPES = (
-    "VARCHAR",
-    "BIGINT",
-    "INTEGER",
-    "SMALLINT",
-    "TINYINT",
-    "UBIGINT",
-    "UINTEGER",
-    "HUGEINT",
-    "UUID",
-)
-_ISO_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+# Ids are often numbers: a whole number counts as text, in every format.
+_TEXT_TYPE = re.compile(r"VARCHAR|UUID|U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DECIMAL\(\d+,0\)")
+_NUMBER_TYPE = re.compile(r"FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
+_JSON_TEXT_TYPES = "('VARCHAR', 'BIGINT', 'UBIGINT')"
+_ISO_TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?"
+_WHOLE_NUMBER = r"^\s*([+-]?\d+)(\.0*)?\s*$"
+_BLANK = r"[\s\p{C}\p{Z}]*"
 
 
 @dataclass(frozen=True)
@@ -81,105 +76,106 @@ def read_days(
     LandedRows
         For every day: rows read = accepted + duplicate + rejected.
     """
-    files = {path: day for day, folder in folders.items() for path in landing_files(folder)}
+    limits = _Limits(max_text_length, future_tolerance_hours)
+    # DuckDB gives back the paths of files without links and dots.
+    files = {day: landing_files(folder.resolve()) for day, folder in folders.items()}
+    try:
+        return _read(source, files, {}, limits)
+    except duckdb.FatalException:
+        # A damaged Parquet file can take the database down, and with it what the other files held.
+        return _read(source, files, _fatal_files(source, files, limits), limits)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    max_text_length: int
+    future_tolerance_hours: float
+
+
+def _fatal_files(source: Source, files: dict[date, list[Path]], limits: _Limits) -> dict[Path, str]:
+    """The files that take the database down, each tried in a database of its own."""
+    fatal: dict[Path, str] = {}
+    for day, paths in files.items():
+        for path in paths:
+            try:
+                _read(source, {day: [path]}, {}, limits)
+            except duckdb.FatalException:
+                fatal[path] = "it is damaged; DuckDB breaks down on it"
+    return fatal
+
+
+def _read(source: Source, files: dict[date, list[Path]], unreadable: dict[Path, str], limits: _Limits) -> LandedRows:
+    # Taken before the rows are read: should a file change meanwhile, the day counts as changed afterwards.
+    fingerprints = {day: fingerprint(paths) for day, paths in files.items()}
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         _create_work_tables(connection, source, files)
-        groups, unreadable = group_files(connection, list(files))
-        for group in groups:
-            select = _check_sql(
-                source, group, max_text_length=max_text_length, future_tolerance_hours=future_tolerance_hours
-            )
-            try:
-                connection.execute(f"insert into checked {select}")
-            except duckdb.Error:
-                unreadable |= _read_one_by_one(
-                    connection, source, group, max_text_length, future_tolerance_hours
-                )
-        return _collect(connection, source, folders, files, unreadable)
+        for group in file_groups(connection, [path for paths in files.values() for path in paths], unreadable):
+            unreadable |= _take_in(connection, source, group, limits)
+        accepted, rejected, counts = _checked_rows(connection, source)
+    return LandedRows(
+        accepted,
+        pl.concat([rejected, _unreadable_rows(source, files, unreadable, rejected.schema)]),
+        _landed_days(source, files, fingerprints, unreadable, counts),
+    )
 
 
-def _create_work_tables(
-    connection: duckdb.DuckDBPyConnection, source: Source, files: dict[Path, date]
-) -> None:
+def _create_work_tables(connection: duckdb.DuckDBPyConnection, source: Source, files: dict[date, list[Path]]) -> None:
     arrivals = pl.DataFrame(
-        {"filename": [str(path) for path in files], "arrival_day": list(files.values())},
-        schema={"filename": pl.String, "arrival_day": pl.Date},
+        [
+            (str(path), display_name(path), day)
+            for day, paths in files.items()
+            for path in paths
+            if display_name(path) == path.name
+        ],
+        schema={"path": pl.String, "file": pl.String, "arrival_day": pl.Date},
+        orient="row",
     )
     connection.register("arrivals", arrivals)
     columns = ", ".join(f'"{name}" {source.table.columns[name].type}' for name in source.fields)
     connection.execute(
-        "create table checked (arrival_day date, filename varchar, row_number bigint, "
-        f"{columns}, reason varchar, raw_row varchar)"
+        "create table checked (arrival_day date not null, file varchar not null, row_number bigint not null, "
+        f"{columns}, reason varchar, row_text varchar)"
     )
 
 
-def _read_one_by_one(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    group: FileGroup,
-    max_text_length: int,
-    future_tolerance_hours: float,
+def _take_in(
+    connection: duckdb.DuckDBPyConnection, source: Source, group: FileGroup, limits: _Limits
 ) -> dict[Path, str]:
-    unreadable = {}
-    for single in single_file_groups(group):
-        select = _check_sql(
-            source, single, max_text_length=max_text_length, future_tolerance_hours=future_tolerance_hours
-        )
-        try:
-            connection.execute(f"insert into checked {select}")
-        except duckdb.Error as error:
-            unreadable[single.paths[0]] = failure_text(error, single.paths[0])
-    return unreadable
+    """Check a group's rows into the work table; the files that cannot be read, with the reason."""
+    try:
+        connection.execute(f"insert into checked {_check_sql(source, group, limits)}")
+    except duckdb.Error as error:
+        if len(group.paths) == 1:
+            return {group.paths[0]: failure_text(error, group.paths[0])}
+        unreadable: dict[Path, str] = {}
+        for single in group.single_files():
+            unreadable |= _take_in(connection, source, single, limits)
+        return unreadable
+    return {}
 
 
-def _check_sql(
-    source: Source, group: FileGroup, *, max_text_length: int, future_tolerance_hours: float
-) -> str:
+def _check_sql(source: Source, group: FileGroup, limits: _Limits) -> str:
     """Select of the group's rows: typed columns, and the first reason that speaks against each row."""
-    is_json = "json_line" in group.column_types
-    has_malformed = "malformed_row" in group.column_types
-    values, checks = [], []
-    if is_json:
-        checks.append(
-            "when coalesce(json_type(json_line) <> 'OBJECT', true) then 'the line is not a JSON object'"
-        )
-    if has_malformed:
-        checks.append(
-            "when malformed_row is not null then 'the row has another number of fields than the header'"
-        )
+    values: list[str] = []
+    checks = [group.malformed_row_check] if group.malformed_row_check else []
     for name, field in source.fields.items():
-        known = is_json or name in group.column_types
-        if not known and field.kind != "text_list":
+        raw, column_type = group.value(name) or ("null", "")
+        if not column_type and field.kind != "text_list":
             values.append(f'null as "{name}"')
             checks.append(f"when true then 'column {name} is missing from the file'")
             continue
-        column_type = "JSON" if is_json else group.column_types.get(name, '"NULL"')
-        raw = f"json_extract(json_line, '$.\"{name}\"')" if is_json else f'"{name}"' if known else "null"
         values.append(f'{_typed(raw, column_type, field)} as "{name}"')
         values.append(f'{_is_missing(raw, column_type)} as "missing {name}"')
-        checks += _field_checks(name, field, max_text_length, future_tolerance_hours)
-    own_columns = [name for name in group.column_types if name != "malformed_row"]
-    whole_row = "line" if is_json else _json_of(own_columns)
-    if has_malformed:
-        whole_row = f"coalesce(malformed_row, {whole_row})"
+        checks += _field_checks(name, field, limits)
     return f"""
-        select arrival_day, filename, row_number,
+        select arrival_day, file, row_number,
             {", ".join(f'"{name}"' for name in source.fields)},
             case {" ".join(checks)} end as reason,
-            case when reason is not null then raw_row end
-        from (
-            select raw.filename, raw.row_number, {", ".join(values)}, {whole_row} as raw_row
-                {", malformed_row" if has_malformed else ""}{", json_line" if is_json else ""}
-            from ({group.relation_sql}) raw
-        )
-        join arrivals using (filename)
+            case when reason is not null then {group.row_sql} end
+        from (select raw.*, {", ".join(values)} from ({group.relation_sql}) raw)
+        left join arrivals using (path)
     """
-
-
-def _json_of(columns: Sequence[str]) -> str:
-    pairs = ", ".join(f'"{name}" := "{name}"' for name in columns)
-    return f"cast(to_json(struct_pack({pairs})) as varchar)"
 
 
 def _is_missing(raw: str, column_type: str) -> str:
@@ -188,63 +184,88 @@ def _is_missing(raw: str, column_type: str) -> str:
 
 def _typed(raw: str, column_type: str, field: Field) -> str:
     """The value in the contract's type, or null where it does not have it."""
-    if column_type == "JSON":
-        # ->> would also turn objects into text; only scalars are text.
-        text = (
-            f"case when json_type({raw}) in ('VARCHAR', 'BIGINT', 'UBIGINT') "
-            f"then json_extract_string({raw}, '$') end"
-        )
-        listed = f"case when json_type({raw}) = 'ARRAY' then try_cast({raw} as varchar[]) end"
-        if field.kind == "text_list":
-            return f"case when {_is_missing(raw, column_type)} then [] else {_clean_list(listed)} end"
-        return _typed(f"({text})", "VARCHAR", field)
-    if field.kind == "text":
-        return f"cast({raw} as varchar)" if column_type in _TEXT_TYPES else "cast(null as varchar)"
     if field.kind == "text_list":
-        if column_type == "VARCHAR[]":
-            listed = raw
-        elif column_type == "VARCHAR":
-            listed = (
-                f"case when {raw} like '[%' then try_cast(try_cast({raw} as json) as varchar[]) "
-                f"else string_split({raw}, '|') end"
-            )
-        else:
-            listed = "cast(null as varchar[])"
-        return f"case when {raw} is null then [] else {_clean_list(listed)} end"
+        listed = _as_list(raw, column_type)
+        return f"case when {_is_missing(raw, column_type)} then [] else {_clean_list(listed)} end"
+    if column_type == "JSON":
+        kinds = "('VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')" if field.kind == "integer" else _JSON_TEXT_TYPES
+        # Objects and lists have a text form too, but are no text.
+        raw = f"(case when json_type({raw}) in {kinds} then json_extract_string({raw}, '$') end)"
+        column_type = "VARCHAR"
+    if field.kind == "text":
+        return f"cast({raw} as varchar)" if _TEXT_TYPE.fullmatch(column_type) else "cast(null as varchar)"
     if field.kind == "integer":
-        return f"try_cast({raw} as integer)" if column_type in _TEXT_TYPES else "cast(null as integer)"
-    if column_type == "TIMESTAMP WITH TIME ZONE":
-        return f"{raw} at time zone 'UTC'"
-    if column_type == "DATE" or column_type.startswith("TIMESTAMP"):
-        return f"try_cast({raw} as timestamp)"
+        return _as_integer(raw, column_type)
+    return _as_time(raw, column_type)
+
+
+def _as_integer(raw: str, column_type: str) -> str:
+    if not _TEXT_TYPE.fullmatch(column_type) and not _NUMBER_TYPE.fullmatch(column_type):
+        return "cast(null as integer)"
+    # A cast of the value itself would round 4.6 to 5.
+    return f"try_cast(regexp_extract(cast({raw} as varchar), '{_WHOLE_NUMBER}', 1) as integer)"
+
+
+def _as_time(raw: str, column_type: str) -> str:
     if column_type == "VARCHAR":
         # A cast to TIMESTAMP would ignore the zone; TIMESTAMPTZ takes a time without zone as UTC (session zone).
         return (
             f"case when regexp_full_match(trim({raw}), '{_ISO_TIME}') "
             f"then try_cast(trim({raw}) as timestamptz) at time zone 'UTC' end"
         )
+    if column_type == "TIMESTAMP WITH TIME ZONE" or column_type.startswith("TIMESTAMPTZ"):
+        return f"try_cast({raw} as timestamptz) at time zone 'UTC'"
+    if column_type == "DATE" or column_type.startswith("TIMESTAMP"):
+        return f"try_cast({raw} as timestamp)"
     return "cast(null as timestamp)"
 
 
+def _as_list(raw: str, column_type: str) -> str:
+    if column_type == "JSON":
+        text = f"json_extract_string({raw}, '$')"
+        return f"case when json_type({raw}) = 'VARCHAR' then {_split(text)} else {_json_list(raw)} end"
+    if column_type == "VARCHAR":
+        return _split(raw)
+    element_type = column_type.removesuffix("[]")
+    if element_type != column_type and (element_type == '"NULL"' or _TEXT_TYPE.fullmatch(element_type)):
+        return f"cast({raw} as varchar[])"
+    return "cast(null as varchar[])"
+
+
+def _split(text: str) -> str:
+    """A list that is written as text: as JSON, or separated by ``|``."""
+    as_json = _json_list(f"try_cast({text} as json)")
+    return f"case when {text} like '[%' then {as_json} else string_split({text}, '|') end"
+
+
+def _json_list(raw: str) -> str:
+    # The cast alone would turn nested objects into texts.
+    return (
+        f"case when json_type({raw}) = 'ARRAY' and len(list_filter(json_type({raw}, '$[*]'), "
+        f"lambda kind: kind not in {_JSON_TEXT_TYPES} and kind <> 'NULL')) = 0 "
+        f"then try_cast({raw} as varchar[]) end"
+    )
+
+
 def _clean_list(listed: str) -> str:
-    return f"list_filter(list_transform({listed}, lambda x: trim(x)), lambda x: x is not null and x <> '')"
+    return f"list_filter(list_transform({listed}, lambda x: trim(x)), lambda x: not regexp_full_match(x, '{_BLANK}'))"
 
 
-def _field_checks(name: str, field: Field, max_text_length: int, future_tolerance_hours: float) -> list[str]:
+def _field_checks(name: str, field: Field, limits: _Limits) -> list[str]:
     missing, value = f'"missing {name}"', f'"{name}"'
     if field.kind == "text_list":
         return [
             f"when {value} is null then '{name} is not a list of texts'",
-            f"when list_any_value(list_filter({value}, lambda x: length(x) > {max_text_length})) is not null "
-            f"then '{name} holds a text longer than {max_text_length} characters'",
+            f"when list_any_value(list_filter({value}, lambda x: length(x) > {limits.max_text_length})) is not null "
+            f"then '{name} holds a text longer than {limits.max_text_length} characters'",
         ]
     checks = [f"when {missing} then '{name} is missing'"]
     if field.kind == "text":
         checks += [
             f"when {value} is null then '{name} is not text'",
-            rf"when regexp_full_match({value}, '[\s\p{{C}}\p{{Z}}]*') then '{name} is blank'",
-            f"when length({value}) > {max_text_length} "
-            f"then '{name} is longer than {max_text_length} characters'",
+            f"when regexp_full_match({value}, '{_BLANK}') then '{name} is blank'",
+            f"when length({value}) > {limits.max_text_length} "
+            f"then '{name} is longer than {limits.max_text_length} characters'",
         ]
         if field.one_of:
             accepted = ", ".join(quote_literal(option) for option in field.one_of)
@@ -257,71 +278,62 @@ def _field_checks(name: str, field: Field, max_text_length: int, future_toleranc
         checks.append(f"when {value} is null then '{name} is not a whole number'")
         if field.between:
             low, high = field.between
-            checks.append(
-                f"when {value} not between {low} and {high} then '{name} is not in {low} to {high}'"
-            )
+            checks.append(f"when {value} not between {low} and {high} then '{name} is not in {low} to {high}'")
     else:
         checks += [
             f"when {value} is null then '{name} is not a time (ISO 8601 expected)'",
             f"when {value} < timestamp '1970-01-01' then '{name} is before 1970'",
-            f"when {value} >= arrival_day + interval 1 day + to_seconds({future_tolerance_hours * 3600}) "
+            f"when {value} >= arrival_day + interval 1 day + to_seconds({limits.future_tolerance_hours * 3600}) "
             f"then '{name} is in the future of the arrival day'",
         ]
     return checks
 
 
-def _collect(
-    connection: duckdb.DuckDBPyConnection,
-    source: Source,
-    folders: dict[date, Path],
-    files: dict[Path, date],
-    unreadable: dict[Path, str],
-) -> LandedRows:
+def _checked_rows(
+    connection: duckdb.DuckDBPyConnection, source: Source
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Accepted rows, rejected rows, and the counts of both by day."""
     columns = ", ".join(f'"{name}"' for name in ("arrival_day", *source.fields))
-    accepted = connection.sql(
-        f"select distinct {columns} from checked where reason is null order by all"
-    ).pl()
+    accepted = connection.sql(f"select distinct {columns} from checked where reason is null order by all").pl()
     rejected = connection.sql(
-        "select arrival_day, "
-        f"{quote_literal(source.name)} as source, parse_filename(filename) as file, row_number, reason, raw_row as row "
+        f"select arrival_day, {quote_literal(source.name)} as source, file, row_number, reason, row_text as row "
         "from checked where reason is not null order by all"
     ).pl()
-    broken = pl.DataFrame(
-        [
-            (files[path], source.name, path.name, None, f"unreadable file: {reason}", None)
-            for path, reason in sorted(unreadable.items())
-        ],
-        schema=rejected.schema,
-        orient="row",
-    )
     counts = connection.sql(
         "select arrival_day, count(*) as rows_read, count(*) filter (reason is null) as rows_good, "
         "count(*) filter (reason is not null) as rows_rejected from checked group by all"
     ).pl()
     kept = accepted.group_by("arrival_day").len("rows_accepted")
-    days = (
-        _day_files(source, folders, unreadable)
-        .join(counts, on="arrival_day", how="left")
-        .join(kept, on="arrival_day", how="left")
-        .with_columns(
-            pl.col("rows_read", "rows_good", "rows_rejected", "rows_accepted").fill_null(0).cast(pl.Int64)
-        )
-        .with_columns(rows_duplicate=pl.col("rows_good") - pl.col("rows_accepted"))
-        .select(list(LANDED_DAYS.columns))
-        .sort("arrival_day")
-    )
-    return LandedRows(accepted, pl.concat([rejected, broken]).select(list(REJECTED_ROWS.columns)), days)
+    return accepted, rejected, counts.join(kept, on="arrival_day", how="left")
 
 
-def _day_files(source: Source, folders: dict[date, Path], unreadable: dict[Path, str]) -> pl.DataFrame:
-    rows: list[tuple[date, str, str, int, int]] = []
-    for day, folder in folders.items():
-        paths: Sequence[Path] = landing_files(folder)
-        rows.append(
-            (day, source.name, fingerprint(paths), len(paths), sum(path in unreadable for path in paths))
-        )
+def _unreadable_rows(
+    source: Source, files: dict[date, list[Path]], unreadable: dict[Path, str], schema: pl.Schema
+) -> pl.DataFrame:
     return pl.DataFrame(
-        rows,
+        [
+            (day, source.name, display_name(path), None, f"unreadable file: {unreadable[path]}", None)
+            for day, paths in files.items()
+            for path in paths
+            if path in unreadable
+        ],
+        schema=schema,
+        orient="row",
+    )
+
+
+def _landed_days(
+    source: Source,
+    files: dict[date, list[Path]],
+    fingerprints: dict[date, str],
+    unreadable: dict[Path, str],
+    counts: pl.DataFrame,
+) -> pl.DataFrame:
+    days = pl.DataFrame(
+        [
+            (day, source.name, fingerprints[day], len(paths), sum(path in unreadable for path in paths))
+            for day, paths in files.items()
+        ],
         schema={
             "arrival_day": pl.Date,
             "source": pl.String,
@@ -330,4 +342,12 @@ def _day_files(source: Source, folders: dict[date, Path], unreadable: dict[Path,
             "unreadable_files": pl.Int32,
         },
         orient="row",
+    )
+    counted = ("rows_read", "rows_good", "rows_rejected", "rows_accepted")
+    return (
+        days.join(counts, on="arrival_day", how="left")
+        .with_columns(pl.col(counted).fill_null(0).cast(pl.Int64))
+        .with_columns(rows_duplicate=pl.col("rows_good") - pl.col("rows_accepted"))
+        .select(list(LANDED_DAYS.columns))
+        .sort("arrival_day")
     )

@@ -71,9 +71,7 @@ def write_day(landing: Path, *, source: str, day: date, frame: pl.DataFrame) -> 
     return folder
 
 
-def write_days(
-    landing: Path, *, source: str, frame: pl.DataFrame, day_column: str = "arrival_day"
-) -> dict[date, int]:
+def write_days(landing: Path, *, source: str, frame: pl.DataFrame, day_column: str = "arrival_day") -> dict[date, int]:
     """Write a frame's rows into the folders of their arrival days.
 
     Parameters
@@ -100,13 +98,9 @@ def write_days(
     kind = frame.schema.get(day_column)
     if kind != pl.Date:
         found = "missing" if kind is None else f"a {kind}"
-        raise LandingWriteError(
-            f"{source}: column {day_column!r} is {found}; it must hold the arrival day as a Date"
-        )
+        raise LandingWriteError(f"{source}: column {day_column!r} is {found}; it must hold the arrival day as a Date")
     if missing := frame[day_column].null_count():
-        raise LandingWriteError(
-            f"{source}: column {day_column!r} is null in {missing} rows; every row must have a day"
-        )
+        raise LandingWriteError(f"{source}: column {day_column!r} is null in {missing} rows; every row must have a day")
     days = frame.partition_by(day_column, as_dict=True, include_key=False)
     written: dict[date, int] = {}
     for (day,), rows in sorted(days.items()):

