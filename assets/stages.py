@@ -55,8 +55,11 @@ STAGES = SnapshotStep(
         "span_days": Column(type="INTEGER", description="days from first to last event"),
         "active_weeks_share": Column(type="DOUBLE", description="share of weeks since the first event with an event"),
         "days_since_last": Column(type="INTEGER", description="days from the last event to as_of"),
-        "ends_on": Column(
-            type="DATE", description="day from which it counts as ended if nothing happens", nullable=True
+        "ends_on": Column(type="DATE", description="day from which it counts as ended if nothing happens"),
+        "evergreen_until": Column(
+            type="DATE",
+            description="day from which it no longer counts as evergreen if nothing happens; null for situational",
+            nullable=True,
         ),
     },
     key=("as_of", "user_id", "journey_id"),

@@ -185,6 +185,7 @@ def test_what_is_not_one_select_is_refused(write: WriteModel, sql: str):
     [
         ("union all select rug from shop", "by name only"),
         ("union all by name select rug from shop union select rug from fair", "by name only"),
+        ("union all select rug from shop union all by name select rug from fair", "by name only"),
         ("union all by name select rug, size from shop", "a later SELECT of the union adds size"),
         ("union all by name select rug as carpet from shop", "a later SELECT of the union lacks rug"),
     ],

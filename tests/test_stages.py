@@ -26,6 +26,7 @@ OUTPUT = {
     "active_weeks_share": pl.Float64,
     "days_since_last": pl.Int32,
     "ends_on": pl.Date,
+    "evergreen_until": pl.Date,
 }
 LATE = time(23, 59, 59)
 
@@ -77,10 +78,19 @@ def test_a_situational_journey_ends_when_left_alone_for_more_than_the_given_days
     assert row["ends_on"] == date(2025, 4, 3)
 
 
-def test_an_evergreen_journey_is_always_active():
-    row = stage(datetime(2024, 1, 1), datetime(2025, 1, 1), 53, as_of=date(2025, 12, 31))
-    assert row["days_since_last"] == 364
-    assert (row["lifecycle"], row["stage"], row["ends_on"]) == (EVERGREEN, EVERGREEN, None)
+def test_an_evergreen_journey_stays_so_until_too_many_weeks_were_idle():
+    first, last = datetime(2024, 1, 1), datetime(2024, 12, 30)  # both Mondays, 53 active weeks
+    row = stage(first, last, 53, as_of=date(2025, 12, 31))
+    assert row["days_since_last"] == 366
+    assert (row["lifecycle"], row["stage"], row["evergreen_until"]) == (EVERGREEN, EVERGREEN, date(2026, 1, 12))
+    assert stage(first, last, 53, as_of=date(2026, 1, 11))["stage"] == EVERGREEN
+    after = stage(first, last, 53, as_of=date(2026, 1, 12))
+    assert (after["lifecycle"], after["stage"], after["evergreen_until"]) == (SITUATIONAL, ENDED, None)
+
+
+def test_without_a_share_an_evergreen_journey_stays_so():
+    row = stage(datetime(2024, 1, 1), datetime(2025, 1, 1), 2, as_of=date(2060, 1, 1), share=0.0)
+    assert row["stage"] == EVERGREEN
 
 
 @pytest.mark.parametrize(
@@ -149,6 +159,24 @@ def test_a_situational_journey_is_ended_from_the_day_it_was_said_to_end(
         assert row["ends_on"] == ends_on
         assert row["stage"] == (ENDED if day >= ends_on else ONGOING)
         assert row["days_since_last"] == max((day - last.date()).days, 0)
+
+
+@settings(deadline=None, max_examples=60)
+@given(MOMENTS, MOMENTS, st.integers(1, 60), st.sampled_from([0.1, 0.3, 0.5, 0.6, 0.7, 1.0]), st.integers(0, 500))
+def test_a_snapshot_tells_the_stage_of_every_later_day(
+    one: datetime, other: datetime, weeks: int, share: float, later: int
+):
+    first, last = min(one, other), max(one, other)
+    told = stage(first, last, weeks, as_of=last.date(), share=share)
+    day = last.date() + timedelta(days=later)
+    seen = stage(first, last, weeks, as_of=day, share=share)
+    if told["evergreen_until"] is not None and day < told["evergreen_until"]:
+        expected = EVERGREEN
+    else:
+        expected = ONGOING if day < told["ends_on"] else ENDED
+    assert seen["stage"] == expected
+    enough = seen["active_weeks_share"] >= share and seen["span_days"] >= 42
+    assert (seen["lifecycle"] == EVERGREEN) == enough
 
 
 def test_a_user_gets_the_same_bits_without_the_others():

@@ -34,8 +34,9 @@ def stage_journeys(
     -------
     DataFrame
         Columns ``user_id``, ``journey_id``, ``lifecycle``, ``stage``, ``span_days`` (int32), ``active_weeks_share``
-        (float64), ``days_since_last`` (int32), ``ends_on`` (date from which a situational journey counts as ended
-        if nothing happens; null for evergreen).
+        (float64), ``days_since_last`` (int32); and what becomes of it if nothing happens: ``ends_on`` (date from
+        which it counts as ended, unless it is evergreen), ``evergreen_until`` (date from which it no longer counts
+        as evergreen; null for situational).
     """
     first_day, last_day = pl.col("first_seen").dt.date(), pl.col("last_seen").dt.date()
     weeks = pl.lit(as_of).dt.truncate("1w") - first_day.dt.truncate("1w")
@@ -46,10 +47,11 @@ def stage_journeys(
         active_weeks_share=(pl.col("active_weeks") / (weeks.dt.total_days() // 7 + 1).clip(1)).clip(0.0, 1.0),
         days_since_last=(pl.lit(as_of) - last_day).dt.total_days().clip(0).cast(pl.Int32),
         ends_on=last_day + pl.duration(days=ended_after_days + 1),
+        # The same days as active weeks / weeks >= share, told in advance.
+        evergreen_until=first_day.dt.truncate("1w")
+        + pl.duration(weeks=_weeks_covered(evergreen_min_active_weeks_share)),
     )
-    is_evergreen = (pl.col("span_days") >= evergreen_min_span_days) & (
-        pl.col("active_weeks_share") >= evergreen_min_active_weeks_share
-    )
+    is_evergreen = (pl.col("span_days") >= evergreen_min_span_days) & (pl.lit(as_of) < pl.col("evergreen_until"))
     return measured.with_columns(
         lifecycle=pl.when(is_evergreen).then(pl.lit(EVERGREEN)).otherwise(pl.lit(SITUATIONAL)),
         stage=pl.when(is_evergreen)
@@ -57,7 +59,7 @@ def stage_journeys(
         .when(pl.col("days_since_last") > ended_after_days)
         .then(pl.lit(ENDED))
         .otherwise(pl.lit(ONGOING)),
-        ends_on=pl.when(~is_evergreen).then(pl.col("ends_on")),
+        evergreen_until=pl.when(is_evergreen).then(pl.col("evergreen_until")),
     ).select(
         "user_id",
         "journey_id",
@@ -67,4 +69,11 @@ def stage_journeys(
         "active_weeks_share",
         "days_since_last",
         "ends_on",
+        "evergreen_until",
     )
+
+
+def _weeks_covered(share: float) -> pl.Expr:
+    """Weeks since the first event of which the active ones are at least the share; a century where it is 0."""
+    weeks = pl.col("active_weeks") / pl.lit(max(share, 1e-9)) + 1e-9
+    return weeks.floor().clip(upper_bound=5_200).cast(pl.Int64)

@@ -5,8 +5,8 @@ key: [user_id, journey_id]
 materialized: view
 owner: team:journeys
 description: >
-  Each user's newest snapshot. Stages are re-evaluated for the newest inferred day, so that the journeys of users
-  who went quiet end without being recomputed.
+  Each user's newest snapshot. Lifecycle and stage are re-evaluated for the newest inferred day, so that the
+  journeys of users who went quiet end without being recomputed.
 */
 with newest as (
     select user_id, max(as_of) as as_of, max(max(as_of)) over () as read_on
@@ -24,10 +24,15 @@ select
     cast(
         user_journeys.keywords as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
     ) as keywords, -- heaviest first
-    cast(user_journeys.lifecycle as varchar) as lifecycle, -- evergreen or situational
     cast(
-        if(user_journeys.stage = 'ongoing' and newest.read_on >= user_journeys.ends_on, 'ended', user_journeys.stage)
-        as varchar
+        if(newest.read_on < user_journeys.evergreen_until, 'evergreen', 'situational') as varchar
+    ) as lifecycle, -- evergreen or situational, as of read_on
+    cast(
+        case
+            when newest.read_on < user_journeys.evergreen_until then 'evergreen'
+            when newest.read_on < user_journeys.ends_on then 'ongoing'
+            else 'ended'
+        end as varchar
     ) as stage, -- evergreen, ongoing or ended, as of read_on
     cast(user_journeys.confidence as double) as confidence, -- 0 to 1
     cast(user_journeys.score as double) as score, -- after diversification
@@ -36,7 +41,8 @@ select
     cast(user_journeys.action_count as bigint) as action_count, -- actions on items, boards included
     cast(user_journeys.first_seen as timestamp) as first_seen, -- first event, UTC
     cast(user_journeys.last_seen as timestamp) as last_seen, -- last event, UTC
-    cast(user_journeys.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens (nullable)
+    cast(user_journeys.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens
+    cast(user_journeys.evergreen_until as date) as evergreen_until, -- the same for no longer being evergreen (nullable)
     cast(user_journeys.algorithm_version as varchar) as algorithm_version, -- fingerprint of code, models, settings
     cast(user_journeys.scope as varchar) as scope -- kind of run that wrote the row
 from user_journeys

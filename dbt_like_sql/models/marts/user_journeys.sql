@@ -56,7 +56,8 @@ select
     cast(journey_engagement.action_count as bigint) as action_count, -- actions on items, boards included
     cast(journey_engagement.first_seen as timestamp) as first_seen, -- first event, UTC
     cast(journey_engagement.last_seen as timestamp) as last_seen, -- last event, UTC
-    cast(stages.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens (nullable)
+    cast(stages.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens
+    cast(stages.evergreen_until as date) as evergreen_until, -- the same for no longer being evergreen (nullable)
     cast(rankings.algorithm_version as varchar) as algorithm_version, -- fingerprint of code, models, settings
     cast(rankings.scope as varchar) as scope -- kind of run that wrote the row
 from listed
