@@ -391,7 +391,7 @@ def test_every_model_reads_known_tables_only(model: SqlModel):
 
 @each_model
 def test_declared_columns_are_those_that_duckdb_returns(model: SqlModel):
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"threads": 1}) as connection:
         for macro in load_macros():
             connection.execute(macro)
         for name in model.depends_on:

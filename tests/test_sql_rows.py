@@ -60,7 +60,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_sql_gives_the_expected_rows(name: str, case: Mapping[str, Any]):
     params = case_params(case)
-    with duckdb.connect() as connection:
+    with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for macro in load_macros():
             connection.execute(macro)

@@ -553,6 +553,11 @@ from pathlib import Path
 from journeys_dagster.resources.warehouse import Warehouse
 warehouse = Warehouse(database=sys.argv[1], lock_timeout_seconds=60)
 """
+READ_UNTIL_KILLED = f"""{OPEN_WAREHOUSE}
+with warehouse.read():
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 WRITE_UNTIL_KILLED = f"""{OPEN_WAREHOUSE}
 with warehouse.write() as connection:
     connection.execute("delete from things")
@@ -576,6 +581,11 @@ def test_a_busy_warehouse_is_named_with_the_way_out(stocked: Warehouse, impatien
         mode(impatient),
     ):
         pass
+
+
+def test_readers_do_not_wait_for_each_other(stocked: Warehouse, impatient: Warehouse):
+    with process(READ_UNTIL_KILLED, stocked.path):
+        assert things(impatient) == OLD
 
 
 def test_a_writer_killed_within_its_transaction_leaves_the_old_rows_and_no_lock(stocked: Warehouse):
@@ -624,7 +634,7 @@ def test_times_are_utc_wherever_the_process_runs(stocked: Warehouse, monkeypatch
     monkeypatch.setenv("TZ", "America/New_York")
     code = f"""{OPEN_WAREHOUSE}
 print("ready")
-day = "select cast(timestamptz '2025-06-10 23:30:00+00' as date)"
+day = "select cast(timestamptz '2025-06-10 01:30:00+00' as date)"
 with warehouse.write() as connection:
     print(connection.sql(day).fetchall())
 print(warehouse.query(day).rows())
@@ -698,7 +708,7 @@ def test_readers_beside_writers_see_whole_snapshots_only(warehouse: Warehouse):
         connection.execute("create table halves (as_of date not null, user_id varchar not null, size integer not null)")
         connection.execute("insert into halves values ($day, 'ann', 0), ($day, 'bob', 0)", {"day": DAY})
     roles = ["writer", "writer", "reader", "reader"]
-    with crowd(READ_AND_WRITE, *[(warehouse.path, role, 3) for role in roles]) as running:
+    with crowd(READ_AND_WRITE, *[(warehouse.path, role, 2) for role in roles]) as running:
         outputs = [each.communicate(timeout=60) for each in running]
     assert [errors for _, errors in outputs] == [""] * len(roles)
     assert min(int(turns) for turns, _ in outputs) >= 5, "everybody has turns"

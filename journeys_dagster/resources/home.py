@@ -62,6 +62,4 @@ class Home:
             if not config.exists():
                 shutil.copyfile(PROJECT_ROOT / "dagster.yaml", config)
             os.environ["DAGSTER_HOME"] = str(self.dagster)
-            instance = dg.DagsterInstance.from_config(str(self.dagster))
-            instance.get_run_records(limit=1)  # touches the storage, so that it exists when the lock is released
-            return instance
+            return dg.DagsterInstance.from_config(str(self.dagster))

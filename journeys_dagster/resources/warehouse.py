@@ -97,7 +97,7 @@ class Warehouse(DuckDBResource):
         Raises
         ------
         WarehouseError
-            The file does not exist, or another program kept it for too long.
+            The file does not exist, another program kept it for too long, or this thread has it open already.
         """
         if not self.path.exists():
             raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
@@ -111,7 +111,7 @@ class Warehouse(DuckDBResource):
         Raises
         ------
         WarehouseError
-            Another program kept the file for too long.
+            Another program kept the file for too long, or this thread has it open already.
         """
         with self.get_connection() as connection:
             connection.execute("begin transaction")
