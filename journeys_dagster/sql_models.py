@@ -95,7 +95,6 @@ class SqlModel:
         dict of str to frozenset of (table, column)
         """
         from sqlglot.lineage import lineage
-        from sqlglot.optimizer.qualify import qualify
 
         schema: dict[str, object] = {
             name: {column: spec.type for column, spec in tables[name].columns.items()} for name in self.depends_on
@@ -107,9 +106,9 @@ class SqlModel:
             if branch is not self.expression:
                 for cte in self.expression.ctes:
                     alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
-            qualified = qualify(alone, schema=schema, dialect=_DIALECT, validate_qualify_columns=False)
-            for column in set(branch.named_selects) & upstream.keys():
-                for node in lineage(column, qualified, schema=schema, dialect=_DIALECT).walk():
+            nodes = lineage(None, alone, schema=schema, dialect=_DIALECT, validate_qualify_columns=False)
+            for column in nodes.keys() & upstream.keys():
+                for node in nodes[column].walk():
                     if isinstance(node.expression, exp.Table) and node.expression.name in self.depends_on:
                         upstream[column].add((node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')))
         return {column: frozenset(leaves) for column, leaves in upstream.items()}
