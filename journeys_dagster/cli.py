@@ -193,7 +193,13 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
     instance = home.dagster_instance()
     try:
         # The day itself is taken in by the run that infers it.
-        missing = missing_days(warehouse, landing_zone, sources, up_to=as_of - timedelta(days=1))
+        missing = missing_days(
+            warehouse,
+            landing_zone,
+            sources,
+            up_to=as_of - timedelta(days=1),
+            max_rejected_share=settings.landing.max_rejected_share,
+        )
         _say_incomplete(home, missing)
         for source in sources:
             landing_zone.landed_folders(source, [as_of])

@@ -75,7 +75,8 @@ class Pipeline:
         """Take in the landing days that are missing."""
         zone = self.home.landing_zone()
         sources = [name for name in declared_sources(("save",)) if zone.days(name)]
-        missing = missing_days(self.warehouse, zone, sources, up_to=up_to)
+        limit = self.settings.landing.max_rejected_share
+        missing = missing_days(self.warehouse, zone, sources, up_to=up_to, max_rejected_share=limit)
         ingest(self.defs, self.instance, missing.ranges, sources=sources)
 
     def run(self, day: date, scope: str = "active_users") -> None:

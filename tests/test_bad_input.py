@@ -1,10 +1,12 @@
 """Bad input through the whole pipeline: it is kept aside, said, and never costs good data."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
+import pytest
 from conftest import Pipeline
 
+from journeys_dagster.automation.runs import RunFailedError
 from journeys_dagster.sources.writer import write_day
 
 DAY = date(2025, 6, 10)
@@ -53,6 +55,19 @@ def test_too_many_bad_rows_stop_the_run_but_the_good_ones_are_in(empty_pipeline:
     assert "landing.max_rejected_share" in str(check.description)
     assert len(empty_pipeline.table("searches")) == 8
     assert not empty_pipeline.warehouse.has_table("user_journeys")
+
+
+def test_a_day_with_too_many_bad_rows_stops_later_runs_too_until_it_is_mended(empty_pipeline: Pipeline) -> None:
+    landing = empty_pipeline.home.landing
+    write_day(landing, source="searches", day=DAY, frame=searches(8, blank=2))
+    write_day(landing, source="searches", day=DAY + timedelta(days=1), frame=searches(5))
+    for _ in range(2):
+        with pytest.raises(RunFailedError, match="rejected"):
+            empty_pipeline.run(DAY + timedelta(days=1))
+    assert not empty_pipeline.warehouse.has_table("user_journeys")
+    write_day(landing, source="searches", day=DAY, frame=searches(8))
+    empty_pipeline.run(DAY + timedelta(days=1))
+    assert len(empty_pipeline.table("user_journeys")) > 0
 
 
 def test_an_unreadable_file_is_named_and_its_neighbours_count(empty_pipeline: Pipeline) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from journeys_dagster.resources.landing_zone import SUCCESS_FILE, IncompleteDayError, LandingZone
-from journeys_dagster.sources.writer import day_folder, write_day
+from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone
+from journeys_dagster.sources.writer import SUCCESS, day_folder, write_day
 
 FIRST, SECOND, THIRD = (date(2025, 6, day) for day in (1, 2, 3))
 
@@ -21,7 +21,7 @@ def land(zone: LandingZone, source: str, day: date, *, complete: bool = True) ->
     folder = zone.folder(source, day)
     folder.mkdir(parents=True)
     if complete:
-        (folder / SUCCESS_FILE).touch()
+        (folder / SUCCESS).touch()
     return folder
 
 
@@ -73,7 +73,7 @@ def test_a_landing_zone_that_does_not_exist_has_no_days(tmp_path: Path) -> None:
 )
 def test_a_folder_with_another_name_is_no_day(zone: LandingZone, tmp_path: Path, name: str) -> None:
     (tmp_path / "searches" / name).mkdir(parents=True)
-    (tmp_path / "searches" / name / SUCCESS_FILE).touch()
+    (tmp_path / "searches" / name / SUCCESS).touch()
     assert zone.days("searches") == set()
     assert zone.complete_days(["searches"]) == (set(), set())
 

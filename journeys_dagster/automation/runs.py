@@ -15,6 +15,12 @@ from journeys_dagster.sources.files import fingerprint, landing_files
 
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
+_TAKEN_IN = """
+    select source, arrival_day, fingerprint
+    from landed_days
+    where coalesce(rows_rejected / nullif(rows_read, 0), 0) <= $limit
+        and coalesce(unreadable_files / nullif(files, 0), 0) <= $limit
+"""
 
 StepProgress = Callable[[str, int, int], None]
 """Called with the step that has just ended, steps done, and steps in all."""
@@ -41,17 +47,23 @@ class MissingDays:
 
 
 def missing_days(
-    warehouse: Warehouse, landing_zone: LandingZone, sources: Iterable[str], *, up_to: date
+    warehouse: Warehouse,
+    landing_zone: LandingZone,
+    sources: Iterable[str],
+    *,
+    up_to: date,
+    max_rejected_share: float,
 ) -> MissingDays:
     """Compare the landing zone with what has been taken in.
 
-    A day counts as missing when one of its sources has not been taken in, or its files have changed since.
+    A day counts as missing when one of its sources has not been taken in, when its files have changed since, or when
+    more than `max_rejected_share` of it was rejected: then it stops every run until it is mended, not only the first.
     """
     names = list(sources)
     complete, incomplete = landing_zone.complete_days(names)
     taken_in: set[tuple[str, date, str]] = set()
     if warehouse.has_table("landed_days"):
-        taken_in = set(warehouse.query("select source, arrival_day, fingerprint from landed_days").iter_rows())
+        taken_in = set(warehouse.query(_TAKEN_IN, {"limit": max_rejected_share}).iter_rows())
     there = {source: landing_zone.days(source) for source in names}
     missing = [
         day

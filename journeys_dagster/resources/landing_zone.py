@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-SUCCESS_FILE = "_SUCCESS"
+from journeys_dagster.sources.writer import SUCCESS, day_folder
+
 _DAY_FOLDER = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 
@@ -23,7 +24,7 @@ class LandingZone(dg.ConfigurableResource):
 
     def folder(self, source: str, day: date) -> Path:
         """Where a source's day lies, whether or not it is there."""
-        return Path(self.path) / source / f"date={day.isoformat()}"
+        return day_folder(Path(self.path), source=source, day=day)
 
     def days(self, source: str) -> set[date]:
         """Days of a source that have a folder, complete or not."""
@@ -34,7 +35,7 @@ class LandingZone(dg.ConfigurableResource):
 
     def is_complete(self, source: str, day: date) -> bool:
         """Whether the producer has finished the day."""
-        return (self.folder(source, day) / SUCCESS_FILE).exists()
+        return (self.folder(source, day) / SUCCESS).exists()
 
     def complete_days(self, sources: Iterable[str]) -> tuple[set[date], set[tuple[str, date]]]:
         """Days on which every source that has a folder has finished it.
@@ -62,8 +63,8 @@ class LandingZone(dg.ConfigurableResource):
         for day, folder in folders.items():
             if not self.is_complete(source, day):
                 raise IncompleteDayError(
-                    f"landing day {day} of {source} is not complete: {folder} has no {SUCCESS_FILE} file. "
-                    f"Wait until its producer has finished, or create {SUCCESS_FILE} if it has."
+                    f"landing day {day} of {source} is not complete: {folder} has no {SUCCESS} file. "
+                    f"Wait until its producer has finished, or create {SUCCESS} if it has."
                 )
         return folders
 
