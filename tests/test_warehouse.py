@@ -472,6 +472,17 @@ def test_tables_and_views_are_found_by_name(stocked: Warehouse):
     assert [stocked.has_table(name) for name in ("things", "seen", "nothing", "th%")] == [True, True, False, False]
 
 
+def test_two_homes_may_be_open_at_once(stocked: Warehouse, tmp_path: Path):
+    other = Warehouse(database=str(tmp_path / "other" / stocked.path.name), lock_timeout_seconds=60)
+    with stocked.read() as connection, other.write() as elsewhere:
+        elsewhere.execute("create table only_there as select 1 as x")
+        assert connection.sql("from information_schema.tables").pl().height > 0
+        assert not connection.sql("show tables").pl()["name"].is_in(["only_there"]).any()
+    assert other.has_table("only_there")
+    with other.read():
+        assert not stocked.has_table("only_there")
+
+
 def test_a_reader_cannot_write(stocked: Warehouse):
     with pytest.raises(duckdb.InvalidInputException, match="read-only"), stocked.read() as connection:
         connection.execute("delete from things")

@@ -20,6 +20,7 @@ import polars as pl
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
+from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.tables import Table
 
@@ -128,7 +129,10 @@ class Warehouse(DuckDBResource):
         """Whether a table or view of that name exists."""
         if not self.path.exists():
             return False
-        found = self.query("select 1 from information_schema.tables where table_name = $name", {"name": name})
+        found = self.query(
+            "select 1 from information_schema.tables where table_catalog = current_database() and table_name = $name",
+            {"name": name},
+        )
         return not found.is_empty()
 
     def replace_days(
@@ -274,20 +278,16 @@ class Warehouse(DuckDBResource):
 
     @contextmanager
     def _connection(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = self._connect(read_only=read_only)
-        try:
-            connection.execute("set TimeZone = 'UTC'")
-            yield connection
-        finally:
-            connection.close()
+        with ExitStack() as stack:
+            yield self._open(stack, read_only=read_only)
 
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        """Connect, waiting for programs that do not know the lock, such as a DuckDB shell."""
+    def _open(self, stack: ExitStack, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file, waiting for programs that do not know the lock, such as a DuckDB shell."""
         deadline = time.monotonic() + self.lock_timeout_seconds
         while True:
             try:
-                return duckdb.connect(self.database, read_only=read_only, config=self.connection_config)
-            except duckdb.ConnectionException as error:
+                return stack.enter_context(open_database(self.path, read_only=read_only, config=self.connection_config))
+            except duckdb.ResourceInUseException as error:
                 raise WarehouseError(
                     f"warehouse {self.path} is held open by another connection of this process. "
                     f"Close it and run again. DuckDB says: {error}"
