@@ -19,7 +19,7 @@ def materializations(
 
     path = tmp_path_factory.mktemp("assets") / "home"
     shutil.copytree(world_home, path)
-    result = Pipeline(Home(path)).materialize(days=(world_days[-1], world_days[-1]))
+    result = Pipeline(Home(path)).materialize(days=(world_days[-2], world_days[-1]))
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
     return {
