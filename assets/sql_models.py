@@ -10,23 +10,10 @@ from assets.reporting import OWNER, column_lineage, merge_check_results, plot, r
 from journeys_dagster.resources.warehouse import Audit, AuditFailedError, AuditResult, Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit, SqlModel
+from journeys_dagster.sql_parameters import query_parameters
 from journeys_dagster.tables import Table
 
 Draw = Callable[[Warehouse, date], tuple[bytes, str]]
-
-
-def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
-    """The parameters that models and audits may name."""
-    keywords = settings.keywords
-    weights = {"search": keywords.search_weight, "board": keywords.board_weight, **keywords.action_weights}
-    return {
-        "as_of": as_of,
-        "lookback_days": keywords.lookback_days,
-        "action_names": list(weights),
-        "action_weights": list(weights.values()),
-        "max_journeys_per_user": settings.output.max_journeys_per_user,
-        "max_keywords_per_journey": settings.output.max_keywords_per_journey,
-    }
 
 
 def build_sql_asset(

@@ -9,8 +9,6 @@ import pytest
 
 from assets import keyword_embeddings, users_in_scope
 from assets.graph import STEPS
-from assets.sql_models import query_parameters
-from journeys_dagster.resources.warehouse import used_params
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql_models import (
@@ -22,6 +20,7 @@ from journeys_dagster.sql_models import (
     load_model,
     load_models,
 )
+from journeys_dagster.sql_parameters import query_parameters, used_params
 from journeys_dagster.tables import Column, Table
 
 HEADER = {"name": "rugs", "grain": "one row per rug", "materialized": "view", "description": "Rugs that were seen."}

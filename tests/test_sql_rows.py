@@ -13,11 +13,10 @@ import yaml
 
 from assets import keyword_embeddings, users_in_scope
 from assets.graph import STEPS
-from assets.sql_models import query_parameters
-from journeys_dagster.resources.warehouse import used_params
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql_models import SQL_ROOT, load_audits, load_macros, load_models
+from journeys_dagster.sql_parameters import query_parameters, used_params
 from journeys_dagster.tables import Column, Table
 
 AS_OF = date(2025, 6, 10)  # of a case that does not say

@@ -23,9 +23,9 @@ from journeys_dagster.resources.warehouse import (
     AuditResult,
     Warehouse,
     WarehouseError,
-    used_params,
 )
 from journeys_dagster.settings import Settings
+from journeys_dagster.sql_parameters import used_params
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 DAY, OTHER_DAY = date(2025, 6, 10), date(2025, 6, 9)

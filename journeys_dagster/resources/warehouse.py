@@ -22,6 +22,7 @@ from pydantic import Field
 
 from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
+from journeys_dagster.sql_parameters import used_params
 from journeys_dagster.tables import Table
 
 _RETRY_SECONDS = 0.05
@@ -301,12 +302,6 @@ class Warehouse(DuckDBResource):
                         f"Close it and run again. DuckDB says: {error}"
                     ) from None
             time.sleep(_RETRY_SECONDS)
-
-
-def used_params(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that a query names; DuckDB refuses others."""
-    named = {name for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
-    return {name: value for name, value in params.items() if name in named}
 
 
 def _is_by_scope(table: Table) -> bool:

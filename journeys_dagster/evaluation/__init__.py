@@ -1,0 +1,1 @@
+"""How good the journeys are: corpora with known truth, baselines and metrics. Knows nothing of Dagster."""

@@ -1,0 +1,29 @@
+"""The named parameters of SQL models and audits, from the settings."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import duckdb
+
+from journeys_dagster.settings import Settings
+
+
+def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
+    """The parameters that models and audits may name."""
+    keywords = settings.keywords
+    weights = {"search": keywords.search_weight, "board": keywords.board_weight, **keywords.action_weights}
+    return {
+        "as_of": as_of,
+        "lookback_days": keywords.lookback_days,
+        "action_names": list(weights),
+        "action_weights": list(weights.values()),
+        "max_journeys_per_user": settings.output.max_journeys_per_user,
+        "max_keywords_per_journey": settings.output.max_keywords_per_journey,
+    }
+
+
+def used_params(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a query names; DuckDB refuses others."""
+    named = {name for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+    return {name: value for name, value in params.items() if name in named}
