@@ -2,16 +2,22 @@
 
 from datetime import date
 
+import numpy as np
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
 from assets.vectors import read_with_vectors
-from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
+from journeys_dagster.inference.clustering import cluster_keywords, cluster_tree, strongest_keywords
+from journeys_dagster.reporting.dendrogram import dendrogram
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
 
-_KEYWORDS = "select user_id, keyword, weight from keywords where as_of = $as_of and user_id in {users}"
+_KEYWORDS = """
+    select user_id, keyword, weight, sources, recent_times, recent_items
+    from keywords
+    where as_of = $as_of and user_id in {users}
+"""
 
 
 def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
@@ -21,7 +27,7 @@ def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
     strongest = strongest_keywords(every_keyword, limit=settings.max_keywords_per_user)
     snapshot.note("keywords_left_out", len(every_keyword) - len(strongest))
     keywords, vectors = read_with_vectors(snapshot, strongest)
-    return cluster_keywords(keywords, vectors, distance_threshold=settings.distance_threshold)
+    return cluster_keywords(keywords, vectors, settings)
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -34,9 +40,41 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     return png, "histogram of cluster sizes"
 
 
+def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
+    """The dendrogram of a user of middling size, the same one each time."""
+    settings = snapshot.settings.clusters
+    rows = snapshot.warehouse.query(
+        """
+        with sizes as (
+            select user_id, count(*) as keywords, count(distinct cluster) as clusters
+            from clusters where as_of = $as_of group by user_id
+        ),
+
+        example as (select user_id from sizes order by clusters < 3, abs(keywords - 25), md5(user_id) limit 1)
+
+        select user_id, keyword, weight, sources, recent_times, recent_items, cluster
+        from clusters join keywords using (as_of, user_id, keyword) semi join example using (user_id)
+        where as_of = $as_of
+        order by keyword
+        """,
+        {"as_of": snapshot.as_of},
+    )
+    keywords, vectors = read_with_vectors(snapshot, rows)
+    user = keywords["user_id"].first()
+    count = keywords["cluster"].n_unique()
+    png = dendrogram(
+        cluster_tree(keywords, vectors, settings) if len(keywords) > 1 else np.zeros((0, 4)),
+        keywords["keyword"].to_list(),
+        distance_threshold=settings.distance_threshold,
+        title=f"Clusters of user {user}, {snapshot.as_of}",
+        subtitle=f"{len(keywords)} keywords in {count} clusters, cut at {settings.distance_threshold}",
+    )
+    return png, f"dendrogram of the keywords of user {user}"
+
+
 CLUSTERS = SnapshotStep(
     name="clusters",
-    description="Each user's keywords grouped by meaning: average linkage on the cosine distance of embeddings.",
+    description="Each user's keywords grouped by meaning, spelling, nearness in time and shared items.",
     grain="one row per as_of, user and keyword",
     columns={
         "keyword": Column(type="VARCHAR", description="the keyword"),
@@ -45,7 +83,8 @@ CLUSTERS = SnapshotStep(
     },
     key=("as_of", "user_id", "keyword"),
     deps=("keywords", "keyword_embeddings", "users_in_scope"),
-    kinds=frozenset({"scipy"}),
+    kinds=frozenset({"numba"}),
     compute=compute,
     draw=draw,
+    draw_example=draw_example,
 )

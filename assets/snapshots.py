@@ -60,6 +60,8 @@ class SnapshotStep:
         Takes the snapshot and the number of a user batch; returns new rows with ``user_id`` and `columns`.
     draw : callable, optional
         Takes the warehouse and a day; returns a PNG and what it shows.
+    draw_example : callable, optional
+        Takes the snapshot; returns a PNG of one user's rows and what it shows.
     """
 
     name: str
@@ -71,6 +73,7 @@ class SnapshotStep:
     kinds: frozenset[str]
     compute: Callable[[Snapshot, int], pl.DataFrame]
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
+    draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
 
     @property
     def table(self) -> Table:
@@ -126,6 +129,9 @@ def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDef
         if step.draw is not None:
             png, alt = step.draw(warehouse, date.fromisoformat(newest))
             metadata["plot"] = plot(png, alt=alt)
+        if step.draw_example is not None:
+            png, alt = step.draw_example(open_snapshot(warehouse, settings, date.fromisoformat(newest)))
+            metadata["example"] = plot(png, alt=alt)
         return dg.MaterializeResult(metadata=metadata)
 
     return _snapshot

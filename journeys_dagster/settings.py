@@ -8,7 +8,7 @@ import os
 import tomllib
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Days = Annotated[int, Field(ge=1, le=36_525)]
+SourceName = Literal["search", "engagement", "board"]
+SourceValues = dict[SourceName, Annotated[float, Field(ge=0, le=2)]]
+SourceScales = dict[SourceName, Positive]
 ActionName = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -62,6 +65,13 @@ class KeywordSettings(_Section):
         description="Weight of one engagement by action, shared evenly by the item's keywords. "
         "An action that is not listed is rejected.",
     )
+    search_result_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        30,
+        description="Minutes after a search in which an item engaged with, before the next search, is a result of it.",
+    )
+    recent_limit: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="Newest times and items kept per user and keyword, for comparing keywords."
+    )
 
 
 class EmbeddingSettings(_Section):
@@ -77,11 +87,41 @@ class EmbeddingSettings(_Section):
 
 
 class ClusterSettings(_Section):
-    """Which keywords of a user belong together."""
+    """Which keywords of a user belong together: embedding cosine plus other parts, each in the cosine's units."""
 
     distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
-        0.68,
-        description="Cosine distance at which average linkage stops merging. Higher: fewer, wider journeys.",
+        0.59,
+        description="Distance (1 - similarity) at which average linkage stops merging. Higher: fewer, wider journeys.",
+    )
+    lexical_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.2, description="Most that shared spelling (letters in a row) adds to the similarity of two keywords."
+    )
+    time_weights: SourceValues = Field(
+        default={"search": 0.35, "engagement": 0.3, "board": 0.3},
+        description="Most that nearness in time adds, by source of the keyword; of two sources the lower one counts.",
+    )
+    time_scale_hours: SourceScales = Field(
+        default={"search": 0.5, "engagement": 6.0, "board": 72.0},
+        description="Hours between two keywords at which nearness in time counts half, by source; of two the longer.",
+    )
+    crowded_moment: Count = Field(
+        6, description="Keywords at one moment, as in a basket, above which nearness in time counts less and less."
+    )
+    shared_item_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.2, description="What an item that two keywords share adds: they came from it, or their searches led to it."
+    )
+    sharpness: Annotated[float, Field(gt=0, le=50)] = Field(
+        10.0,
+        description="How much more the close pairs of two clusters count than the distant ones.",
+    )
+    saturation: Annotated[float, Field(ge=0, le=4)] = Field(
+        0.75, description="Similarity above which being still more similar hardly counts."
+    )
+    size_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.1, description="Added to every similarity of a user, times ln(keywords / 50): long histories merge more."
+    )
+    background_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        1.0, description="Share of the user's mean similarity, above the usual one, that does not count."
     )
     max_keywords_per_user: Count = Field(
         400,

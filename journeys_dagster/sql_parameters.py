@@ -16,6 +16,8 @@ def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
     return {
         "as_of": as_of,
         "lookback_days": keywords.lookback_days,
+        "recent_limit": keywords.recent_limit,
+        "search_result_minutes": keywords.search_result_minutes,
         "action_names": list(weights),
         "action_weights": list(weights.values()),
         "max_journeys_per_user": settings.output.max_journeys_per_user,

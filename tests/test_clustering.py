@@ -1,4 +1,7 @@
-"""Clusters of keywords: average linkage as scikit-learn has it, numbered by weight, deaf to order and neighbours."""
+"""Clusters of keywords: average linkage as SciPy has it, numbered by weight, deaf to order and neighbours."""
+
+from collections import Counter
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -6,43 +9,114 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from sklearn.cluster import AgglomerativeClustering
+from scipy.cluster.hierarchy import fcluster, linkage
+from sklearn.feature_extraction.text import HashingVectorizer
 
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
+from journeys_dagster.settings import ClusterSettings
 
 OUTPUT = {"user_id": pl.String, "keyword": pl.String, "cluster": pl.Int32, "centroid_similarity": pl.Float64}
+DEFAULT = ClusterSettings()  # type: ignore[call-arg]
+BEGINNING = datetime(2025, 6, 1, 9)
+
+
+def only(**parts: object) -> ClusterSettings:
+    """Settings that compare by the embedding, and by what is given."""
+    nothing = {"search": 0.0, "engagement": 0.0, "board": 0.0}
+    plain = {
+        "lexical_weight": 0.0,
+        "time_weights": nothing,
+        "shared_item_weight": 0.0,
+        "size_weight": 0.0,
+        "background_weight": 0.0,
+    }
+    return ClusterSettings.model_validate(plain | parts)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def keywords_of(users: list[str], codes: list[int], weights: list[float] | None = None) -> pl.DataFrame:
+def keywords_of(
+    users: list[str],
+    codes: list[int],
+    weights: list[float] | None = None,
+    *,
+    sources: list[list[str]] | None = None,
+    hours: list[list[float]] | None = None,
+    items: list[list[str]] | None = None,
+) -> pl.DataFrame:
+    times = [[BEGINNING + timedelta(hours=hour) for hour in row] for row in hours or [[0.0]] * len(users)]
     return pl.DataFrame(
         {
             "user_id": users,
             "keyword": [f"keyword {code:03}" for code in codes],
             "weight": weights or [1.0] * len(users),
             "code": codes,
+            "sources": sources or [["search"]] * len(users),
+            "recent_times": times,
+            "recent_items": items or [[]] * len(users),
         },
-        schema_overrides={"user_id": pl.String, "keyword": pl.String, "weight": pl.Float64, "code": pl.Int64},
+        schema={
+            "user_id": pl.String,
+            "keyword": pl.String,
+            "weight": pl.Float64,
+            "code": pl.Int64,
+            "sources": pl.List(pl.String),
+            "recent_times": pl.List(pl.Datetime("us")),
+            "recent_items": pl.List(pl.String),
+        },
     )
 
 
-def one_user(vectors: list[list[float]], weights: list[float] | None = None, *, distance_threshold: float = 0.6):
-    keywords = keywords_of(["u"] * len(vectors), list(range(len(vectors))), weights)
-    return cluster_keywords(keywords, np.array(vectors, dtype=np.float32), distance_threshold=distance_threshold)
+def one_user(
+    vectors: list[list[float]], weights: list[float] | None = None, chosen: ClusterSettings | None = None, **rows: list
+) -> pl.DataFrame:
+    keywords = keywords_of(["u"] * len(vectors), list(range(len(vectors))), weights, **rows)
+    return cluster_keywords(keywords, np.array(vectors, dtype=np.float32), chosen or only())
 
 
 def random_users(seed: int, sizes: list[int], *, dimensions: int) -> tuple[pl.DataFrame, np.ndarray]:
-    """Users with some keywords in common, among vectors that have topics."""
+    """Users with some keywords in common, among vectors that have topics; from all sources, at all times."""
     rng = np.random.default_rng(seed)
     distinct = max(sizes) + 10
     topics = rng.normal(size=(4, dimensions))
     vectors = unit(topics[rng.integers(4, size=distinct)] + rng.normal(size=(distinct, dimensions)))
     codes = [int(code) for size in sizes for code in rng.choice(distinct, size, replace=False)]
     users = [f"user {user}" for user, size in enumerate(sizes) for _ in range(size)]
-    return keywords_of(users, codes, rng.integers(1, 5, len(codes)).astype(float).tolist()), vectors
+    names = ["board", "engagement", "search"]
+    sources = [sorted(rng.choice(names, rng.integers(1, 4), replace=False).tolist()) for _ in codes]
+    hours = [sorted({*rng.exponential(30, rng.integers(1, 9)).round().tolist()}) for _ in codes]
+    items = [sorted(f"item {item}" for item in {*rng.integers(0, 40, rng.integers(0, 4)).tolist()}) for _ in codes]
+    weights = rng.integers(1, 5, len(codes)).astype(float).tolist()
+    return keywords_of(users, codes, weights, sources=sources, hours=hours, items=items), vectors
+
+
+def reference_distances(rows: pl.DataFrame, vectors: np.ndarray, chosen: ClusterSettings) -> np.ndarray:
+    """The distances of one user's keywords as the settings describe them, pair by pair."""
+    n = len(rows)
+    own = vectors[rows["code"].to_numpy()].astype(np.float64)
+    ngrams = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=128, norm="l2")
+    letters = ngrams.transform(rows["keyword"].to_list()).toarray()  # type: ignore[union-attr]
+    shared = own @ own.T + chosen.lexical_weight * letters @ letters.T
+    pairs = n * (n - 1) / 2
+    background = (shared[np.triu_indices(n, 1)].sum() + 30 * 0.17) / (pairs + 30)
+    similarity = (
+        shared - chosen.background_weight * (background - 0.17) + chosen.size_weight * np.log(min(max(n, 25), 100) / 50)
+    )
+    moments = Counter(time for times in rows["recent_times"] for time in times)
+    crowds = [np.mean([moments[time] for time in times]) for times in rows["recent_times"]]
+    for i, one in enumerate(rows.iter_rows(named=True)):
+        for j, other in enumerate(rows.iter_rows(named=True)):
+            gaps = [abs(a - b) / timedelta(hours=1) for a in one["recent_times"] for b in other["recent_times"]]
+            scale = max(min(chosen.time_scale_hours[name] for name in row["sources"]) for row in (one, other))
+            weight = min(
+                max(chosen.time_weights[name] for name in row["sources"]) * min(chosen.crowded_moment / crowd, 1)
+                for row, crowd in ((one, crowds[i]), (other, crowds[j]))
+            )
+            similarity[i, j] += weight / (1 + min(gaps) / scale)
+            similarity[i, j] += chosen.shared_item_weight * bool({*one["recent_items"]} & {*other["recent_items"]})
+    return 1 / (1 + np.exp(chosen.sharpness * (similarity - chosen.saturation)))
 
 
 def partition(labels: list[int], keywords: list[str]) -> set[frozenset[str]]:
@@ -56,37 +130,41 @@ SIZES = st.lists(st.integers(2, 25), min_size=1, max_size=4)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
-@given(seed=st.integers(0, 10**6), sizes=SIZES, dimensions=st.sampled_from([2, 5, 40]), threshold=st.floats(0.05, 1.2))
-def test_each_user_is_partitioned_as_scikit_learn_does_it(
-    seed: int, sizes: list[int], dimensions: int, threshold: float
+@given(
+    seed=st.integers(0, 10**6),
+    sizes=SIZES,
+    dimensions=st.sampled_from([2, 5, 40]),
+    threshold=st.floats(0.2, 0.9),
+    sharpness=st.sampled_from([2.0, 10.0]),
+)
+def test_each_user_is_partitioned_by_average_linkage_on_the_described_distances(
+    seed: int, sizes: list[int], dimensions: int, threshold: float, sharpness: float
 ):
     keywords, vectors = random_users(seed, sizes, dimensions=dimensions)
-    found = cluster_keywords(keywords, vectors, distance_threshold=threshold)
-    model = AgglomerativeClustering(
-        n_clusters=None,  # type: ignore[arg-type]
-        metric="precomputed",
-        linkage="average",
-        distance_threshold=threshold,
-    )
+    chosen = ClusterSettings.model_validate({"distance_threshold": threshold, "sharpness": sharpness})
+    found = cluster_keywords(keywords, vectors, chosen)
+    cut = 1 / (1 + np.exp(sharpness * (1 - threshold - chosen.saturation)))
     for (user,), rows in keywords.group_by("user_id"):
-        own = vectors[rows["code"].to_numpy()].astype(np.float64)
-        labels = model.fit_predict((1.0 - own @ own.T).clip(0.0))
+        distances = reference_distances(rows, vectors, chosen)
+        tree = linkage(distances[np.triu_indices(len(rows), 1)], "average")
+        if np.abs(tree[:, 2] - cut).min() < 1e-5:
+            continue  # float32 decides
         of_user = found.filter(pl.col("user_id") == user)
         assert partition(of_user["cluster"].to_list(), of_user["keyword"].to_list()) == partition(
-            labels.tolist(), rows["keyword"].to_list()
+            fcluster(tree, cut, "distance").tolist(), rows["keyword"].to_list()
         )
 
 
 def test_neither_the_order_of_rows_nor_other_users_change_a_bit():
     keywords, vectors = random_users(3, [1, 45, 7, 2, 300, 45, 1, 20], dimensions=384)
-    expected = cluster_keywords(keywords, vectors, distance_threshold=0.6)
+    expected = cluster_keywords(keywords, vectors, DEFAULT)
     assert expected["cluster"].max() not in {None, 0}
-    shuffled = cluster_keywords(keywords.sample(fraction=1.0, shuffle=True, seed=4), vectors, distance_threshold=0.6)
+    shuffled = cluster_keywords(keywords.sample(fraction=1.0, shuffle=True, seed=4), vectors, DEFAULT)
     assert_frame_equal(shuffled, expected, check_exact=True)
     for (user,), rows in keywords.group_by("user_id"):
         codes = rows["code"].unique().sort()
         recoded = rows.with_columns(code=codes.search_sorted(rows["code"]).cast(pl.Int64))
-        alone = cluster_keywords(recoded, vectors[codes.to_numpy()], distance_threshold=0.6)
+        alone = cluster_keywords(recoded, vectors[codes.to_numpy()], DEFAULT)
         assert_frame_equal(alone, expected.filter(pl.col("user_id") == user), check_exact=True)
 
 
@@ -94,7 +172,7 @@ def test_neither_the_order_of_rows_nor_other_users_change_a_bit():
 @given(seed=st.integers(0, 10**6), sizes=SIZES)
 def test_clusters_are_numbered_by_their_heaviest_keyword(seed: int, sizes: list[int]):
     keywords, vectors = random_users(seed, sizes, dimensions=5)
-    found = cluster_keywords(keywords, vectors, distance_threshold=0.6)
+    found = cluster_keywords(keywords, vectors, DEFAULT)
     assert dict(found.schema) == OUTPUT
     assert found.select("user_id", "keyword").equals(keywords.select("user_id", "keyword").sort("user_id", "keyword"))
     for _, rows in found.join(keywords, on=["user_id", "keyword"]).group_by("user_id"):
@@ -107,7 +185,7 @@ def test_clusters_are_numbered_by_their_heaviest_keyword(seed: int, sizes: list[
 @given(seed=st.integers(0, 10**6), sizes=SIZES, threshold=st.floats(0.1, 2.0))
 def test_centroid_similarity_is_the_cosine_to_the_weighted_mean(seed: int, sizes: list[int], threshold: float):
     keywords, vectors = random_users(seed, sizes, dimensions=5)
-    found = cluster_keywords(keywords, vectors, distance_threshold=threshold)
+    found = cluster_keywords(keywords, vectors, only(distance_threshold=threshold))
     assert found["centroid_similarity"].is_between(-1.0, 1.0).all()
     for _, rows in found.join(keywords, on=["user_id", "keyword"]).group_by("user_id", "cluster"):
         members = vectors[rows["code"].to_numpy()].astype(np.float64)
@@ -117,27 +195,70 @@ def test_centroid_similarity_is_the_cosine_to_the_weighted_mean(seed: int, sizes
 
 
 def test_opposite_keywords_lie_on_either_side_of_the_heavier_one():
-    found = one_user([[1, 0], [-1, 0]], [3.0, 1.0], distance_threshold=2.0)
+    chosen = only(distance_threshold=2.0, shared_item_weight=0.1)
+    found = one_user([[1, 0], [-1, 0]], [3.0, 1.0], chosen, items=[["a"], ["a"]])
     assert found["cluster"].to_list() == [0, 0]
     assert found["centroid_similarity"].to_list() == [1.0, -1.0]
 
 
 def test_opposite_keywords_of_equal_weight_have_no_centroid():
-    found = one_user([[1, 0], [-1, 0]], distance_threshold=2.0)
+    chosen = only(distance_threshold=2.0, shared_item_weight=0.1)
+    found = one_user([[1, 0], [-1, 0]], chosen=chosen, items=[["a"], ["a"]])
     assert found["centroid_similarity"].to_list() == [0.0, 0.0]
 
 
-def test_clusters_exactly_at_the_threshold_are_merged():
-    right_angle = [[1.0, 0.0], [0.0, 1.0]]
-    assert one_user(right_angle, distance_threshold=1.0)["cluster"].to_list() == [0, 0]
-    assert one_user(right_angle, distance_threshold=0.999)["cluster"].to_list() == [0, 1]
-
-
-def test_the_linkage_is_the_mean_over_all_pairs():
+def test_with_little_sharpness_the_linkage_is_the_mean_similarity_of_all_pairs():
     # Cosine distances: a–b 0.2, b–c 0.04, a–c 0.4. Mean of a to {b, c}: 0.3; nearest 0.2, farthest 0.4.
     vectors = [[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]
-    assert one_user(vectors, distance_threshold=0.29)["cluster"].to_list() == [0, 1, 1]
-    assert one_user(vectors, distance_threshold=0.31)["cluster"].to_list() == [0, 0, 0]
+    for threshold, expected in ((0.29, [0, 1, 1]), (0.31, [0, 0, 0])):
+        chosen = only(sharpness=0.01, distance_threshold=threshold)
+        assert one_user(vectors, chosen=chosen)["cluster"].to_list() == expected
+
+
+def test_with_much_sharpness_the_nearest_pair_decides():
+    vectors = [[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]
+    for threshold, expected in ((0.19, [0, 1, 1]), (0.25, [0, 0, 0])):
+        chosen = only(sharpness=50.0, saturation=1.0, distance_threshold=threshold)
+        assert one_user(vectors, chosen=chosen)["cluster"].to_list() == expected
+
+
+def test_what_is_near_in_time_belongs_together():
+    right_angle = [[1.0, 0.0], [0.0, 1.0]]
+    chosen = only(time_weights={"search": 0.6, "engagement": 0.6, "board": 0.0}, distance_threshold=0.5)
+    at_once = [[0.0, 50.0], [50.1]]
+    assert one_user(right_angle, chosen=chosen, hours=at_once)["cluster"].to_list() == [0, 0]
+    assert one_user(right_angle, chosen=chosen, hours=[[0.0], [50.0]])["cluster"].to_list() == [0, 1]
+    # An hour is long between searches, and short between engagements.
+    for name, expected in (("search", [0, 1]), ("engagement", [0, 0]), ("board", [0, 1])):
+        found = one_user(right_angle, chosen=chosen, hours=[[0.0], [1.0]], sources=[[name]] * 2)
+        assert found["cluster"].to_list() == expected, name
+
+
+def test_a_crowded_moment_says_little():
+    rng = np.random.default_rng(5)
+    vectors = unit(rng.normal(size=(20, 384))).tolist()  # all cosines about zero
+    always = {"search": 0.6, "engagement": 0.6, "board": 0.6}
+    for crowded_moment, expected in ((20, 1), (5, 20)):
+        chosen = only(time_weights=always, crowded_moment=crowded_moment, distance_threshold=0.5)
+        assert one_user(vectors, chosen=chosen)["cluster"].n_unique() == expected
+
+
+def test_keywords_of_one_item_and_of_one_spelling_belong_together():
+    right_angle = [[1.0, 0.0], [0.0, 1.0]]
+    chosen = only(shared_item_weight=0.6, distance_threshold=0.5)
+    assert one_user(right_angle, chosen=chosen, items=[["a", "b"], ["b"]])["cluster"].to_list() == [0, 0]
+    assert one_user(right_angle, chosen=chosen, items=[["a"], ["b"]])["cluster"].to_list() == [0, 1]
+    # "keyword 000" and "keyword 001" share most of their letters.
+    found = one_user(right_angle, chosen=only(lexical_weight=0.8, distance_threshold=0.5))
+    assert found["cluster"].to_list() == [0, 0]
+
+
+def test_keywords_that_are_all_alike_need_more_than_the_usual_likeness():
+    rng = np.random.default_rng(5)
+    vectors = unit(rng.normal(size=(40, 384)) + 1.0).tolist()  # all cosines about one half
+    assert one_user(vectors, chosen=only(distance_threshold=0.6))["cluster"].max() == 0
+    found = one_user(vectors, chosen=only(distance_threshold=0.6, background_weight=1.0))
+    assert found["cluster"].n_unique() > 20
 
 
 def test_one_keyword_is_one_cluster():
@@ -150,7 +271,7 @@ def test_one_keyword_is_one_cluster():
 def test_equal_vectors_are_one_cluster_at_any_threshold(seed: int):
     # Half of such vectors are longer than 1 by a rounding error, which makes a distance below 0.
     vector = unit(np.random.default_rng(seed).normal(size=(1, 384)))[0].tolist()
-    found = one_user([vector] * 20, distance_threshold=1e-5)
+    found = one_user([vector] * 20, chosen=only(distance_threshold=1e-3))
     assert found["cluster"].unique().to_list() == [0]
     np.testing.assert_allclose(found["centroid_similarity"].to_numpy(), 1.0, atol=1e-6)
 
@@ -169,7 +290,7 @@ def test_vectors_that_are_not_finite_are_refused(value: float):
 
 
 def test_no_keywords_are_no_clusters():
-    found = cluster_keywords(keywords_of([], []), np.zeros((0, 1), dtype=np.float32), distance_threshold=0.6)
+    found = cluster_keywords(keywords_of([], []), np.zeros((0, 1), dtype=np.float32), DEFAULT)
     assert found.is_empty()
     assert dict(found.schema) == OUTPUT
 

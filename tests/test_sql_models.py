@@ -325,7 +325,7 @@ def lineage_of(model: SqlModel) -> dict[str, set[str]]:
     ("column", "upstream"),
     [
         ("as_of", set()),
-        ("user_id", {"keyword_events.user_id", "users_in_scope.user_id"}),
+        ("user_id", {"keyword_events.user_id"}),
         ("keyword", {"keyword_events.keyword"}),
         ("sources", {"keyword_events.source"}),
         ("action_counts", {"keyword_events.action"}),

@@ -1,12 +1,13 @@
-"""Grouping a user's keywords into journey candidates: average linkage on cosine distance."""
-
-import itertools
+"""Grouping a user's keywords into journey candidates: average linkage on their similarity."""
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.inference.linkage import average_linkage, pair_distances
 from journeys_dagster.inference.segments import ROWS_AT_ONCE, centroids, segment_starts
+from journeys_dagster.inference.similarity import keyword_similarity
+from journeys_dagster.settings import ClusterSettings
 
 
 def strongest_keywords(keywords: pl.DataFrame, *, limit: int) -> pl.DataFrame:
@@ -24,20 +25,17 @@ def strongest_keywords(keywords: pl.DataFrame, *, limit: int) -> pl.DataFrame:
     )
 
 
-def cluster_keywords(
-    keywords: pl.DataFrame, vectors: NDArray[np.float32], *, distance_threshold: float
-) -> pl.DataFrame:
+def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings) -> pl.DataFrame:
     """Cluster each user's keywords.
 
     Parameters
     ----------
     keywords : DataFrame
-        Columns ``user_id``, ``keyword``, ``weight`` (float64 > 0) and ``code`` (row of `vectors`), in any order,
-        each keyword once per user.
+        Columns ``user_id``, ``keyword``, ``weight`` (float64 > 0), ``code`` (row of `vectors`), ``sources`` (list of
+        str), ``recent_times`` (list of datetime, ascending) and ``recent_items`` (list of str), in any order, each
+        keyword once per user.
     vectors : array of shape (distinct keywords, dimensions), float32
-        Unit vectors. A zero vector resembles nothing: its cosine with every vector is 0.
-    distance_threshold : float
-        Clusters farther apart than this cosine distance stay apart.
+        Unit vectors. A zero vector's cosine with every vector is 0.
 
     Returns
     -------
@@ -54,27 +52,40 @@ def cluster_keywords(
     if broken := int((~np.isfinite(vectors).all(axis=1)).sum()):
         raise ValueError(f"the vectors of {broken} of {len(vectors)} keywords are not finite: embed them again")
     keywords = keywords.sort("user_id", "keyword")
-    starts = segment_starts(keywords.select("user_id"))
-    codes = keywords["code"].to_numpy()
-    labels = np.empty(len(keywords), dtype=np.int32)
-    for begin, end in itertools.pairwise(starts):
-        labels[begin:end] = _average_linkage(vectors[codes[begin:end]], distance_threshold)
+    similarity = keyword_similarity(keywords, vectors, settings)
+    labels = average_linkage(
+        similarity.vectors, similarity.rows, similarity.model, distance_threshold=similarity.distance_threshold
+    )
     clustered = _numbered(keywords.with_columns(label=pl.Series(labels)))
     return clustered.with_columns(centroid_similarity=_centroid_similarity(clustered, vectors)).select(
         "user_id", "keyword", "cluster", "centroid_similarity"
     )
 
 
-def _average_linkage(vectors: NDArray[np.float32], distance_threshold: float) -> NDArray[np.int32]:
-    if len(vectors) == 1:
-        return np.ones(1, dtype=np.int32)
-    from scipy.cluster.hierarchy import fcluster, linkage
+def cluster_tree(
+    keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings
+) -> NDArray[np.float64]:
+    """The whole tree of merges of one user's keywords, also above the threshold.
+
+    Parameters
+    ----------
+    keywords : DataFrame
+        As for `cluster_keywords`, of one user; leaf i is row i.
+
+    Returns
+    -------
+    array of shape (keywords - 1, 4), float64
+        As `scipy.cluster.hierarchy.linkage` gives it, with heights in the unit of ``distance_threshold``: 0 and less,
+        for keywords that are more than alike, is given as 0.
+    """
+    from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
-    # Without BLAS: its threads gain nothing on matrices this small and cost tenfold where cores are shared.
-    cosines = np.einsum("id,jd->ij", vectors, vectors).astype(np.float64)
-    distances = np.maximum(1.0 - cosines, 0.0)  # cosines of equal vectors miss 1 by a rounding error
-    return fcluster(linkage(squareform(distances, checks=False), method="average"), distance_threshold, "distance")
+    similarity = keyword_similarity(keywords, vectors, settings)
+    distances = pair_distances(similarity.vectors, similarity.rows, similarity.model, user=0)
+    merges = linkage(squareform(distances, checks=False), "average")
+    merges[:, 2] = similarity.as_distance(merges[:, 2])
+    return merges
 
 
 def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:

@@ -50,8 +50,10 @@ def plot_text(text: str, *, width: int = 90) -> str:
     return drawn.replace("$", r"\$")
 
 
-def new_axes(*, title: str, subtitle: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    """Make titled and labelled axes on a white figure of 700 x 350 px.
+def new_axes(
+    *, title: str, subtitle: str, x_label: str, y_label: str, height_px: int = HEIGHT_PX
+) -> tuple[Figure, Axes]:
+    """Make titled and labelled axes on a white figure 700 px wide.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def new_axes(*, title: str, subtitle: str, x_label: str, y_label: str) -> tuple[
         How much of it: number of rows, what was left out.
     x_label, y_label
         What the axes measure, with units.
+    height_px
+        Height of the figure; titles and axes keep their size.
 
     Returns
     -------
@@ -69,10 +73,11 @@ def new_axes(*, title: str, subtitle: str, x_label: str, y_label: str) -> tuple[
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_PX / DPI, HEIGHT_PX / DPI), dpi=DPI, facecolor="white")
-    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 0.995, 0.85))
-    figure.text(0.016, 0.965, plot_text(title), size=11, weight="bold", color=INK, va="top")
-    figure.text(0.016, 0.895, plot_text(subtitle, width=120), size=8.5, color=MUTED, va="top")
+    figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor="white")
+    below = HEIGHT_PX / height_px
+    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 0.995, 1 - 0.15 * below))
+    figure.text(0.016, 1 - 0.035 * below, plot_text(title), size=11, weight="bold", color=INK, va="top")
+    figure.text(0.016, 1 - 0.105 * below, plot_text(subtitle, width=120), size=8.5, color=MUTED, va="top")
     axes = figure.add_subplot(facecolor="white")
     axes.set_xlabel(plot_text(x_label), size=9, color=INK)
     axes.set_ylabel(plot_text(y_label, width=45), size=9, color=INK, labelpad=7)
@@ -154,7 +159,7 @@ def to_png(figure: Figure) -> bytes:
     Returns
     -------
     bytes
-        An opaque PNG of 700 x 350 px in few colours, so that it stays small in an event log. The same plot
+        An opaque PNG, 700 px wide, in few colours, so that it stays small in an event log. The same plot
         gives the same bytes: there is no date or version in it.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -32,21 +32,88 @@ weighted as (
         -- Decimals add up to the same sum in any order; floats would not.
         cast(map($action_names, $action_weights)[action] as decimal(9, 4)) * share as weight
     from events
+),
+
+counts as (
+    select
+        user_id,
+        keyword,
+        list_sort(list(distinct source)) as sources,
+        histogram(action) as action_counts,
+        count(*) as events,
+        sum(weight) as weight,
+        min(occurred_at) as first_seen,
+        max(occurred_at) as last_seen,
+        count(distinct cast(occurred_at as date)) as days_active
+    from weighted
+    group by user_id, keyword
+),
+
+times as (
+    select user_id, keyword, list_sort(list(occurred_at order by occurred_at desc)[:$recent_limit]) as recent_times
+    from (select distinct user_id, keyword, occurred_at from events)
+    group by user_id, keyword
+),
+
+-- The items that a search led to: engaged soon after it, and before the user's next search.
+actions as (
+    select distinct user_id, item_id, occurred_at
+    from stg_engagements
+    semi join users using (user_id)
+    where arrival_day <= $as_of
+        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+        and list_contains($action_names, action)
+),
+
+searched_at as (
+    select distinct user_id, occurred_at as search_time from events where source = 'search'
+),
+
+destinations as (
+    select events.user_id, events.keyword, followed.item_id, followed.occurred_at
+    from (
+        select actions.user_id, actions.item_id, actions.occurred_at, searched_at.search_time
+        from actions
+        asof join searched_at
+            on actions.user_id = searched_at.user_id and actions.occurred_at >= searched_at.search_time
+    ) as followed
+    join events
+        on events.user_id = followed.user_id
+        and events.occurred_at = followed.search_time
+        and events.source = 'search'
+    where followed.occurred_at <= followed.search_time + to_minutes(cast($search_result_minutes as integer))
+),
+
+items_met as (
+    select user_id, keyword, list_sort(list(item_id order by last_time desc, item_id)[:$recent_limit]) as recent_items
+    from (
+        select user_id, keyword, item_id, max(occurred_at) as last_time
+        from (
+            select user_id, keyword, item_id, occurred_at from events where item_id is not null
+            union all
+            select user_id, keyword, item_id, occurred_at from destinations
+        )
+        group by user_id, keyword, item_id
+    )
+    group by user_id, keyword
 )
 
 select
     cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
-    cast(user_id as varchar) as user_id, -- the user
-    cast(keyword as varchar) as keyword, -- the keyword in its one spelling
-    cast(list_sort(list(distinct source)) as varchar[]) as sources, -- where it came from: search, engagement, board
-    cast(histogram(action) as map(varchar, ubigint)) as action_counts, -- events by action
-    cast(count(*) as bigint) as events, -- events in all
-    cast(sum(weight) as double) as weight, -- sum of action weight × share over the events
-    cast(min(occurred_at) as timestamp) as first_seen, -- first event, UTC
-    cast(max(occurred_at) as timestamp) as last_seen, -- last event, UTC
-    cast(count(distinct cast(occurred_at as date)) as integer) as days_active, -- days with an event
-    cast(any_value(users.scope) as varchar) as scope, -- kind of run that wrote the row
-    cast(any_value(users.algorithm_version) as varchar) as algorithm_version -- fingerprint of code, models, settings
-from weighted
+    cast(counts.user_id as varchar) as user_id, -- the user
+    cast(counts.keyword as varchar) as keyword, -- the keyword in its one spelling
+    cast(counts.sources as varchar[]) as sources, -- where it came from: search, engagement, board
+    cast(counts.action_counts as map(varchar, ubigint)) as action_counts, -- events by action
+    cast(counts.events as bigint) as events, -- events in all
+    cast(counts.weight as double) as weight, -- sum of action weight × share over the events
+    cast(counts.first_seen as timestamp) as first_seen, -- first event, UTC
+    cast(counts.last_seen as timestamp) as last_seen, -- last event, UTC
+    cast(counts.days_active as integer) as days_active, -- days with an event
+    cast(times.recent_times as timestamp[]) as recent_times, -- its newest distinct times, oldest first, UTC
+    cast(coalesce(items_met.recent_items, []) as varchar[]) as recent_items, -- newest items it came from or its search led to
+    cast(users.scope as varchar) as scope, -- kind of run that wrote the row
+    cast(users.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
+from counts
+join times using (user_id, keyword)
+left join items_met using (user_id, keyword)
 join users using (user_id)
-group by user_id, keyword

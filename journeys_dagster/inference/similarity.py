@@ -1,0 +1,168 @@
+"""What makes two keywords of a user alike: meaning, spelling, nearness in time, and the items they led to.
+
+The parts add up to logits of a logistic curve, which is what `linkage` compares. Meaning and spelling are one dot
+product: a keyword's vector is its embedding beside its hashed character n-grams, scaled to logits.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.inference.linkage import KeywordRows, PairModel
+from journeys_dagster.inference.segments import segment_starts
+from journeys_dagster.settings import ClusterSettings, SourceName
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+_Number = TypeVar("_Number", np.float64, np.int64)
+LEXICAL_DIMENSIONS = 128
+"""Hashed n-grams collide in so few dimensions, and still cluster as well as exact ones (docs/experiments.md)."""
+TYPICAL_KEYWORDS = 50
+"""Keywords of a user for whom `size_weight` changes nothing."""
+SIZES_THAT_COUNT = (25, 100)
+"""Fewer keywords count as the first, more as the second: beyond what was measured, the effect is not trusted."""
+TYPICAL_BACKGROUND = 0.17
+"""Mean cosine between the keywords of a user, over many users."""
+BACKGROUND_PRIOR_PAIRS = 30
+"""How many pairs of the typical background a user's own is mixed with; a few pairs alone say little."""
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Everything that `linkage` compares users' keywords by.
+
+    Attributes
+    ----------
+    vectors : array of shape (distinct keywords, dimensions), float32
+        In logits.
+    rows : KeywordRows
+        One row per user and keyword.
+    model : PairModel
+        The logistic curve.
+    distance_threshold : float
+        The settings' threshold on the scale of the curve's distances, 0 to 1.
+    settings : ClusterSettings
+    """
+
+    vectors: NDArray[np.float32]
+    rows: KeywordRows
+    model: PairModel
+    distance_threshold: float
+    settings: ClusterSettings
+
+    def as_distance(self, heights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The curve's distances in the unit of the settings' threshold, 1 - similarity, at least 0."""
+        near_one = np.finfo(np.float64).eps
+        odds = np.clip(heights, near_one, 1 - near_one)
+        logits = np.log(odds / (1 - odds))
+        return np.maximum(1.0 - self.settings.saturation + logits / self.settings.sharpness, 0.0)
+
+
+def keyword_similarity(keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings) -> Similarity:
+    """Prepare users' keywords for comparison.
+
+    Parameters
+    ----------
+    keywords : DataFrame
+        Columns ``user_id``, ``keyword``, ``code`` (row of `vectors`), ``sources`` (list of str), ``recent_times``
+        (list of datetime, ascending) and ``recent_items`` (list of str), sorted by user.
+    vectors : array of shape (distinct keywords, dimensions), float32
+        Embeddings of unit length, or zero.
+    """
+    slope = settings.sharpness
+    starts = segment_starts(keywords.select("user_id"))
+    sizes = np.diff(starts).clip(*SIZES_THAT_COUNT)
+    offsets = (
+        settings.background_weight * TYPICAL_BACKGROUND
+        + settings.size_weight * np.log(sizes / TYPICAL_KEYWORDS)
+        - settings.saturation
+    )
+    return Similarity(
+        vectors=_logit_vectors(keywords, vectors, settings),
+        rows=KeywordRows(
+            starts=starts,
+            codes=keywords["code"].to_numpy(),
+            times=_hours(keywords["recent_times"]),
+            time_scales=_of_sources(keywords["sources"], settings.time_scale_hours).list.min().to_numpy(),
+            time_weights=_time_weights(keywords, settings) * slope,
+            items=_item_numbers(keywords["recent_items"]),
+            offsets=offsets * slope,
+        ),
+        model=PairModel(
+            item_weight=slope * settings.shared_item_weight,
+            background_weight=settings.background_weight,
+            background_prior=slope * TYPICAL_BACKGROUND,
+            background_prior_pairs=BACKGROUND_PRIOR_PAIRS,
+        ),
+        distance_threshold=_curve_distance(settings),
+        settings=settings,
+    )
+
+
+def _curve_distance(settings: ClusterSettings) -> float:
+    similarity = 1.0 - settings.distance_threshold
+    return 1.0 / (1.0 + math.exp(settings.sharpness * (similarity - settings.saturation)))
+
+
+def _logit_vectors(
+    keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings
+) -> NDArray[np.float32]:
+    """Embeddings and hashed n-grams side by side; the dot product of two is their part of the logit."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    scaled = vectors * np.float32(math.sqrt(settings.sharpness))
+    if settings.lexical_weight == 0 or not len(vectors):
+        return scaled
+    texts = keywords.select("code", "keyword").unique("code").sort("code")
+    hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=LEXICAL_DIMENSIONS, norm="l2")
+    ngrams: csr_matrix = hashing.transform(texts["keyword"].to_list())  # type: ignore[assignment]
+    lexical = np.zeros((len(vectors), LEXICAL_DIMENSIONS), dtype=np.float32)
+    lexical[texts["code"].to_numpy()] = ngrams.toarray() * math.sqrt(settings.sharpness * settings.lexical_weight)
+    return np.hstack([scaled, lexical])
+
+
+def _of_sources(sources: pl.Series, values: Mapping[SourceName, float]) -> pl.Series:
+    names = pl.element().replace_strict(list(values), list(values.values()), return_dtype=pl.Float64)
+    return sources.to_frame("sources").select(pl.col("sources").list.eval(names)).to_series()
+
+
+def _time_weights(keywords: pl.DataFrame, settings: ClusterSettings) -> NDArray[np.float64]:
+    """A moment with many keywords, such as a basket, says less about each two of them."""
+    moments = (
+        keywords.select("user_id", pl.int_range(pl.len()).alias("row"), "recent_times")
+        .explode("recent_times", empty_as_null=False)
+        .with_columns(crowd=pl.len().over("user_id", "recent_times"))
+        .group_by("row")
+        .agg(pl.col("crowd").mean())
+    )
+    crowds = np.ones(len(keywords))
+    crowds[moments["row"].to_numpy()] = moments["crowd"].to_numpy()
+    weights = _of_sources(keywords["sources"], settings.time_weights).list.max().to_numpy()
+    return weights * np.minimum(settings.crowded_moment / crowds, 1.0)
+
+
+def _hours(times: pl.Series) -> NDArray[np.float64]:
+    hours = times.explode(empty_as_null=False).dt.epoch("us").to_numpy() / 3.6e9
+    return _padded(hours.astype(np.float64), times.list.len().to_numpy(), np.nan)
+
+
+def _item_numbers(items: pl.Series) -> NDArray[np.int64]:
+    """Equal numbers for equal items, ascending within a row."""
+    numbers = items.explode(empty_as_null=False).rank("dense").to_numpy().astype(np.int64)
+    ragged = _padded(numbers, items.list.len().to_numpy(), np.iinfo(np.int64).max)
+    ragged.sort(axis=1)
+    ragged[ragged == np.iinfo(np.int64).max] = -1
+    return ragged
+
+
+def _padded(values: NDArray[_Number], lengths: NDArray[np.uint32], fill: float) -> NDArray[_Number]:
+    """Lists laid out as rows of one table, filled up at their ends."""
+    table = np.full((len(lengths), int(lengths.max(initial=0))), fill, dtype=values.dtype)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = values
+    return table
