@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,11 +13,11 @@ from pathlib import Path
 import click
 import dagster as dg
 import polars as pl
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
+from journeys_dagster.cli_evaluate import evaluate
+from journeys_dagster.cli_progress import err, out, progress_bar
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.file_lock import LockTimeoutError
@@ -40,8 +40,6 @@ _EXPECTED_ERRORS = (
     LockTimeoutError,
     IncompleteDayError,
 )
-_out = Console(width=None if sys.stdout.isatty() else 120)
-_err = Console(stderr=True)
 
 
 @contextmanager
@@ -95,6 +93,9 @@ def simulate_command(users: int, days: int, seed: int) -> None:
         _simulate(Home.from_environment(), users=users, days=days, seed=seed)
 
 
+cli.add_command(evaluate)
+
+
 @cli.group("import")
 def import_group() -> None:
     """Bring real data into the landing zone."""
@@ -115,8 +116,8 @@ def import_online_retail_command(path: Path) -> None:
     table.add_row("customers", f"{summary.customers:,}")
     table.add_row("items", f"{summary.items:,}")
     table.add_row("days with sales", f"{summary.days:,}")
-    _out.print(table)
-    _out.print(f"Next: journeys run --date {summary.last_day} --scope all_users")
+    out.print(table)
+    out.print(f"Next: journeys run --date {summary.last_day} --scope all_users")
 
 
 @cli.command("run")
@@ -166,17 +167,17 @@ def demo_command(users: int, days: int, seed: int) -> None:
         warehouse = home.warehouse(settings)
         _print_counts(warehouse, last_day)
         _show(warehouse, _find_users(warehouse, None, 3), as_json=False)
-    _out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
-    _out.print("  make ui                             the asset graph, checks, samples and plots in the Dagster UI")
-    _out.print("  .venv/bin/journeys show --sample 10 more users")
-    _out.print("  README.md, 'Your own data'          how to point it at your log")
+    out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
+    out.print("  make ui                             the asset graph, checks, samples and plots in the Dagster UI")
+    out.print("  .venv/bin/journeys show --sample 10 more users")
+    out.print("  README.md, 'Your own data'          how to point it at your log")
 
 
 def _simulate(home: Home, *, users: int, days: int, seed: int) -> date:
-    with _bar("simulate", total=1.0) as advance:
+    with progress_bar("simulate", total=1.0) as advance:
         summary = simulate(home.landing, users=users, days=days, seed=seed, progress=advance)
     rows = ", ".join(f"{count:,} {source}" for source, count in summary.rows.items())
-    _err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
+    err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
     return summary.last_day
 
 
@@ -210,9 +211,11 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
         _require_partition(defs, as_of)
         days = sum((last - first).days + 1 for first, last in missing.ranges)
         if missing.ranges:
-            with _bar(f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None) as advance:
+            with progress_bar(
+                f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
+            ) as advance:
                 ingest(defs, instance, missing.ranges, sources=sources, progress=advance)
-        with _bar(f"infer as of {as_of}, {scope}", total=None) as advance:
+        with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
             infer(defs, instance, as_of=as_of, scope=scope, progress=advance)
     finally:
         instance.dispose()
@@ -238,28 +241,7 @@ def _require_partition(defs: dg.Definitions, as_of: date) -> None:
 def _say_incomplete(home: Home, missing: MissingDays) -> None:
     for source, day in missing.incomplete:
         folder = home.landing_zone().folder(source, day)
-        _err.print(f"Left out: {day} of {source} is not complete ({folder} has no _SUCCESS file).")
-
-
-@contextmanager
-def _bar(title: str, *, total: float | None) -> Iterator[Callable[..., None]]:
-    """A progress bar; the callable takes (what, done) or (what, done, total)."""
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[what]}"),
-        TimeElapsedColumn(),
-    ]
-    if total is None:
-        columns.insert(2, MofNCompleteColumn())
-    with Progress(*columns, console=_err) as progress:
-        task = progress.add_task(title, total=total, what="")
-
-        def advance(what: str, done: float, of: float | None = None) -> None:
-            progress.update(task, completed=done, what=what, total=total if of is None else of)
-
-        yield advance
-        progress.update(task, what="", completed=progress.tasks[0].total)
+        err.print(f"Left out: {day} of {source} is not complete ({folder} has no _SUCCESS file).")
 
 
 def _print_counts(warehouse: Warehouse, as_of: date) -> None:
@@ -283,7 +265,7 @@ def _print_counts(warehouse: Warehouse, as_of: date) -> None:
     )
     for what, count, _ in counts.iter_rows():
         table.add_row(what, f"{int(count or 0):,}")
-    _out.print(table)
+    out.print(table)
 
 
 def _find_users(warehouse: Warehouse, user: str | None, sample: int | None) -> list[str]:
@@ -313,4 +295,4 @@ def _show(warehouse: Warehouse, users: list[str], *, as_json: bool) -> None:
         click.echo(json.dumps(journeys_records(journeys), ensure_ascii=False))
         return
     for user in users:
-        _out.print(journeys_table(journeys.filter(pl.col("user_id") == user), user_id=user))
+        out.print(journeys_table(journeys.filter(pl.col("user_id") == user), user_id=user))

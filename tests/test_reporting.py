@@ -7,7 +7,7 @@ import re
 import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 import polars as pl
@@ -133,7 +133,7 @@ def subtitles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     original = plots.new_axes
 
-    def listening(*, subtitle: str, **others: str):
+    def listening(*, subtitle: str, **others: Any):
         seen.append(subtitle)
         return original(subtitle=subtitle, **others)
 

@@ -80,22 +80,8 @@ def import_online_retail(path: Path, landing: Path) -> ImportSummary:
         raise OnlineRetailError(
             f"{landing} holds simulated data, which real data must not be mixed with; choose another home"
         )
-    lines = _read(path)
-    rows_read = lines.height
-    excluded: dict[str, int] = {}
-    for reason, applies in _exclusions().items():
-        # A comparison with a missing value is null; only what is known to be wrong is left out for a reason.
-        kept = lines.filter(~applies.fill_null(value=False))
-        excluded[reason] = lines.height - kept.height
-        lines = kept
-    engagements = lines.select(
-        pl.col("CustomerID").alias("user_id"),
-        pl.col("StockCode").alias("item_id"),
-        pl.lit("purchase").alias("action"),
-        pl.col("InvoiceDate").alias("occurred_at"),
-        _day().alias("arrival_day"),
-    ).sort("occurred_at", maintain_order=True)
-    items = _item_rows(lines)
+    lines, rows_read, excluded = _kept_lines(path)
+    engagements, items = _engagements(lines), _item_rows(lines)
     # Items first: a day of engagements that is complete finds its items complete too.
     write_days(landing, source="items", frame=items)
     days = write_days(landing, source="engagements", frame=engagements)
@@ -110,6 +96,41 @@ def import_online_retail(path: Path, landing: Path) -> ImportSummary:
         first_day=min(days, default=None),
         last_day=max(days, default=None),
     )
+
+
+def online_retail_frames(path: Path) -> dict[str, pl.DataFrame]:
+    """The rows that `import_online_retail` writes, with ``arrival_day``, by source: engagements and items.
+
+    Raises
+    ------
+    OnlineRetailError
+        As for `import_online_retail`.
+    """
+    lines, _, _ = _kept_lines(path)
+    return {"engagements": _engagements(lines), "items": _item_rows(lines)}
+
+
+def _kept_lines(path: Path) -> tuple[pl.DataFrame, int, dict[str, int]]:
+    """The lines that are purchases, how many there were in all, and how many were left out for which reason."""
+    lines = _read(path)
+    rows_read = lines.height
+    excluded: dict[str, int] = {}
+    for reason, applies in _exclusions().items():
+        # A comparison with a missing value is null; only what is known to be wrong is left out for a reason.
+        kept = lines.filter(~applies.fill_null(value=False))
+        excluded[reason] = lines.height - kept.height
+        lines = kept
+    return lines, rows_read, excluded
+
+
+def _engagements(lines: pl.DataFrame) -> pl.DataFrame:
+    return lines.select(
+        pl.col("CustomerID").alias("user_id"),
+        pl.col("StockCode").alias("item_id"),
+        pl.lit("purchase").alias("action"),
+        pl.col("InvoiceDate").alias("occurred_at"),
+        _day().alias("arrival_day"),
+    ).sort("occurred_at", maintain_order=True)
 
 
 def _read(path: Path) -> pl.DataFrame:

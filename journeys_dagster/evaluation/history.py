@@ -1,0 +1,145 @@
+"""Activity in memory, and the keywords of it by the production SQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.settings import Settings
+from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sql_models import load_macros, load_models
+from journeys_dagster.sql_parameters import query_parameters, used_params
+
+_MODEL = "keywords"
+
+
+class History:
+    """Landing rows in an in-memory database with the production views over them.
+
+    Parameters
+    ----------
+    frames : mapping of str to DataFrame
+        Landing rows by source (searches, engagements, items, board_items), each with ``arrival_day``; columns that
+        the contract does not name are left out.
+    """
+
+    def __init__(self, frames: Mapping[str, pl.DataFrame], settings: Settings) -> None:
+        self._settings = settings
+        self._connection = duckdb.connect(config={"threads": 2})
+        self._connection.execute("set TimeZone = 'UTC'")
+        for macro in load_macros():
+            self._connection.execute(macro)
+        for name, source in declared_sources(tuple(settings.keywords.action_weights)).items():
+            self._connection.execute(source.table.create_sql())
+            if name in frames:
+                self._connection.register("landed", frames[name].select(list(source.table.columns)))
+                self._connection.execute(f'insert into "{name}" by name from landed')
+                self._connection.unregister("landed")
+        self._models = load_models()
+        self._create_views(_MODEL)
+        self._create_views("user_activity")
+        self._connection.execute(
+            "create table users_in_scope (as_of date, user_id varchar, scope varchar, algorithm_version varchar)"
+        )
+
+    def keywords(self, as_of: date, users: Sequence[str] | None = None) -> pl.DataFrame:
+        """Rows of the model `keywords` as of a day, sorted by user and keyword; of all users unless some are named."""
+        self._connection.execute("delete from users_in_scope")
+        chosen = self._connection.sql("select distinct user_id from user_activity").pl()
+        if users is not None:
+            chosen = chosen.filter(pl.col("user_id").is_in(list(users)))
+        self._connection.register("chosen", chosen)
+        self._connection.execute("insert into users_in_scope select ?, user_id, 'all_users', '' from chosen", [as_of])
+        self._connection.unregister("chosen")
+        sql = self._models[_MODEL].sql
+        params = used_params(sql, query_parameters(self._settings, as_of))
+        return self._connection.sql(sql, params=params).pl().sort("user_id", "keyword")
+
+    def active_users(self, day: date, until: date | None = None) -> list[str]:
+        """Users of whom a row arrived on a day, or from it until another one."""
+        found = self._connection.sql(
+            "select distinct user_id from user_activity where arrival_day between $day and $until order by user_id",
+            params={"day": day, "until": until or day},
+        )
+        return [user for (user,) in found.fetchall()]
+
+    def query_over(self, sql: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows of a query that names ``rows``; macros and views are at hand."""
+        self._connection.register("rows", rows)
+        try:
+            return self._connection.sql(sql).pl()
+        finally:
+            self._connection.unregister("rows")
+
+    def _create_views(self, name: str) -> None:
+        for upstream in sorted(self._models[name].depends_on):
+            model = self._models.get(upstream)
+            if model is not None and model.materialized == "view" and not self._has(upstream):
+                self._create_views(upstream)
+        if self._models[name].materialized == "view" and not self._has(name):
+            self._connection.execute(f"create view {name} as {self._models[name].sql}")
+
+    def _has(self, view: str) -> bool:
+        found = self._connection.execute("select 1 from duckdb_views() where view_name = ?", [view])
+        return found.fetchone() is not None
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Users' keywords to cluster, with what is known to be right.
+
+    Attributes
+    ----------
+    keywords : DataFrame
+        Rows of the model `keywords` with ``code`` (int64, row of `vectors`), and ``truth`` (str; null: unknown, not
+        scored), sorted by user and keyword.
+    vectors : array of shape (distinct keywords, dimensions), float32
+    """
+
+    keywords: pl.DataFrame
+    vectors: NDArray[np.float32]
+
+    def of_users(self, users: Sequence[str]) -> "Corpus":
+        """The corpus of some users only."""
+        return Corpus(self.keywords.filter(pl.col("user_id").is_in(list(users))), self.vectors)
+
+    @property
+    def users(self) -> list[str]:
+        """All users, sorted."""
+        return self.keywords["user_id"].unique().sort().to_list()
+
+
+class KeywordVectors:
+    """Embeddings of keywords, each computed once."""
+
+    def __init__(self, embedder: TextEmbedder) -> None:
+        self._embedder = embedder
+        self._rows: dict[str, int] = {}
+        self.vectors = np.zeros((0, 1), dtype=np.float32)
+
+    def code(self, keywords: pl.DataFrame) -> pl.DataFrame:
+        """Add to each row the place of its keyword in `vectors`, embedding the new ones."""
+        new = sorted({*keywords["keyword"].unique().to_list()} - self._rows.keys())
+        if new:
+            embedded = self._embedder.embed(new)
+            self._rows |= {text: len(self._rows) + place for place, text in enumerate(new)}
+            self.vectors = np.vstack([self.vectors, embedded]) if len(self.vectors) else embedded
+        codes = [self._rows[text] for text in keywords["keyword"].to_list()]
+        return keywords.with_columns(code=pl.Series(codes, dtype=pl.Int64))
+
+
+def corpus_of(keywords: pl.DataFrame, truth: pl.DataFrame, vectors: KeywordVectors) -> Corpus:
+    """Put keywords, truth and vectors together.
+
+    Parameters
+    ----------
+    truth : DataFrame
+        Columns ``user_id``, ``keyword``, ``truth``, at most one row per user and keyword.
+    """
+    coded = vectors.code(keywords).join(truth, on=["user_id", "keyword"], how="left", maintain_order="left")
+    return Corpus(coded, vectors.vectors)

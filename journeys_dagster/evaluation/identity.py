@@ -1,0 +1,186 @@
+"""Replay, snapshot by snapshot: whether a journey keeps its id while its user goes on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import polars as pl
+
+from journeys_dagster.evaluation.history import History, KeywordVectors
+from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
+from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.settings import Settings
+
+SPLIT_SHARE = 0.2
+"""Of a journey's surviving weight, the least that must lie in a second cluster for it to count as split; and of a
+cluster's weight from earlier journeys, the least from a second one for it to count as merged."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One snapshot of a replay.
+
+    Attributes
+    ----------
+    as_of : date
+    users : sequence of str
+        Users in scope: those with a row that arrived since the step before.
+    """
+
+    as_of: date
+    users: Sequence[str]
+
+
+def steps_of(history: History, *, first: date, last: date, days: int) -> list[Step]:
+    """A snapshot every so many days after `first`, up to `last`; users are in scope when they were active since."""
+    steps = [Step(first, history.active_users(date.min, first))]
+    while steps[-1].as_of < last:
+        as_of = min(steps[-1].as_of + timedelta(days=days), last)
+        steps.append(Step(as_of, history.active_users(steps[-1].as_of + timedelta(days=1), as_of)))
+    return steps
+
+
+def replay(
+    history: History,
+    steps: Sequence[Step],
+    settings: Settings,
+    vectors: KeywordVectors,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> pl.DataFrame:
+    """Infer step by step, as the daily runs do, and follow every keyword from a user's snapshot to the next.
+
+    Returns
+    -------
+    DataFrame
+        One row per user, snapshot after the user's first, and keyword that is in both: ``user_id``, ``as_of``,
+        ``keyword``, ``weight`` (float64, of the later snapshot), ``before`` and ``after`` (journey ids).
+    """
+    latest = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
+    followed = [
+        pl.DataFrame(
+            schema={
+                "user_id": pl.String,
+                "as_of": pl.Date,
+                "keyword": pl.String,
+                "weight": pl.Float64,
+                "before": pl.String,
+                "after": pl.String,
+            }
+        )
+    ]
+    for done, step in enumerate(steps, start=1):
+        if step.users:
+            snapshot = _snapshot(history, step, settings, vectors, latest)
+            followed.append(
+                snapshot.join(latest, on=["user_id", "keyword"], suffix="_before").select(
+                    "user_id",
+                    pl.lit(step.as_of).alias("as_of"),
+                    "keyword",
+                    "weight",
+                    before="journey_id_before",
+                    after="journey_id",
+                )
+            )
+            others = latest.join(snapshot.select("user_id").unique(), on="user_id", how="anti")
+            latest = pl.concat([others, snapshot.select("user_id", "keyword", "journey_id")])
+        if progress is not None:
+            progress(done / len(steps))
+    return pl.concat(followed)
+
+
+def _snapshot(
+    history: History, step: Step, settings: Settings, vectors: KeywordVectors, latest: pl.DataFrame
+) -> pl.DataFrame:
+    keywords = history.keywords(step.as_of, step.users)
+    strongest = vectors.code(strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user))
+    # Only the vectors in use: a replay meets the same many keywords again and again.
+    codes = strongest["code"].unique().sort()
+    used = strongest.with_columns(code=codes.search_sorted(strongest["code"]).cast(pl.Int64))
+    clusters = cluster_keywords(used, vectors.vectors[codes.to_numpy()], settings.clusters).join(
+        keywords.select("user_id", "keyword", "weight", "first_seen"), on=["user_id", "keyword"]
+    )
+    previous = latest.join(clusters.select("user_id").unique(), on="user_id", how="semi")
+    journeys = continue_journeys(clusters, previous)
+    return clusters.join(journeys.select("user_id", "cluster", "journey_id"), on=["user_id", "cluster"])
+
+
+def identity_report(followed: pl.DataFrame) -> dict[str, float | int]:
+    """How much of what goes on keeps its id; terms after MONIC (Spiliopoulou et al. 2006).
+
+    A journey goes on in the cluster that holds most of its surviving weight. All weights are of keywords that are in
+    both snapshots.
+
+    Parameters
+    ----------
+    followed : DataFrame
+        From `replay`.
+
+    Returns
+    -------
+    dict
+        ``users``, ``snapshots`` (pairs of consecutive snapshots of a user) and ``journeys`` (journeys that go on from
+        one to the next). ``kept_share``: of the weight with which journeys go on, the share of those that kept their
+        id; a journey merged into another one has lost its own. ``keyword_kept_share``, the strictest view: of all
+        surviving weight, the share of keywords whose journey id stayed. The others by what happened to them:
+        ``split_share`` (left a journey that goes on, for a new one), ``flip_share`` (changed from one journey that
+        goes on to another that was there before), ``merge_share`` (their journey's id is gone, and they are in
+        another one that was there before) and ``renamed_share`` (the id is gone, and they are in a new one). Events:
+        ``splits``, journeys with a fifth or more of their surviving weight in a second cluster, and ``merges``,
+        clusters with a fifth or more of theirs from a second journey.
+    """
+    if followed.is_empty():
+        return dict.fromkeys(_REPORT, 0)
+    key = ["user_id", "as_of"]
+    goes_on = followed.select(*key, before="after").unique().with_columns(goes_on=pl.lit(value=True))
+    existed = followed.select(*key, after="before").unique().with_columns(existed=pl.lit(value=True))
+    rows = (
+        followed.join(goes_on, on=[*key, "before"], how="left")
+        .join(existed, on=[*key, "after"], how="left")
+        .with_columns(pl.col("goes_on", "existed").fill_null(value=False))
+    )
+    total = float(rows["weight"].sum())
+    moved = pl.col("before") != pl.col("after")
+
+    def share(condition: pl.Expr) -> float:
+        return float(rows.filter(condition)["weight"].sum()) / total
+
+    cells = rows.group_by(*key, "before", "after").agg(pl.col("weight").sum())
+    went_on = cells.sort("weight", "before", "after", descending=[True, False, False]).unique(
+        [*key, "before"], keep="first", maintain_order=True
+    )
+    kept = went_on.filter(pl.col("before") == pl.col("after"))
+    return {
+        "users": rows["user_id"].n_unique(),
+        "snapshots": rows.select(key).n_unique(),
+        "journeys": went_on.height,
+        "kept_share": float(kept["weight"].sum()) / float(went_on["weight"].sum()),
+        "keyword_kept_share": share(~moved),
+        "split_share": share(moved & pl.col("goes_on") & ~pl.col("existed")),
+        "flip_share": share(moved & pl.col("goes_on") & pl.col("existed")),
+        "merge_share": share(moved & ~pl.col("goes_on") & pl.col("existed")),
+        "renamed_share": share(moved & ~pl.col("goes_on") & ~pl.col("existed")),
+        "splits": _events(cells, [*key, "before"]),
+        "merges": _events(cells, [*key, "after"]),
+    }
+
+
+_REPORT = (
+    "users",
+    "snapshots",
+    "journeys",
+    "kept_share",
+    "keyword_kept_share",
+    "split_share",
+    "flip_share",
+    "merge_share",
+    "renamed_share",
+    "splits",
+    "merges",
+)
+
+
+def _events(cells: pl.DataFrame, of: list[str]) -> int:
+    """Groups with a second part that is large enough."""
+    shares = cells.with_columns(share=pl.col("weight") / pl.col("weight").sum().over(of))
+    return shares.group_by(of).agg(parts=(pl.col("share") >= SPLIT_SHARE).sum()).filter(pl.col("parts") > 1).height
