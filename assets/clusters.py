@@ -2,7 +2,6 @@
 
 from datetime import date
 
-import numpy as np
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
@@ -63,7 +62,7 @@ def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
     user = keywords["user_id"].first()
     count = keywords["cluster"].n_unique()
     png = dendrogram(
-        cluster_tree(keywords, vectors, settings) if len(keywords) > 1 else np.zeros((0, 4)),
+        cluster_tree(keywords, vectors, settings),
         keywords["keyword"].to_list(),
         distance_threshold=settings.distance_threshold,
         title=f"Clusters of user {user}, {snapshot.as_of}",

@@ -181,6 +181,8 @@ def identity_online_retail_command(path: Path, *, days: int, as_json: bool) -> N
     with _plain_errors():
         settings = load_settings()
         frames = online_retail_frames(path)
+    if frames["engagements"].is_empty():
+        raise click.ClickException(f"no line of {path} is a purchase that counts, so there is nothing to replay")
     last: date = frames["engagements"]["arrival_day"].max()  # type: ignore[assignment]
     first = last - timedelta(days=days)
     _replay(History(frames, settings), settings, first=first, last=last, every=1, as_json=as_json)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from journeys_dagster.reporting.dendrogram import dendrogram
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.reporting.plots import bars, before_after, daily_counts, histogram, png_markdown
 from journeys_dagster.reporting.tables import display_text, markdown_table
@@ -157,6 +158,20 @@ def subtitles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_plots_reject_data_that_does_not_fit_together(draw: Callable[[], object], message: str):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_a_dendrogram_is_as_high_as_it_has_leaves():
+    merges = np.array([[0, 1, 0.3, 2], [2, 3, 0.9, 3]], dtype=float)
+    words = {"distance_threshold": 0.6, "title": "t", "subtitle": "s"}
+    three = dendrogram(merges, ["a", "b", "$x^2$ <b>"], **words)
+    assert three == dendrogram(merges, ["a", "b", "$x^2$ <b>"], **words)
+    merges_of_four = np.vstack([merges, [4, 3, 0.95, 4]])
+    merges_of_four[1:, :2] = [[4, 2], [5, 3]]
+    four = dendrogram(merges_of_four, ["a", "b", "c", "d"], **words)
+    heights = [struct.unpack(">II", png[16:24])[1] for png in (three, four)]
+    assert heights[1] - heights[0] == 15
+    one = dendrogram(np.zeros((0, 4)), ["a"], **words)
+    assert struct.unpack(">II", one[16:24]) == (700, 350)
 
 
 def test_png_markdown_carries_the_bytes_and_only_them():

@@ -76,11 +76,13 @@ def cluster_tree(
     -------
     array of shape (keywords - 1, 4), float64
         As `scipy.cluster.hierarchy.linkage` gives it, with heights in the unit of ``distance_threshold``: 0 and less,
-        for keywords that are more than alike, is given as 0.
+        for keywords that are more than alike, is given as 0. Without merges where there is one keyword or none.
     """
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform
 
+    if len(keywords) < 2:
+        return np.zeros((0, 4))
     similarity = keyword_similarity(keywords, vectors, settings)
     distances = pair_distances(similarity.vectors, similarity.rows, similarity.model, user=0)
     merges = linkage(squareform(distances, checks=False), "average")

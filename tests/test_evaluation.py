@@ -1,0 +1,218 @@
+"""Evaluation on the simulated world and on real purchases: the production path, and what its figures mean."""
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import EMBEDDER, WORLD_LAST_DAY, Pipeline
+from polars.testing import assert_frame_equal
+
+from journeys_dagster.evaluation.clusterers import Baselines, journeys
+from journeys_dagster.evaluation.history import Corpus, History, KeywordVectors
+from journeys_dagster.evaluation.identity import Step, identity_report, replay, steps_of
+from journeys_dagster.evaluation.metrics import agreement
+from journeys_dagster.evaluation.mixing import MixedUsers, MixingError, mix_users, mixing_report
+from journeys_dagster.evaluation.world import world_corpus
+from journeys_dagster.importers import online_retail_frames
+from journeys_dagster.settings import Settings
+from journeys_dagster.simulation.world import World, build_world
+
+SETTINGS = Settings()
+DAY = date(2025, 6, 30)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """The world of `finished`, in memory."""
+    return build_world(users=50, days=21, seed=11, last_day=WORLD_LAST_DAY)
+
+
+@pytest.fixture(scope="module")
+def corpus(world: World) -> Corpus:
+    return world_corpus(world, SETTINGS, KeywordVectors(EMBEDDER))
+
+
+def frames(world: World) -> dict[str, pl.DataFrame]:
+    return {
+        "searches": world.searches,
+        "engagements": world.engagements,
+        "board_items": world.board_items,
+        "items": world.items,
+    }
+
+
+def test_history_gives_the_keywords_of_the_warehouse(finished: Pipeline, world: World) -> None:
+    for as_of, scope in finished.warehouse.query("select as_of, scope from users_in_scope group by all").iter_rows():
+        stored = finished.warehouse.query("from keywords where as_of = $day order by user_id, keyword", {"day": as_of})
+        users = None if scope == "all_users" else stored["user_id"].unique().to_list()
+        computed = History(frames(world), SETTINGS).keywords(as_of, users)
+        of_the_run = ("scope", "algorithm_version")
+        assert_frame_equal(computed.drop(of_the_run), stored.select(computed.columns).drop(of_the_run))
+
+
+def test_evaluated_clusters_are_those_of_the_warehouse(finished: Pipeline, world: World) -> None:
+    stored = finished.warehouse.query(
+        "select user_id, keyword, cluster from clusters where as_of = $day order by user_id, keyword",
+        {"day": WORLD_LAST_DAY},
+    )
+    history = History(frames(world), SETTINGS)
+    vectors = KeywordVectors(EMBEDDER)
+    coded = vectors.code(history.keywords(WORLD_LAST_DAY, stored["user_id"].unique().to_list()))
+    rows = coded.with_columns(truth=pl.lit(None, dtype=pl.String))
+    found = journeys(Corpus(rows, vectors.vectors), SETTINGS.clusters)
+    assert found.select(stored.columns).sort("user_id", "keyword").equals(stored)
+
+
+def test_the_worlds_journeys_are_found(corpus: Corpus) -> None:
+    ours = agreement(journeys(corpus, SETTINGS.clusters)).mean()
+    assert ours.item(0, "b3_f") > 0.85
+    assert ours.item(0, "pair_f") > 0.8
+    for clusters in Baselines(corpus).at_fixed_thresholds().values():
+        assert agreement(clusters).mean().item(0, "b3_f") < ours.item(0, "b3_f")
+
+
+def test_keywords_of_noise_alone_have_no_truth(corpus: Corpus) -> None:
+    unknown = corpus.keywords["truth"].null_count()
+    assert 0 < unknown < len(corpus.keywords) / 2
+
+
+def test_a_corpus_of_some_users(corpus: Corpus) -> None:
+    some = corpus.users[3:5]
+    assert corpus.of_users(some).users == some
+
+
+# Mixing
+
+
+def purchases(people: dict[str, list[str]]) -> dict[str, pl.DataFrame]:
+    """One purchase an hour by each person, of items that are called as given."""
+    rows = [(person, title, hour) for person, titles in people.items() for hour, title in enumerate(titles)]
+    start = datetime(2025, 6, 30, 8)
+    engagements = pl.DataFrame(
+        {
+            "user_id": [person for person, _, _ in rows],
+            "item_id": [title for _, title, _ in rows],
+            "action": "save",
+            "occurred_at": [start + timedelta(hours=hour) for _, _, hour in rows],
+            "arrival_day": DAY,
+        }
+    )
+    titles = sorted({title for _, title, _ in rows})
+    items = pl.DataFrame({"item_id": titles, "title": titles, "arrival_day": DAY}).with_columns(
+        annotations=pl.concat_list("title"), interests=pl.lit([], dtype=pl.List(pl.String))
+    )
+    return {"engagements": engagements, "items": items}
+
+
+NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+PEOPLE = {
+    "gardener": [f"tomato seeds {number}" for number in NUMBERS] + ["gift card"],
+    "driver": [f"car engine oil {number}" for number in NUMBERS] + ["gift card"],
+    "idler": ["sofa"],
+}
+
+
+@pytest.fixture(scope="module")
+def mixed() -> MixedUsers:
+    vectors = KeywordVectors(EMBEDDER)
+    return mix_users(purchases(PEOPLE), SETTINGS, vectors, mixed_users=5, people_per_user=2, seed=0)
+
+
+def test_people_with_enough_keywords_are_poured_together(mixed: MixedUsers) -> None:
+    assert mixed.mixed.users == ["mixed 0000"]
+    assert mixed.alone.users == ["driver", "gardener"]
+    owner = dict(mixed.mixed.keywords.select("keyword", "truth").iter_rows())
+    assert owner["tomato seeds one"] == "gardener"
+    assert owner["car engine oil two"] == "driver"
+    assert owner["gift card"] is None, "both have it"
+
+
+def test_people_with_nothing_in_common_are_kept_apart(mixed: MixedUsers) -> None:
+    report = {row["clusterer"]: row for row in mixing_report(mixed, SETTINGS).to_dicts()}
+    ours = report["journeys"]
+    assert ours["same_person"] == ours["purity"] == 1
+    assert ours["kept_together"] > 0.9
+    # Of the pairs of 10 and 10 keywords, 90 of 190 are one person's.
+    assert ours["by_chance"] == pytest.approx(90 / 190)
+    assert len(report) == 4
+
+
+def test_too_few_people_to_mix_is_said() -> None:
+    with pytest.raises(MixingError, match="2 people have 10 to 133 keywords; 3 are needed"):
+        mix_users(purchases(PEOPLE), SETTINGS, KeywordVectors(EMBEDDER), mixed_users=1, people_per_user=3, seed=0)
+
+
+# Identity
+
+
+def test_steps_take_in_who_was_active_since_the_last_one(world: World) -> None:
+    history = History(frames(world), SETTINGS)
+    first = WORLD_LAST_DAY - timedelta(days=9)
+    steps = steps_of(history, first=first, last=WORLD_LAST_DAY, days=4)
+    assert [step.as_of for step in steps] == [first + timedelta(days=days) for days in (0, 4, 8, 9)]
+    assert list(steps[1].users) == history.active_users(first + timedelta(days=1), first + timedelta(days=4))
+    assert set(steps[0].users) == set(history.active_users(date.min, first))
+
+
+def test_replay_keeps_the_ids_that_the_assets_keep(finished: Pipeline, world: World, world_days: list[date]) -> None:
+    history = History(frames(world), SETTINGS)
+    steps = [Step(world_days[0], history.active_users(date.min, world_days[0]))]
+    steps += [Step(day, history.active_users(day)) for day in world_days[1:]]
+    followed = replay(history, steps, SETTINGS, KeywordVectors(EMBEDDER))
+    stored = finished.warehouse.query(
+        """
+        select user_id, as_of, keyword, journey_id
+        from clusters join journey_identities using (as_of, user_id, cluster)
+        """
+    )
+    compared = followed.join(stored, on=["user_id", "as_of", "keyword"])
+    assert len(compared) == len(followed) > 100
+    assert compared.filter(pl.col("after") != pl.col("journey_id")).is_empty()
+
+
+def followed(*rows: tuple[str, float, str, str]) -> pl.DataFrame:
+    names = ["keyword", "weight", "before", "after"]
+    found = pl.DataFrame(rows, schema=names, orient="row")
+    return found.with_columns(user_id=pl.lit("u"), as_of=pl.lit(DAY))
+
+
+def test_what_happened_to_journeys_by_hand() -> None:
+    report = identity_report(
+        followed(
+            ("kept", 6.0, "a", "a"),
+            ("split off", 2.0, "a", "new"),
+            ("kept too", 7.0, "b", "b"),
+            ("flipped", 1.0, "a", "b"),
+            ("merged", 3.0, "c", "b"),
+            ("renamed", 1.0, "d", "newer"),
+        )
+    )
+    assert report == pytest.approx(
+        {
+            "users": 1,
+            "snapshots": 1,
+            "journeys": 4,
+            "kept_share": 13 / 17,
+            "keyword_kept_share": 13 / 20,
+            "split_share": 2 / 20,
+            "flip_share": 1 / 20,
+            "merge_share": 3 / 20,
+            "renamed_share": 1 / 20,
+            "splits": 1,
+            "merges": 1,
+        }
+    )
+
+
+def test_nothing_followed_is_nothing_kept() -> None:
+    assert set(identity_report(followed().cast({"weight": pl.Float64})).values()) == {0}
+
+
+def test_ids_of_real_customers_are_kept(data_path: Path) -> None:
+    history = History(online_retail_frames(data_path / "online-retail" / "online_retail.parquet"), SETTINGS)
+    last = date(2011, 12, 9)
+    steps = steps_of(history, first=last - timedelta(days=5), last=last, days=1)
+    report = identity_report(replay(history, steps, SETTINGS, KeywordVectors(EMBEDDER)))
+    assert report["kept_share"] >= 0.97
+    assert report["keyword_kept_share"] > 0.9
