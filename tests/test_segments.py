@@ -1,6 +1,7 @@
 """Runs of rows and their weighted mean vectors."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys_dagster.inference.segments import ROWS_AT_ONCE, centroids, segment_starts
+from journeys_dagster.inference.segments import centroid_similarity, centroids, over_segments, segment_starts
 
 
 def random_segments(seed: int, lengths: list[int], dimensions: int = 5):
@@ -51,15 +52,6 @@ def test_centroids_are_the_weighted_means_at_unit_length(seed: int, lengths: lis
         np.testing.assert_allclose(found[segment], mean / np.linalg.norm(mean), atol=1e-6)
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 2, 7, 64, 10**6])
-def test_the_number_of_rows_at_once_changes_no_bit(rows_at_once: int):
-    lengths = [1, 300, 2, 1, 9, ROWS_AT_ONCE + 1, 3, 40, 1]
-    vectors, codes, weights, starts = random_segments(1, lengths, dimensions=384)
-    expected = centroids(vectors, codes, weights, starts)
-    found = centroids(vectors, codes, weights, starts, rows_at_once=rows_at_once)
-    np.testing.assert_array_equal(found, expected)
-
-
 def test_a_centroid_has_the_same_bits_without_the_other_segments():
     vectors, codes, weights, starts = random_segments(2, [3, 1, 50, 8], dimensions=384)
     together = centroids(vectors, codes, weights, starts)
@@ -72,3 +64,44 @@ def test_the_centroid_of_a_mean_of_zero_is_zero():
     vectors = np.array([[1, 0], [-1, 0], [0, 0], [0, 2]], dtype=np.float32)
     found = centroids(vectors, np.array([0, 1, 2, 3, 3]), np.array([2.0, 2.0, 5.0, 1.0, 3.0]), np.array([0, 2, 3, 5]))
     np.testing.assert_array_equal(found, [[0, 0], [0, 0], [0, 1]])
+
+
+@settings(deadline=None, derandomize=True)
+@given(seed=st.integers(0, 10**6), lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_centroid_similarity_is_the_cosine_to_the_centroid(seed: int, lengths: list[int]):
+    vectors, codes, weights, starts = random_segments(seed, lengths)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    segments = np.repeat(np.arange(len(lengths)), lengths)
+    expected = (centroids(vectors, codes, weights, starts)[segments] * vectors[codes]).sum(axis=1)
+    found = centroid_similarity(vectors, codes, weights, starts)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.max() <= 1.0
+
+
+def test_centroid_similarity_without_a_direction_is_zero():
+    vectors = np.array([[1, 0], [-1, 0], [0, 0], [0, 1]], dtype=np.float32)
+    found = centroid_similarity(vectors, np.array([0, 1, 2, 3]), np.ones(4), np.array([0, 2, 4]))
+    assert found.tolist() == [0.0, 0.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("compute", [centroids, centroid_similarity])
+@pytest.mark.parametrize("code", [-1, 2])
+def test_a_code_that_names_no_vector_is_refused(compute: Callable, code: int):
+    with pytest.raises(ValueError, match="rows of the vectors, 0 to 1"):
+        compute(np.zeros((2, 3), dtype=np.float32), np.array([0, code]), np.ones(2), np.array([0, 2]))
+
+
+@given(lengths=st.lists(st.integers(0, 30), max_size=40), threads=st.integers(1, 5))
+def test_every_segment_is_in_one_run(lengths: list[int], threads: int):
+    runs: list[slice] = []
+    over_segments(np.cumsum([0, *lengths]), runs.append, threads=threads)
+    ordered = sorted((run.start, run.stop) for run in runs)
+    assert [segment for first, last in ordered for segment in range(first, last)] == list(range(len(lengths)))
+
+
+def test_what_goes_wrong_in_a_run_is_raised():
+    def fail(run: slice) -> None:
+        raise ArithmeticError(run.start)
+
+    with pytest.raises(ArithmeticError):
+        over_segments(np.arange(9), fail)

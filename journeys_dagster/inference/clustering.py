@@ -5,7 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.linkage import average_linkage, pair_distances
-from journeys_dagster.inference.segments import ROWS_AT_ONCE, centroids, segment_starts
+from journeys_dagster.inference.segments import centroid_similarity, segment_starts
 from journeys_dagster.inference.similarity import keyword_similarity
 from journeys_dagster.settings import ClusterSettings
 
@@ -56,7 +56,7 @@ def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], setti
     labels = average_linkage(
         similarity.vectors, similarity.rows, similarity.model, distance_threshold=similarity.distance_threshold
     )
-    clustered = _numbered(keywords.with_columns(label=pl.Series(labels)))
+    clustered = _numbered(keywords.with_columns(user=pl.col("user_id").rle_id(), label=pl.Series(labels)))
     return clustered.with_columns(centroid_similarity=_centroid_similarity(clustered, vectors)).select(
         "user_id", "keyword", "cluster", "centroid_similarity"
     )
@@ -93,23 +93,15 @@ def cluster_tree(
 def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
     """Clusters numbered by their heaviest keyword, so that the numbers do not depend on the order of rows."""
     numbers = (
-        labelled.sort("user_id", "weight", "keyword", descending=[False, True, False])
-        .unique(["user_id", "label"], keep="first", maintain_order=True)
-        .select("user_id", "label", cluster=pl.int_range(pl.len()).over("user_id").cast(pl.Int32))
+        labelled.sort("user", "weight", "keyword", descending=[False, True, False])
+        .unique(["user", "label"], keep="first", maintain_order=True)
+        .select("user", "label", cluster=pl.int_range(pl.len()).over("user").cast(pl.Int32))
     )
-    return labelled.join(numbers, on=["user_id", "label"], how="left", maintain_order="left")
+    return labelled.join(numbers, on=["user", "label"], how="left", maintain_order="left")
 
 
 def _centroid_similarity(clustered: pl.DataFrame, vectors: NDArray[np.float32]) -> pl.Series:
-    ordered = clustered.with_row_index("row").sort("user_id", "cluster", "keyword")
-    starts = segment_starts(ordered.select("user_id", "cluster"))
-    codes, weights = ordered["code"].to_numpy(), ordered["weight"].to_numpy()
-    means = centroids(vectors, codes, weights, starts)
-    segments = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    similarity = np.empty(len(ordered))
-    for begin in range(0, len(ordered), ROWS_AT_ONCE):
-        rows = slice(begin, begin + ROWS_AT_ONCE)
-        products = vectors[codes[rows]].astype(np.float64) * means[segments[rows]]
-        # Unit vectors in float32 may be longer than 1 by a rounding error.
-        similarity[rows] = products.sum(axis=1).clip(-1.0, 1.0)
+    ordered = clustered.with_row_index("row").sort("user", "cluster", "row")
+    starts = segment_starts(ordered.select("user", "cluster"))
+    similarity = centroid_similarity(vectors, ordered["code"].to_numpy(), ordered["weight"].to_numpy(), starts)
     return ordered.select("row", similarity=pl.Series(similarity)).sort("row")["similarity"]

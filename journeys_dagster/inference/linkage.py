@@ -1,14 +1,11 @@
 """Average linkage of every user's keywords at once: arrays in, labels out. The loops are in `linkage_kernel`."""
 
-import itertools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-_CHUNKS_PER_THREAD = 16
+from journeys_dagster.inference.segments import check_codes, over_segments
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,6 @@ def average_linkage(
 
     vectors = _checked(vectors, rows)
     labels = np.empty(len(rows.codes), dtype=np.int32)
-    threads = threads or os.cpu_count() or 1
 
     def link(chunk: slice) -> None:
         of_users = rows.starts[chunk.start : chunk.stop + 1]
@@ -135,9 +131,8 @@ def average_linkage(
             labels[of_rows],
         )
 
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(link, _chunks(rows.starts, threads * _CHUNKS_PER_THREAD)):
-            pass
+    pairs = np.concatenate([[0], np.cumsum(np.diff(rows.starts).astype(np.float64) ** 2)])
+    over_segments(pairs, link, threads=threads)
     return labels
 
 
@@ -179,15 +174,5 @@ def pair_distances(
 def _checked(vectors: NDArray[np.float32], rows: KeywordRows) -> NDArray[np.float32]:
     if broken := int((~np.isfinite(vectors).all(axis=1)).sum()):
         raise ValueError(f"{broken} of {len(vectors)} vectors are not finite")
-    if len(rows.codes) and not 0 <= rows.codes.min() <= rows.codes.max() < len(vectors):
-        raise ValueError(f"codes must be rows of the vectors, 0 to {len(vectors) - 1}")
+    check_codes(rows.codes, len(vectors))
     return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def _chunks(starts: NDArray[np.int64], chunks: int) -> list[slice]:
-    """Runs of users with about the same number of pairs."""
-    users = len(starts) - 1
-    pairs = np.concatenate([[0], np.cumsum(np.diff(starts).astype(np.float64) ** 2)])
-    cuts = np.searchsorted(pairs, np.linspace(0, pairs[-1], chunks + 1)[1:-1])
-    edges = np.unique(np.concatenate([[0], cuts, [users]]))
-    return [slice(int(a), int(b)) for a, b in itertools.pairwise(edges)]

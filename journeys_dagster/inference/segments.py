@@ -1,11 +1,15 @@
 """Tables of (user, …) rows in CSR form: rows sorted by user, and where each user starts."""
 
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-ROWS_AT_ONCE = 512
-"""Rows of 384 numbers that fit into a core's cache together; thousands at once take five times as long."""
+_CHUNKS_PER_THREAD = 16
 
 
 def segment_starts(columns: pl.DataFrame) -> NDArray[np.int64]:
@@ -26,13 +30,34 @@ def segment_starts(columns: pl.DataFrame) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
+def over_segments(
+    costs: NDArray[np.int64] | NDArray[np.float64], work: Callable[[slice], None], *, threads: int | None = None
+) -> None:
+    """Call compiled code that releases the GIL on runs of segments, side by side.
+
+    Parameters
+    ----------
+    costs : array of shape (segments + 1,)
+        From 0, what all segments up to each one cost; runs cost about the same.
+    work : callable
+        Takes a run as a slice of segments.
+    threads : int, optional
+        Default: one per core.
+    """
+    threads = threads or os.cpu_count() or 1
+    cuts = np.searchsorted(costs, np.linspace(0, costs[-1], threads * _CHUNKS_PER_THREAD + 1)[1:-1])
+    edges = np.unique(np.concatenate([[0], cuts, [len(costs) - 1]]))
+    runs = [slice(int(first), int(last)) for first, last in itertools.pairwise(edges)]
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, runs):
+            pass
+
+
 def centroids(
     vectors: NDArray[np.float32],
     codes: NDArray[np.int64],
     weights: NDArray[np.float64],
     starts: NDArray[np.int64],
-    *,
-    rows_at_once: int = ROWS_AT_ONCE,
 ) -> NDArray[np.float32]:
     """Unit-length weighted mean vector of each segment.
 
@@ -44,22 +69,62 @@ def centroids(
     weights : array of shape (rows,), float64
     starts : array of shape (segments + 1,), int64
         See `segment_starts`.
-    rows_at_once : int
-        Bounds memory and keeps it in the cache; no effect on the result.
 
     Returns
     -------
     array of shape (segments, dimensions), float32
         Zero where the mean is zero.
+
+    Raises
+    ------
+    ValueError
+        A code names no row of the vectors.
     """
-    result = np.zeros((len(starts) - 1, vectors.shape[1]), dtype=np.float32)
-    first = 0
-    while first < len(starts) - 1:
-        last = max(first + 1, int(np.searchsorted(starts, starts[first] + rows_at_once, side="right")) - 1)
-        rows = slice(starts[first], starts[last])
-        weighted = vectors[codes[rows]].astype(np.float64) * weights[rows, None]
-        sums = np.add.reduceat(weighted, starts[first:last] - starts[first], axis=0)
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        result[first:last] = np.divide(sums, norms, out=np.zeros_like(sums), where=norms > 0)
-        first = last
-    return result
+    from journeys_dagster.inference.segments_kernel import fill_centroids
+
+    check_codes(codes, len(vectors))
+    means = np.empty((len(starts) - 1, vectors.shape[1]), dtype=np.float32)
+    over_segments(
+        starts, lambda run: fill_centroids(vectors, codes, weights, starts[run.start : run.stop + 1], means[run])
+    )
+    return means
+
+
+def centroid_similarity(
+    vectors: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    starts: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Cosine of each row's vector to the weighted mean of its segment.
+
+    Parameters
+    ----------
+    vectors, codes, weights, starts
+        As for `centroids`; vectors are of unit length or zero.
+
+    Returns
+    -------
+    array of shape (rows,), float64
+        0 where the vector or the mean is zero.
+
+    Raises
+    ------
+    ValueError
+        A code names no row of the vectors.
+    """
+    from journeys_dagster.inference.segments_kernel import fill_centroid_similarity
+
+    check_codes(codes, len(vectors))
+    similarity = np.empty(len(codes))
+    over_segments(
+        starts,
+        lambda run: fill_centroid_similarity(vectors, codes, weights, starts[run.start : run.stop + 1], similarity),
+    )
+    return similarity
+
+
+def check_codes(codes: NDArray[np.int64], vectors: int) -> None:
+    """Compiled code does not look where it reads: raise unless all codes are rows of the vectors."""
+    if len(codes) and not 0 <= codes.min() <= codes.max() < vectors:
+        raise ValueError(f"codes must be rows of the vectors, 0 to {vectors - 1}")

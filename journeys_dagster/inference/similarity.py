@@ -7,18 +7,16 @@ product: a keyword's vector is its embedding beside its hashed character n-grams
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.linkage import KeywordRows, PairModel
+from journeys_dagster.inference.ngrams import ngram_vectors
 from journeys_dagster.inference.segments import segment_starts
 from journeys_dagster.settings import ClusterSettings, SourceName
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
 
 _Number = TypeVar("_Number", np.float64, np.int64)
 LEXICAL_DIMENSIONS = 128
@@ -114,16 +112,13 @@ def _logit_vectors(
     keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings
 ) -> NDArray[np.float32]:
     """Embeddings and hashed n-grams side by side; the dot product of two is their part of the logit."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-
     scaled = vectors * np.float32(math.sqrt(settings.sharpness))
     if settings.lexical_weight == 0 or not len(vectors):
         return scaled
     texts = keywords.select("code", "keyword").unique("code").sort("code")
-    hashing = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=LEXICAL_DIMENSIONS, norm="l2")
-    ngrams: csr_matrix = hashing.transform(texts["keyword"].to_list())  # type: ignore[assignment]
     lexical = np.zeros((len(vectors), LEXICAL_DIMENSIONS), dtype=np.float32)
-    lexical[texts["code"].to_numpy()] = ngrams.toarray() * math.sqrt(settings.sharpness * settings.lexical_weight)
+    lexical[texts["code"].to_numpy()] = ngram_vectors(texts["keyword"], dimensions=LEXICAL_DIMENSIONS)
+    lexical *= math.sqrt(settings.sharpness * settings.lexical_weight)
     return np.hstack([scaled, lexical])
 
 
@@ -135,9 +130,9 @@ def _of_sources(sources: pl.Series, values: Mapping[SourceName, float]) -> pl.Se
 def _time_weights(keywords: pl.DataFrame, settings: ClusterSettings) -> NDArray[np.float64]:
     """A moment with many keywords, such as a basket, says less about each two of them."""
     moments = (
-        keywords.select("user_id", pl.int_range(pl.len()).alias("row"), "recent_times")
+        keywords.select("recent_times", user=pl.col("user_id").rle_id(), row=pl.int_range(pl.len()))
         .explode("recent_times", empty_as_null=False)
-        .with_columns(crowd=pl.len().over("user_id", "recent_times"))
+        .with_columns(crowd=pl.len().over("user", "recent_times"))
         .group_by("row")
         .agg(pl.col("crowd").mean())
     )
@@ -153,8 +148,8 @@ def _hours(times: pl.Series) -> NDArray[np.float64]:
 
 
 def _item_numbers(items: pl.Series) -> NDArray[np.int64]:
-    """Equal numbers for equal items, ascending within a row."""
-    numbers = items.explode(empty_as_null=False).rank("dense").to_numpy().astype(np.int64)
+    """Equal numbers for equal items, ascending within a row: 63 bits of a hash."""
+    numbers = (items.explode(empty_as_null=False).hash(seed=0).to_numpy() >> 1).astype(np.int64)
     ragged = _padded(numbers, items.list.len().to_numpy(), np.iinfo(np.int64).max)
     ragged.sort(axis=1)
     ragged[ragged == np.iinfo(np.int64).max] = -1
