@@ -10,7 +10,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "users_in_scope": "1",
         "keyword_embeddings": "1",
-        "clusters": "1",
+        "clusters": "2",
         "journey_identities": "1",
         "rankings": "1",
         "diversified_journeys": "1",
