@@ -170,6 +170,8 @@ def test_a_dendrogram_is_as_high_as_it_has_leaves():
     four = dendrogram(merges_of_four, ["a", "b", "c", "d"], **words)
     heights = [struct.unpack(">II", png[16:24])[1] for png in (three, four)]
     assert heights[1] - heights[0] == 15
+    alike = dendrogram(np.array([[0, 1, 0.0, 2]]), ["a", "b"], **words)
+    assert struct.unpack(">II", alike[16:24])[1] == heights[0] - 15
     one = dendrogram(np.zeros((0, 4)), ["a"], **words)
     assert struct.unpack(">II", one[16:24]) == (700, 350)
 

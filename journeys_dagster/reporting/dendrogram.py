@@ -42,10 +42,12 @@ def dendrogram(
     figure, axes = new_axes(
         title=title, subtitle=subtitle, x_label=_X_LABEL, y_label="", height_px=_FRAME_PX + _ROW_PX * len(labels)
     )
+    # SciPy scales the axis to the highest merge, and cannot where all are at 0.
+    drawn = np.column_stack([merges[:, :2], np.maximum(merges[:, 2], 1e-9), merges[:, 3]])
     hierarchy.set_link_color_palette(list(COLOURS))
     try:
         tree = hierarchy.dendrogram(
-            merges,
+            drawn,
             orientation="left",
             color_threshold=np.nextafter(distance_threshold, np.inf),
             above_threshold_color=MUTED,
