@@ -5,26 +5,38 @@ from datetime import date
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.inference.ranking import rank_by_heuristic
+from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.reporting.plots import histogram
+from journeys_dagster.resources.ranking_models import model_in_use
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.tables import Column
 
 _JOURNEYS = """
     select user_id, journey_id, weight, last_seen
     from journey_engagement where as_of = $as_of and user_id in {users}
+    order by user_id, journey_id
+"""
+_FEATURES = """
+    from journey_features where as_of = $as_of and user_id in {users} order by user_id, journey_id
 """
 
 
 def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Score a batch of users' journeys."""
-    settings = snapshot.settings.ranking
-    return rank_by_heuristic(
-        snapshot.read(_JOURNEYS, batch=batch),
-        as_of=snapshot.as_of,
-        recency_decay_days=settings.recency_decay_days,
-        half_confidence_score=settings.half_confidence_score,
-    )
+    """Score a batch of users' journeys: by the model in use, or by the heuristic where there is none yet."""
+    journeys = snapshot.read(_JOURNEYS, batch=batch)
+    model = model_in_use(snapshot.warehouse, snapshot.as_of)
+    if model is None:
+        settings = snapshot.settings.ranking
+        return rank_by_heuristic(
+            journeys,
+            as_of=snapshot.as_of,
+            recency_decay_days=settings.recency_decay_days,
+            half_confidence_score=settings.half_confidence_score,
+        )
+    features = snapshot.read(_FEATURES, batch=batch)
+    actions = action_names(snapshot.settings)
+    return rank_by_model(journeys, features, model, as_of=snapshot.as_of, actions=actions)
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -47,15 +59,18 @@ RANKINGS = SnapshotStep(
     columns={
         "journey_id": Column(type="VARCHAR", description="the journey"),
         "rank": Column(type="INTEGER", description="place in the user's list before diversification, 1 is best"),
-        "score": Column(type="DOUBLE", description="frequency × exp(−recency / decay)"),
-        "confidence": Column(type="DOUBLE", description="0 to 1; score / (score + half) for the heuristic"),
+        "score": Column(type="DOUBLE", description="the model's, or frequency × exp(−recency / decay)"),
+        "confidence": Column(
+            type="DOUBLE",
+            description="0 to 1: the model's probability of a return, or score / (score + half)",
+        ),
         "frequency": Column(type="DOUBLE", description="weighted number of events"),
         "recency_days": Column(type="DOUBLE", description="days from the last event to the end of as_of"),
-        "ranker": Column(type="VARCHAR", description="heuristic, or the model"),
+        "ranker": Column(type="VARCHAR", description="heuristic, or the id of the model"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("journey_engagement", "users_in_scope"),
-    kinds=frozenset({"polars"}),
+    deps=("journey_engagement", "journey_features", "ranking_model", "users_in_scope"),
+    kinds=frozenset({"xgboost"}),
     compute=compute,
     draw=draw,
 )

@@ -138,6 +138,16 @@ def run_command(day: datetime, scope: str) -> None:
         _print_counts(home.warehouse(settings), day.date())
 
 
+@cli.command("train")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Last day whose rows are seen.")
+def train_command(day: datetime | None) -> None:
+    """Train a ranker on what users came back to; it takes over if it beats what is in use."""
+    home = Home.from_environment()
+    with _plain_errors():
+        settings = load_settings()
+        _train(home, settings, as_of=day.date() if day else None)
+
+
 @cli.command("show")
 @click.argument("user", required=False)
 @click.option("--sample", type=click.IntRange(1), help="Show this many users, always the same ones.")
@@ -179,6 +189,22 @@ def _simulate(home: Home, *, users: int, days: int, seed: int) -> date:
     rows = ", ".join(f"{count:,} {source}" for source, count in summary.rows.items())
     err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
     return summary.last_day
+
+
+def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
+    from journeys_dagster.automation.runs import train
+    from journeys_dagster.definitions import build_defs
+
+    if not home.warehouse(settings).has_table("users_in_scope"):
+        raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
+    defs = build_defs(settings=settings, home=home)
+    instance = home.dagster_instance()
+    try:
+        with progress_bar("replay history and train", total=None):
+            report = train(defs, instance, as_of=as_of)
+    finally:
+        instance.dispose()
+    out.print(f"{report.get('model_id', 'no model')}, as of {report['as_of']}: {report['decision']}")
 
 
 def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:

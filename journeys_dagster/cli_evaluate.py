@@ -16,8 +16,9 @@ from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from journeys_dagster.evaluation.history import Corpus, History, KeywordVectors
-    from journeys_dagster.evaluation.metrics import Mean
+    from journeys_dagster.evaluation.corpus import Corpus
+    from journeys_dagster.training.bootstrap import Mean
+    from journeys_dagster.training.history import History, KeywordVectors
 
 _PATH = click.Path(path_type=Path)
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
@@ -30,10 +31,18 @@ def _plain_errors() -> Iterator[None]:
     from journeys_dagster.evaluation.search_missions import SearchMissionsError
     from journeys_dagster.importers import OnlineRetailError
     from journeys_dagster.simulation import SimulationError
+    from journeys_dagster.training.ranker import TooFewReturnsError
 
     try:
         yield
-    except (SearchMissionsError, MixingError, OnlineRetailError, SimulationError, SettingsError) as error:
+    except (
+        TooFewReturnsError,
+        SearchMissionsError,
+        MixingError,
+        OnlineRetailError,
+        SimulationError,
+        SettingsError,
+    ) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -164,6 +173,60 @@ def mixing_command(path: Path, *, users: int, customers_per_user: int, seed: int
     )
 
 
+@evaluate.command("ranking")
+@click.argument("path", type=_PATH)
+@click.option("--ablations", "with_ablations", is_flag=True, help="Train again without some features.")
+@click.option("--calibration-curve", type=_PATH, help="Write a PNG of stated against observed rates.")
+@_json
+def ranking_command(path: Path, *, with_ablations: bool, calibration_curve: Path | None, as_json: bool) -> None:
+    """A ranker trained on the first months of UCI Online Retail (Parquet at PATH), against heuristics on the last."""
+    from journeys_dagster.evaluation.ranking import ablations, ceiling, evaluate_ranking
+    from journeys_dagster.importers import online_retail_frames
+    from journeys_dagster.training.history import History
+
+    with _plain_errors():
+        settings = load_settings()
+        history = History(online_retail_frames(path), settings)
+        with progress_bar("replay", total=1.0) as advance:
+            found = evaluate_ranking(history, settings, _vectors(settings), progress=lambda done: advance("", done))
+    if calibration_curve is not None:
+        from journeys_dagster.reporting.calibration import calibration_curve as draw
+
+        calibration_curve.write_bytes(draw(found.attempt.calibration, title="Calibration on the test snapshots"))
+    comparison, limit = found.attempt.comparison, ceiling(found, settings)
+    without = ablations(found, settings) if with_ablations else None
+    if as_json:
+        parts = {"ndcg_gain": asdict(comparison.ndcg_gain), "mrr_gain": asdict(comparison.mrr_gain)}
+        report = {"decision": found.attempt.decision, "spans": found.attempt.card["spans"], **parts}
+        more = {"ablations": without.to_dicts()} if without is not None else {}
+        click.echo(json.dumps(report | {"ceiling": asdict(limit), "test": comparison.table.to_dicts()} | more))
+        return
+    spans = found.attempt.card["spans"]
+    for name, span in spans.items():
+        out.print(
+            f"{name}: {span['snapshots']} snapshots, {span['first']} to {span['last']}, {span['users']:,} users, "
+            f"{span['journeys']:,} journeys, {span['returns']:,} returns"
+        )
+    _print_numbers(comparison.table, title=f"test snapshots, {comparison.users:,} users who came back")
+    out.print(
+        f"NDCG@5 over {comparison.best_heuristic}: {_gain(comparison.ndcg_gain)}; MRR: {_gain(comparison.mrr_gain)}"
+    )
+    out.print(f"were the model's probabilities the truth, the gain in NDCG@5 would be {_gain(limit)}")
+    if without is not None:
+        _print_numbers(without, title="trained without")
+
+
+def _gain(gain: "Mean") -> str:
+    return f"{gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%})"
+
+
+def _print_numbers(rows: pl.DataFrame, *, title: str) -> None:
+    table = Table(*rows.columns, title=title)
+    for row in rows.iter_rows():
+        table.add_row(*("" if cell is None else cell if isinstance(cell, str) else f"{cell:.3f}" for cell in row))
+    out.print(table)
+
+
 @evaluate.group("identity")
 def identity_group() -> None:
     """Whether journeys keep their ids while their users go on."""
@@ -175,8 +238,8 @@ def identity_group() -> None:
 @_json
 def identity_online_retail_command(path: Path, *, days: int, as_json: bool) -> None:
     """Day by day, the customers that were active."""
-    from journeys_dagster.evaluation.history import History
     from journeys_dagster.importers import online_retail_frames
+    from journeys_dagster.training.history import History
 
     with _plain_errors():
         settings = load_settings()
@@ -221,8 +284,8 @@ def _replay(history: "History", settings: Settings, *, first: date, last: date, 
 
 
 def _vectors(settings: Settings) -> "KeywordVectors":
-    from journeys_dagster.evaluation.history import KeywordVectors
     from journeys_dagster.inference.embedding import TextEmbedder
+    from journeys_dagster.training.history import KeywordVectors
 
     chosen = settings.embedding
     return KeywordVectors(TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size))
@@ -244,7 +307,8 @@ def _cross_validated(corpus: "Corpus") -> dict[str, pl.DataFrame]:
 
 def _means(scores: pl.DataFrame) -> "dict[str, Mean]":
     """Means over users; of a user that was scored several times, its own mean counts once."""
-    from journeys_dagster.evaluation.metrics import MEASURES, bootstrap_mean
+    from journeys_dagster.evaluation.metrics import MEASURES
+    from journeys_dagster.training.bootstrap import bootstrap_mean
 
     of_user = scores.group_by("user_id").agg(pl.col(MEASURES).mean()).sort("user_id")
     return {measure: bootstrap_mean(of_user[measure]) for measure in MEASURES}

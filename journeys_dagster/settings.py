@@ -130,13 +130,27 @@ class ClusterSettings(_Section):
 
 
 class RankingSettings(_Section):
-    """The heuristic ranker: score = frequency * exp(-recency / decay)."""
+    """How journeys are ranked: by a model trained on returns, or by frequency * exp(-recency / decay)."""
 
     recency_decay_days: Positive = Field(
         30.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     half_confidence_score: Positive = Field(
         3.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
+    )
+    return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
+    snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
+    test_days: Days = Field(
+        45, description="Newest days of snapshots on which a new model must win; a quarter of the history at most."
+    )
+    validation_days: Days = Field(
+        28, description="Days of snapshots before those, for early stopping and calibration; a quarter at most."
+    )
+    max_training_users: Count = Field(
+        5_000, description="Users whose history a model is trained on; of more, a fixed sample is drawn."
+    )
+    min_returns: Count = Field(
+        200, description="Returns that training, validation and test must each hold; with fewer, the heuristic stays."
     )
 
 

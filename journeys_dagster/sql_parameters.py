@@ -9,6 +9,11 @@ import duckdb
 from journeys_dagster.settings import Settings
 
 
+def action_names(settings: Settings) -> list[str]:
+    """Names of the actions that count, in the order of every list of counts by action."""
+    return ["search", "board", *settings.keywords.action_weights]
+
+
 def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
     """The parameters that models and audits may name."""
     keywords = settings.keywords
@@ -18,8 +23,8 @@ def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
         "lookback_days": keywords.lookback_days,
         "recent_limit": keywords.recent_limit,
         "search_result_minutes": keywords.search_result_minutes,
-        "action_names": list(weights),
-        "action_weights": list(weights.values()),
+        "action_names": action_names(settings),
+        "action_weights": [weights[name] for name in action_names(settings)],
         "max_journeys_per_user": settings.output.max_journeys_per_user,
         "max_keywords_per_journey": settings.output.max_keywords_per_journey,
     }

@@ -9,7 +9,7 @@ from conftest import EMBEDDER, WORLD_LAST_DAY, Pipeline
 from polars.testing import assert_frame_equal
 
 from journeys_dagster.evaluation.clusterers import Baselines, journeys
-from journeys_dagster.evaluation.history import Corpus, History, KeywordVectors
+from journeys_dagster.evaluation.corpus import Corpus
 from journeys_dagster.evaluation.identity import Step, identity_report, replay, steps_of
 from journeys_dagster.evaluation.metrics import agreement
 from journeys_dagster.evaluation.mixing import MixedUsers, MixingError, mix_users, mixing_report
@@ -17,6 +17,7 @@ from journeys_dagster.evaluation.world import world_corpus
 from journeys_dagster.importers import online_retail_frames
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.world import World, build_world
+from journeys_dagster.training.history import History, KeywordVectors
 
 SETTINGS = Settings()
 DAY = date(2025, 6, 30)

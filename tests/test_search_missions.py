@@ -17,7 +17,7 @@ from journeys_dagster.evaluation.clusterers import (
     journeys,
     sessions,
 )
-from journeys_dagster.evaluation.history import Corpus, KeywordVectors
+from journeys_dagster.evaluation.corpus import Corpus
 from journeys_dagster.evaluation.metrics import agreement
 from journeys_dagster.evaluation.search_missions import (
     SearchMissionsError,
@@ -26,6 +26,7 @@ from journeys_dagster.evaluation.search_missions import (
 )
 from journeys_dagster.evaluation.validation import cross_validate
 from journeys_dagster.settings import Settings
+from journeys_dagster.training.history import KeywordVectors
 
 HEADER = "user_id\tquery\toccurred_at\tclicked_domain\tmission_id"
 PRIVATE = "flights to lisbon"

@@ -1,17 +1,26 @@
-"""The jobs: taking in landing days, and inference for active or for all users. Same assets, same daily partitions."""
+"""The jobs: taking in landing days, inference for active or for all users, and training.
+
+Both kinds of inference run the same assets over the same daily partitions.
+"""
+
+from datetime import date
 
 import dagster as dg
 
+from assets.ranking_model import TrainingConfig
 from assets.users_in_scope import ScopeConfig
 
 INGEST_LANDING = "ingest_landing"
 DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
+TRAIN_RANKING_MODEL = "train_ranking_model"
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
 def build_jobs() -> dg.Definitions:
     """All jobs."""
+    models = dg.AssetSelection.assets("ranking_model")
+    daily = dg.AssetSelection.all() - models
     jobs = [
         dg.define_asset_job(
             INGEST_LANDING,
@@ -20,15 +29,20 @@ def build_jobs() -> dg.Definitions:
         ),
         dg.define_asset_job(
             DAILY_INCREMENTAL,
-            selection=dg.AssetSelection.all(),
+            selection=daily,
             config=scope_config("active_users"),
             description="Takes in a landing day and infers the journeys of users with a row that arrived that day.",
         ),
         dg.define_asset_job(
             FULL_INFERENCE,
-            selection=dg.AssetSelection.all(),
+            selection=daily,
             config=scope_config("all_users"),
             description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
+        ),
+        dg.define_asset_job(
+            TRAIN_RANKING_MODEL,
+            selection=models,
+            description="Trains a ranker on what has arrived; it takes over if it beats what is in use.",
         ),
     ]
     return dg.Definitions(jobs=jobs)
@@ -37,3 +51,8 @@ def build_jobs() -> dg.Definitions:
 def scope_config(scope: str) -> dg.RunConfig:
     """Run config that sets the scope."""
     return dg.RunConfig(ops={"users_in_scope": ScopeConfig(scope=scope)})
+
+
+def training_config(as_of: date | None) -> dg.RunConfig:
+    """Run config that sets the day until which training sees rows."""
+    return dg.RunConfig(ops={"ranking_model": TrainingConfig(as_of=as_of.isoformat() if as_of else "")})

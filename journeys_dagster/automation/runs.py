@@ -8,7 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.automation.jobs import INGEST_LANDING, JOB_OF_SCOPE, scope_config
+from journeys_dagster.automation.jobs import (
+    INGEST_LANDING,
+    JOB_OF_SCOPE,
+    TRAIN_RANKING_MODEL,
+    scope_config,
+    training_config,
+)
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.files import fingerprint, landing_files
@@ -122,33 +128,41 @@ def infer(
     _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, run_config=config)
 
 
+def train(defs: dg.Definitions, instance: dg.DagsterInstance, *, as_of: date | None) -> Mapping[str, Any]:
+    """Train a ranker on what had arrived until a day (default: the newest); returns what the run says of it."""
+    config = training_config(as_of).to_config_dict()
+    result = _execute(defs, instance, TRAIN_RANKING_MODEL, None, progress=None, run_config=config)
+    (materialization,) = result.asset_materializations_for_node("ranking_model")
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
 def _execute(
     defs: dg.Definitions,
     instance: dg.DagsterInstance,
     job_name: str,
-    days: tuple[date, date],
+    days: tuple[date, date] | None,
     *,
     progress: StepProgress | None,
     only: Sequence[str] | None = None,
     run_config: Mapping[str, Any] | None = None,
-) -> None:
+) -> dg.ExecuteInProcessResult:
     job = defs.resolve_job_def(job_name)
     run_id = str(uuid.uuid4())
     if progress is not None:
         instance.add_event_listener(run_id, _listener(progress, len(only or job.graph.nodes)))
-    first, last = (day.isoformat() for day in days)
-    one_day = first == last
+    first, last = (day.isoformat() for day in days) if days else (None, None)
     result = job.execute_in_process(
         instance=instance,
         run_id=run_id,
         raise_on_error=False,
-        partition_key=first if one_day else None,
-        tags=None if one_day else {_RANGE_START: first, _RANGE_END: last},
+        partition_key=first if first == last else None,
+        tags={_RANGE_START: first, _RANGE_END: last} if first and last and first != last else None,
         asset_selection=[dg.AssetKey(name) for name in only] if only else None,
         run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
     if not result.success:
         raise RunFailedError(f"run {run_id} of {job_name} failed: {_failure(result)}")
+    return result
 
 
 def _listener(progress: StepProgress, steps: int) -> Callable[[dg.EventLogEntry], None]:

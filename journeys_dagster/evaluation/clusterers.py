@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.evaluation.history import Corpus
+from journeys_dagster.evaluation.corpus import Corpus
 from journeys_dagster.inference.clustering import cluster_keywords, cluster_tree, strongest_keywords
 from journeys_dagster.settings import ClusterSettings
 

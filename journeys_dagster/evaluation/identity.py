@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from journeys_dagster.evaluation.history import History, KeywordVectors
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
 from journeys_dagster.inference.identity import continue_journeys
 from journeys_dagster.settings import Settings
+from journeys_dagster.training.history import History, KeywordVectors
 
 SPLIT_SHARE = 0.2
 """Of a journey's surviving weight, the least that must lie in a second cluster for it to count as split; and of a
@@ -93,11 +93,9 @@ def _snapshot(
     history: History, step: Step, settings: Settings, vectors: KeywordVectors, latest: pl.DataFrame
 ) -> pl.DataFrame:
     keywords = history.keywords(step.as_of, step.users)
-    strongest = vectors.code(strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user))
-    # Only the vectors in use: a replay meets the same many keywords again and again.
-    codes = strongest["code"].unique().sort()
-    used = strongest.with_columns(code=codes.search_sorted(strongest["code"]).cast(pl.Int64))
-    clusters = cluster_keywords(used, vectors.vectors[codes.to_numpy()], settings.clusters).join(
+    strongest = strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user)
+    coded, used = vectors.only(strongest)
+    clusters = cluster_keywords(coded, used, settings.clusters).join(
         keywords.select("user_id", "keyword", "weight", "first_seen"), on=["user_id", "keyword"]
     )
     previous = latest.join(clusters.select("user_id").unique(), on="user_id", how="semi")

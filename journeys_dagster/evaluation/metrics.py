@@ -1,8 +1,5 @@
 """How well clusters agree with what is known to be right, user by user."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import polars as pl
 
 MEASURES = ("b3_precision", "b3_recall", "b3_f", "pair_f")
@@ -74,42 +71,3 @@ def agreement(clusters: pl.DataFrame) -> pl.DataFrame:
 
 def _share(part: pl.Expr, whole: pl.Expr, *, none: pl.Expr) -> pl.Expr:
     return pl.when(none).then(1.0).when(whole == 0).then(0.0).otherwise(part / whole)
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over users with its 95 % interval.
-
-    Attributes
-    ----------
-    value, low, high : float
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
-
-
-def bootstrap_mean(values: pl.Series, *, resamples: int = 2000, seed: int = 0) -> Mean:
-    """Mean with a percentile bootstrap interval (Efron 1979) over users.
-
-    Parameters
-    ----------
-    values : Series
-        One number per user, at least one.
-
-    Raises
-    ------
-    ValueError
-        There are no values.
-    """
-    numbers = values.to_numpy().astype(np.float64)
-    if not len(numbers):
-        raise ValueError("there is no user to take a mean over")
-    rng = np.random.default_rng(seed)
-    means = numbers[rng.integers(len(numbers), size=(resamples, len(numbers)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Mean(float(numbers.mean()), float(low), float(high))

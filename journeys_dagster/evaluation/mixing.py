@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from journeys_dagster.evaluation.clusterers import Baselines, journeys, sessions
-from journeys_dagster.evaluation.history import Corpus, History, KeywordVectors, corpus_of
+from journeys_dagster.evaluation.corpus import Corpus, corpus_of
 from journeys_dagster.settings import Settings
+from journeys_dagster.training.history import History, KeywordVectors
 
 MIN_KEYWORDS = 10
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from journeys_dagster.evaluation.history import Corpus, History, KeywordVectors, corpus_of
+from journeys_dagster.evaluation.corpus import Corpus, corpus_of
 from journeys_dagster.settings import Settings
+from journeys_dagster.training.history import History, KeywordVectors
 
 _COLUMNS = ("user_id", "query", "occurred_at", "clicked_domain", "mission_id")
 _CLICK = "clickthrough"

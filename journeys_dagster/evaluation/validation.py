@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from journeys_dagster.evaluation.clusterers import Baselines, journeys
-from journeys_dagster.evaluation.history import Corpus
+from journeys_dagster.evaluation.corpus import Corpus
 from journeys_dagster.evaluation.metrics import MEASURES, agreement
 from journeys_dagster.settings import ClusterSettings
 

@@ -2,9 +2,10 @@
 
 import polars as pl
 
-from journeys_dagster.evaluation.history import Corpus, History, KeywordVectors, corpus_of
+from journeys_dagster.evaluation.corpus import Corpus, corpus_of
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.world import World
+from journeys_dagster.training.history import History, KeywordVectors
 
 
 def world_corpus(world: World, settings: Settings, vectors: KeywordVectors) -> Corpus:

@@ -1,8 +1,11 @@
 """Scoring a user's journeys: how much, and how lately."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 
 import polars as pl
+
+from journeys_dagster.inference.ranking_model import RankingModel
 
 HEURISTIC = "heuristic"
 
@@ -47,7 +50,53 @@ def rank_by_heuristic(
         )
         .with_columns(score=pl.col("frequency") * (pl.col("recency_days") * decay).exp())
         .with_columns(confidence=pl.col("score") / (pl.col("score") + half_confidence_score), ranker=pl.lit(HEURISTIC))
-        .sort("user_id", "score", "journey_id", descending=[False, True, False])
+        .pipe(_ranked)
+    )
+
+
+def rank_by_model(
+    journeys: pl.DataFrame, features: pl.DataFrame, model: RankingModel, *, as_of: date, actions: Sequence[str]
+) -> pl.DataFrame:
+    """Score = what the trees say; confidence = the calibrated probability that the user comes back.
+
+    Parameters
+    ----------
+    journeys : DataFrame
+        As for `rank_by_heuristic`.
+    features : DataFrame
+        Columns of the model `journey_features`, the same journeys in the same order.
+    actions : sequence of str
+        Names of its ``action_counts``.
+
+    Returns
+    -------
+    DataFrame
+        As from `rank_by_heuristic`.
+
+    Raises
+    ------
+    RankingModelError
+        The model was trained on other features.
+    ValueError
+        The journeys are not those of the features.
+    """
+    key = ["user_id", "journey_id"]
+    if not journeys.select(key).equals(features.select(key)):
+        raise ValueError("journeys and features are of different journeys, or in different order")
+    scores = model.scores(features, actions)
+    return journeys.select(
+        *key,
+        frequency=pl.col("weight"),
+        recency_days=recency_days(as_of, pl.col("last_seen")),
+        score=pl.Series(scores, dtype=pl.Float64),
+        confidence=pl.Series(model.probabilities(scores), dtype=pl.Float64),
+        ranker=pl.lit(model.model_id),
+    ).pipe(_ranked)
+
+
+def _ranked(scored: pl.DataFrame) -> pl.DataFrame:
+    return (
+        scored.sort("user_id", "score", "journey_id", descending=[False, True, False])
         .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
         .select("user_id", "journey_id", "rank", "score", "confidence", "frequency", "recency_days", "ranker")
     )

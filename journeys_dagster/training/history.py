@@ -1,8 +1,8 @@
 """Activity in memory, and the keywords of it by the production SQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -56,9 +56,18 @@ class History:
         self._connection.register("chosen", chosen)
         self._connection.execute("insert into users_in_scope select ?, user_id, 'all_users', '' from chosen", [as_of])
         self._connection.unregister("chosen")
-        sql = self._models[_MODEL].sql
-        params = used_params(sql, query_parameters(self._settings, as_of))
-        return self._connection.sql(sql, params=params).pl().sort("user_id", "keyword")
+        return self.rows_of(_MODEL, as_of).sort("user_id", "keyword")
+
+    def rows_of(self, model: str, as_of: date) -> pl.DataFrame:
+        """Rows of a model as of a day, of the users that were last asked for, from what was kept before it."""
+        sql = self._models[model].sql
+        return self._connection.sql(sql, params=used_params(sql, query_parameters(self._settings, as_of))).pl()
+
+    def keep(self, table: str, rows: pl.DataFrame) -> None:
+        """Put rows where models read a table of this name, in place of those that were kept before."""
+        self._connection.register("kept_rows", rows)
+        self._connection.execute(f'create or replace table "{table}" as from kept_rows')
+        self._connection.unregister("kept_rows")
 
     def active_users(self, day: date, until: date | None = None) -> list[str]:
         """Users of whom a row arrived on a day, or from it until another one."""
@@ -67,6 +76,24 @@ class History:
             params={"day": day, "until": until or day},
         )
         return [user for (user,) in found.fetchall()]
+
+    @property
+    def span(self) -> tuple[date, date]:
+        """First and last day on which a row of user activity arrived.
+
+        Raises
+        ------
+        ValueError
+            There is no activity.
+        """
+        first, last = self._connection.sql("select min(arrival_day), max(arrival_day) from user_activity").fetchall()[0]
+        if first is None:
+            raise ValueError("there is no user activity")
+        return first, last
+
+    def query(self, sql: str, params: Mapping[str, Any]) -> pl.DataFrame:
+        """Rows of a query over what is kept, and over the landing rows and their views."""
+        return self._connection.sql(sql, params=dict(params)).pl()
 
     def query_over(self, sql: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of a query that names ``rows``; macros and views are at hand."""
@@ -89,31 +116,6 @@ class History:
         return found.fetchone() is not None
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Users' keywords to cluster, with what is known to be right.
-
-    Attributes
-    ----------
-    keywords : DataFrame
-        Rows of the model `keywords` with ``code`` (int64, row of `vectors`), and ``truth`` (str; null: unknown, not
-        scored), sorted by user and keyword.
-    vectors : array of shape (distinct keywords, dimensions), float32
-    """
-
-    keywords: pl.DataFrame
-    vectors: NDArray[np.float32]
-
-    def of_users(self, users: Sequence[str]) -> "Corpus":
-        """The corpus of some users only."""
-        return Corpus(self.keywords.filter(pl.col("user_id").is_in(list(users))), self.vectors)
-
-    @property
-    def users(self) -> list[str]:
-        """All users, sorted."""
-        return self.keywords["user_id"].unique().sort().to_list()
-
-
 class KeywordVectors:
     """Embeddings of keywords, each computed once."""
 
@@ -122,24 +124,28 @@ class KeywordVectors:
         self._rows: dict[str, int] = {}
         self.vectors = np.zeros((0, 1), dtype=np.float32)
 
+    def remember(self, keywords: pl.DataFrame) -> None:
+        """Take in vectors that were computed before: columns ``keyword`` and ``embedding`` (list of float32)."""
+        new = keywords.filter(~pl.col("keyword").is_in(list(self._rows)))
+        if not new.is_empty():
+            vectors = np.array(new["embedding"].to_list(), dtype=np.float32)
+            self._add(new["keyword"].to_list(), vectors)
+
     def code(self, keywords: pl.DataFrame) -> pl.DataFrame:
         """Add to each row the place of its keyword in `vectors`, embedding the new ones."""
         new = sorted({*keywords["keyword"].unique().to_list()} - self._rows.keys())
         if new:
-            embedded = self._embedder.embed(new)
-            self._rows |= {text: len(self._rows) + place for place, text in enumerate(new)}
-            self.vectors = np.vstack([self.vectors, embedded]) if len(self.vectors) else embedded
+            self._add(new, self._embedder.embed(new))
         codes = [self._rows[text] for text in keywords["keyword"].to_list()]
         return keywords.with_columns(code=pl.Series(codes, dtype=pl.Int64))
 
+    def _add(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        self._rows |= {text: len(self._rows) + place for place, text in enumerate(texts)}
+        self.vectors = np.vstack([self.vectors, vectors]) if len(self.vectors) else vectors
 
-def corpus_of(keywords: pl.DataFrame, truth: pl.DataFrame, vectors: KeywordVectors) -> Corpus:
-    """Put keywords, truth and vectors together.
-
-    Parameters
-    ----------
-    truth : DataFrame
-        Columns ``user_id``, ``keyword``, ``truth``, at most one row per user and keyword.
-    """
-    coded = vectors.code(keywords).join(truth, on=["user_id", "keyword"], how="left", maintain_order="left")
-    return Corpus(coded, vectors.vectors)
+    def only(self, keywords: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+        """Keywords with ``code`` and just the vectors they name; a replay meets the same many again and again."""
+        coded = self.code(keywords)
+        codes = coded["code"].unique().sort()
+        renumbered = coded.with_columns(code=codes.search_sorted(coded["code"]).cast(pl.Int64))
+        return renumbered, self.vectors[codes.to_numpy()]

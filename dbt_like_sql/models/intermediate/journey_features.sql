@@ -1,0 +1,195 @@
+/*
+name: journey_features
+grain: one row per as_of, user and journey
+key: [as_of, user_id, journey_id]
+materialized: snapshot
+partition_column: as_of
+owner: team:journeys
+group: inference
+description: >
+  What a ranker knows of each journey as of a day: the user, how much and how regularly they engaged with it, how long
+  ago, and how the whole population takes to its keywords now. Nothing that arrived later is seen.
+*/
+with members as (
+    select
+        clusters.user_id,
+        journey_identities.journey_id,
+        clusters.keyword,
+        clusters.scope,
+        clusters.algorithm_version
+    from clusters
+    join journey_identities using (as_of, user_id, cluster)
+    where clusters.as_of = $as_of
+        and clusters.user_id in (select user_id from users_in_scope where as_of = $as_of)
+),
+
+events as (
+    select distinct user_id, keyword, source, action, item_id, board_id, occurred_at
+    from keyword_events
+    where known_from <= $as_of
+        and known_until > $as_of
+        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+        and list_contains($action_names, action)
+        and user_id in (select user_id from users_in_scope where as_of = $as_of)
+),
+
+user_days as (
+    select distinct user_id, cast(occurred_at as date) as day from events
+),
+
+users as (
+    select
+        user_id,
+        -- An event may carry a time later than the day it arrived on.
+        greatest($as_of - min(day), 0) as tenure_days,
+        greatest($as_of - max(day), 0) as days_since_last,
+        count(*) as active_days,
+        count(*) filter (day > $as_of - 30) as active_days_30,
+        count(*) filter (day > $as_of - 90) as active_days_90
+    from user_days
+    group by user_id
+),
+
+user_sizes as (
+    select user_id, count(*) as keywords, count(distinct journey_id) as journeys from members group by user_id
+),
+
+keyword_days as (
+    select members.user_id, members.journey_id, events.keyword, count(distinct cast(occurred_at as date)) as days
+    from events
+    join members using (user_id, keyword)
+    group by members.user_id, members.journey_id, events.keyword
+),
+
+of_keywords as (
+    select
+        keyword_days.user_id,
+        keyword_days.journey_id,
+        count(*) filter (days > 1) as repeated_keywords,
+        max(days) as most_days_of_keyword,
+        -- Decimals add up to the same sum in any order; floats would not.
+        sum(cast(coalesce(share_7, 0) as decimal(12, 9))) as share_7,
+        sum(cast(coalesce(share_28, 0) as decimal(12, 9))) as share_28,
+        sum(cast(coalesce(share_84, 0) as decimal(12, 9))) as share_84,
+        sum(days * cast(coalesce(return_rate, 0) as decimal(12, 9))) as expected_returns,
+        max(coalesce(return_rate, 0)) as highest_return_rate
+    from keyword_days
+    left join keyword_trends on keyword_trends.as_of = $as_of and keyword_trends.keyword = keyword_days.keyword
+    group by keyword_days.user_id, keyword_days.journey_id
+),
+
+journey_events as (
+    select distinct
+        members.user_id,
+        members.journey_id,
+        events.source,
+        events.action,
+        events.item_id,
+        events.board_id,
+        if(events.source = 'search', events.keyword, null) as query,
+        events.occurred_at
+    from events
+    join members using (user_id, keyword)
+),
+
+windows as (
+    select
+        user_id,
+        journey_id,
+        count(*) filter (cast(occurred_at as date) > $as_of - 1) as events_1,
+        count(*) filter (cast(occurred_at as date) > $as_of - 7) as events_7,
+        count(*) filter (cast(occurred_at as date) > $as_of - 30) as events_30,
+        count(*) filter (cast(occurred_at as date) > $as_of - 90) as events_90,
+        count(*) filter (source = 'search') as searches,
+        count(*) filter (source = 'engagement') as engagements,
+        count(*) filter (source = 'board') as boards,
+        sum(cast(exp(-greatest($as_of - cast(occurred_at as date), 0) / 30.0) as decimal(18, 9))) as decayed_events
+    from journey_events
+    group by user_id, journey_id
+),
+
+journey_days as (
+    select
+        user_id,
+        journey_id,
+        day,
+        day - lag(day) over (partition by user_id, journey_id order by day) as gap
+    from (select distinct user_id, journey_id, cast(occurred_at as date) as day from journey_events)
+),
+
+rhythm as (
+    select
+        user_id,
+        journey_id,
+        count(*) as days_active,
+        count(*) filter (day > $as_of - 30) as days_active_30,
+        count(*) filter (day > $as_of - 90) as days_active_90,
+        greatest($as_of - max(day), 0) as days_since_last,
+        greatest($as_of - min(day), 0) as days_since_first,
+        avg(gap) as gap_mean,
+        if(count(gap) = 0, null, sqrt(greatest(avg(gap * gap) - avg(gap) * avg(gap), 0))) as gap_deviation,
+        max(gap) as gap_longest,
+        max_by(gap, day) filter (gap is not null) as gap_newest
+    from journey_days
+    group by user_id, journey_id
+),
+
+journeys as (
+    select user_id, journey_id, keywords, weight, cohesion, action_counts, scope, algorithm_version
+    from journey_engagement
+    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
+)
+
+select
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast(journeys.user_id as varchar) as user_id, -- the user
+    cast(journeys.journey_id as varchar) as journey_id, -- the journey
+    cast(users.tenure_days as double) as user_tenure_days, -- days since the user's first event in the look-back
+    cast(users.days_since_last as double) as user_days_since_last, -- days since the user's last event
+    cast(users.active_days as double) as user_active_days, -- days on which the user did anything
+    cast(users.active_days_30 as double) as user_active_days_30, -- of them in the last 30 days
+    cast(users.active_days_90 as double) as user_active_days_90, -- of them in the last 90 days
+    cast(users.tenure_days / users.active_days as double) as user_gap_mean, -- days per active day
+    cast(user_sizes.keywords as double) as user_keywords, -- the user's keywords
+    cast(user_sizes.journeys as double) as user_journeys, -- the user's journeys
+    cast(journeys.keywords as double) as keywords, -- keywords in the journey
+    cast(journeys.weight as double) as weight, -- sum of its keywords' weights
+    cast(journeys.cohesion as double) as cohesion, -- mean cosine of its keywords to its centroid
+    cast(windows.events_1 as double) as events_1, -- events on the day
+    cast(windows.events_7 as double) as events_7, -- events in the last 7 days
+    cast(windows.events_30 as double) as events_30, -- events in the last 30 days
+    cast(windows.events_90 as double) as events_90, -- events in the last 90 days
+    cast(windows.searches as double) as searches, -- searches
+    cast(windows.engagements as double) as engagements, -- actions on items
+    cast(windows.boards as double) as boards, -- items put on boards
+    cast(
+        list_transform($action_names, lambda action: coalesce(journeys.action_counts[action], 0)) as double[]
+    ) as action_counts, -- events by action, in the order of search, board and the settings' actions
+    cast(windows.decayed_events as double) as decayed_events, -- events, each times exp(-age / 30 days)
+    cast(rhythm.days_active as double) as days_active, -- days with an event
+    cast(rhythm.days_active_30 as double) as days_active_30, -- of them in the last 30 days
+    cast(rhythm.days_active_90 as double) as days_active_90, -- of them in the last 90 days
+    cast(rhythm.days_active / users.active_days as double) as days_active_share, -- of the user's active days
+    cast(rhythm.days_since_last as double) as days_since_last, -- days since its last event
+    cast(rhythm.days_since_first as double) as days_since_first, -- days since its first event
+    cast(rhythm.gap_mean as double) as gap_mean, -- mean days between its active days (nullable)
+    cast(rhythm.gap_deviation as double) as gap_deviation, -- their standard deviation (nullable)
+    cast(rhythm.gap_longest as double) as gap_longest, -- the longest (nullable)
+    cast(rhythm.gap_newest as double) as gap_newest, -- the newest (nullable)
+    -- Above 1: the journey has been left alone for longer than usual.
+    cast(rhythm.days_since_last / (rhythm.gap_mean + 1) as double) as overdue, -- days since last per usual gap (nullable)
+    cast(of_keywords.repeated_keywords as double) as repeated_keywords, -- keywords used on two days or more
+    cast(of_keywords.most_days_of_keyword as double) as most_days_of_keyword, -- days of the keyword used on most
+    cast(of_keywords.share_7 as double) as share_7, -- summed over keywords: share of users with it in 7 days
+    cast(of_keywords.share_28 as double) as share_28, -- the same in 28 days
+    cast(of_keywords.share_84 as double) as share_84, -- the same in 84 days
+    cast(of_keywords.expected_returns as double) as expected_returns, -- days × the population's return rate, summed
+    cast(of_keywords.highest_return_rate as double) as highest_return_rate, -- the population's, of its best keyword
+    cast(journeys.scope as varchar) as scope, -- kind of run that wrote the row
+    cast(journeys.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
+from journeys
+join users using (user_id)
+join user_sizes using (user_id)
+join windows using (user_id, journey_id)
+join rhythm using (user_id, journey_id)
+join of_keywords using (user_id, journey_id)

@@ -1,0 +1,57 @@
+/*
+name: keyword_trends
+grain: one row per as_of and keyword
+key: [as_of, keyword]
+materialized: snapshot
+partition_column: as_of
+owner: team:journeys
+group: inference
+description: >
+  How the whole population takes to each keyword as of a day: the share of active users in the last 7, 28 and 84 days,
+  and how often those who use it come back to it.
+*/
+with events as (
+    select distinct user_id, keyword, cast(occurred_at as date) as day
+    from keyword_events
+    where known_from <= $as_of
+        and known_until > $as_of
+        and cast(occurred_at as date) > $as_of - 84
+        and list_contains($action_names, action)
+),
+
+active_users as (
+    select
+        count(distinct user_id) filter (day > $as_of - 7) as last_7,
+        count(distinct user_id) filter (day > $as_of - 28) as last_28,
+        count(distinct user_id) as last_84
+    from events
+),
+
+of_user as (
+    select user_id, keyword, count(*) as days, max(day) as last_day from events group by user_id, keyword
+),
+
+of_keyword as (
+    select
+        keyword,
+        count(*) as users,
+        count(*) filter (last_day > $as_of - 28) as users_28,
+        count(*) filter (last_day > $as_of - 7) as users_7,
+        count(*) filter (days > 1) as returning_users
+    from of_user
+    group by keyword
+)
+
+select
+    cast($as_of as date) as as_of, -- day of the snapshot; sees what arrived until then
+    cast(of_keyword.keyword as varchar) as keyword, -- the keyword
+    cast(of_keyword.users_7 / greatest(active_users.last_7, 1) as double) as share_7, -- of the users active in 7 days, those with it
+    cast(of_keyword.users_28 / greatest(active_users.last_28, 1) as double) as share_28, -- the same in 28 days
+    cast(of_keyword.users / greatest(active_users.last_84, 1) as double) as share_84, -- the same in 84 days
+    -- Ten users of the average rate are mixed in; a keyword of one user alone says little.
+    cast(
+        (of_keyword.returning_users + 10 * sum(of_keyword.returning_users) over () / sum(of_keyword.users) over ())
+        / (of_keyword.users + 10) as double
+    ) as return_rate -- share of its users of 84 days who had it on two days or more
+from of_keyword
+cross join active_users

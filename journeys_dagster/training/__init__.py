@@ -1,0 +1,1 @@
+"""Learning from history: past snapshots computed again, what happened afterwards, and models fitted to it."""

@@ -1,0 +1,75 @@
+"""How sure a mean over users is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over users with its 95 % interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
+
+
+def bootstrap_mean(values: pl.Series, *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+    """Mean with a percentile bootstrap interval (Efron 1979) over users.
+
+    Parameters
+    ----------
+    values : Series
+        One number per user, at least one.
+
+    Raises
+    ------
+    ValueError
+        There are no values.
+    """
+    numbers = values.to_numpy().astype(np.float64)
+    if not len(numbers):
+        raise ValueError("there is no user to take a mean over")
+    means = _resampled(len(numbers), resamples, seed) @ numbers
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Mean(float(numbers.mean()), float(low), float(high))
+
+
+def bootstrap_gain(values: pl.Series, baseline: pl.Series, *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+    """How much larger the mean of one is than the mean of the other, as a share of the other; the same users in both.
+
+    Parameters
+    ----------
+    values, baseline : Series
+        One number per user, in the same order, at least one; the baseline's mean is positive.
+
+    Raises
+    ------
+    ValueError
+        There are no values, or not equally many.
+    """
+    if not len(values) or len(values) != len(baseline):
+        raise ValueError(f"{len(values)} values and {len(baseline)} of the baseline: equally many are needed")
+    ours, theirs = values.to_numpy().astype(np.float64), baseline.to_numpy().astype(np.float64)
+    draws = _resampled(len(ours), resamples, seed)
+    gains = (draws @ ours) / (draws @ theirs) - 1.0
+    low, high = np.quantile(gains, [0.025, 0.975])
+    return Mean(float(ours.mean() / theirs.mean() - 1.0), float(low), float(high))
+
+
+def _resampled(users: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """How often each user is drawn, as a share of the draws: one row per resample."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(users, np.full(users, 1.0 / users), size=resamples) / users

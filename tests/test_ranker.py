@@ -1,0 +1,265 @@
+"""Training rankers: spans in time order, metrics against scikit-learn, calibration, promotion."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import EMBEDDER, WORLD_LAST_DAY, Pipeline
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import ndcg_score
+
+from journeys_dagster.inference.ranking_model import RankingModel, RankingModelError
+from journeys_dagster.resources.ranking_models import keep_model, model_in_use
+from journeys_dagster.settings import Settings
+from journeys_dagster.simulation.world import World, build_world
+from journeys_dagster.sql_parameters import action_names
+from journeys_dagster.training.bootstrap import Mean, bootstrap_gain
+from journeys_dagster.training.history import History, KeywordVectors
+from journeys_dagster.training.ranker import (
+    Attempt,
+    TooFewReturnsError,
+    attempt_ranker,
+    decide,
+    heuristic_scores,
+    train_ranker,
+    training_spans,
+)
+from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
+from journeys_dagster.training.replay import replay_features, return_examples, return_labels
+
+QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}})
+DAY = date(2025, 6, 30)
+WORLD_FRAMES = ("searches", "engagements", "board_items", "items")
+
+
+@given(days=st.integers(1, 500), horizon=st.integers(1, 40), every=st.integers(1, 30), test=st.integers(1, 90))
+def test_no_label_looks_into_the_next_span(days: int, horizon: int, every: int, test: int) -> None:
+    ranking = {"return_days": horizon, "snapshot_every_days": every, "test_days": test}
+    chosen = Settings.model_validate({"ranking": ranking})
+    first = DAY - timedelta(days=days)
+    try:
+        spans = training_spans(first, DAY, chosen)
+    except TooFewReturnsError:
+        assert days < 3 * horizon + 11
+        return
+    closes = timedelta(days=horizon)
+    assert all(spans.parts)
+    assert spans.train[0] > first
+    assert spans.train[-1] + closes <= spans.validation[0]
+    assert spans.validation[-1] + closes <= spans.test[0]
+    assert spans.known_until(chosen) == DAY
+    assert spans.days == sorted({*spans.days})
+
+
+def rows(labels: list[bool], user: str = "u") -> pl.DataFrame:
+    ids = [f"j{place:03}" for place in range(len(labels))]
+    return pl.DataFrame({"as_of": DAY, "user_id": user, "journey_id": ids, "label": labels})
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 100)), min_size=2, max_size=12, unique_by=lambda pair: pair[1]))
+def test_ndcg_is_scikit_learns_and_reciprocal_rank_its_definition(pairs: list[tuple[bool, int]]) -> None:
+    labels, scores = [label for label, _ in pairs], np.array([score for _, score in pairs], dtype=float)
+    quality = order_quality(rows(labels), scores)
+    if not any(labels):
+        assert quality.is_empty()
+        return
+    assert quality["ndcg"][0] == pytest.approx(ndcg_score([labels], [scores], k=5))
+    ordered = [label for label, _ in sorted(pairs, key=lambda pair: -pair[1])]
+    assert quality["reciprocal_rank"][0] == pytest.approx(1 / (1 + ordered.index(True)))
+
+
+def test_a_user_with_many_snapshots_counts_once() -> None:
+    twice = pl.concat([rows([True, False]), rows([True, False]).with_columns(as_of=pl.lit(DAY - timedelta(days=1)))])
+    quality = order_quality(twice, np.array([2.0, 1.0, 1.0, 2.0]))
+    assert quality["reciprocal_rank"].to_list() == [0.75]
+
+
+def test_calibration_error_of_what_is_told_and_what_is() -> None:
+    rng = np.random.default_rng(0)
+    stated = rng.random(50_000)
+    honest = rng.random(50_000) < stated
+    assert expected_calibration_error(honest, stated) < 0.01
+    assert expected_calibration_error(honest, np.full(50_000, 0.8)) == pytest.approx(0.3, abs=0.01)
+    assert calibration_table(honest, stated)["rows"].sum() == 50_000
+
+
+def test_a_gain_is_of_the_means_and_its_interval_holds_it() -> None:
+    gain = bootstrap_gain(pl.Series([0.6, 0.9, 0.3]), pl.Series([0.5, 0.6, 0.4]))
+    assert gain.value == pytest.approx(0.2)
+    assert gain.low <= gain.value <= gain.high
+    with pytest.raises(ValueError, match="equally many"):
+        bootstrap_gain(pl.Series([1.0]), pl.Series([1.0, 2.0]))
+
+
+# On a small world
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """The world of `finished`, in memory."""
+    return build_world(users=50, days=21, seed=11, last_day=WORLD_LAST_DAY)
+
+
+def history_of(world: World, *, until: date | None = None) -> History:
+    frames = {name: getattr(world, name) for name in WORLD_FRAMES}
+    if until is not None:
+        frames = {name: frame.filter(pl.col("arrival_day") <= until) for name, frame in frames.items()}
+    return History(frames, QUICK)
+
+
+@pytest.fixture(scope="module")
+def examples(world: World) -> pl.DataFrame:
+    history = history_of(world)
+    spans = training_spans(*history.span, QUICK)
+    return return_examples(history, spans.days, QUICK, KeywordVectors(EMBEDDER))
+
+
+@pytest.fixture(scope="module")
+def attempt(world: World, examples: pl.DataFrame) -> Attempt:
+    return attempt_ranker(examples, training_spans(*history_of(world).span, QUICK), QUICK, current=None)
+
+
+def test_replayed_features_are_those_of_the_warehouse(finished: Pipeline, world: World, world_days: list[date]) -> None:
+    day = world_days[0]  # the full run
+    of_run = ("scope", "algorithm_version", "journey_id")
+    stored = finished.table("journey_features", f"as_of = date '{day}'").drop(of_run)
+    replayed = replay_features(history_of(world), day, QUICK, KeywordVectors(EMBEDDER)).drop(of_run)
+    order = [name for name in stored.columns if name != "action_counts"]
+    assert replayed.sort(order).equals(stored.select(replayed.columns).sort(order))
+
+
+def test_what_arrives_later_changes_no_feature(world: World, world_days: list[date]) -> None:
+    """The leak test: a snapshot of a history that ends on the day is that of the whole history."""
+    day = world_days[0]
+    with_future = replay_features(history_of(world), day, QUICK, KeywordVectors(EMBEDDER))
+    without = replay_features(history_of(world, until=day), day, QUICK, KeywordVectors(EMBEDDER))
+    assert len(with_future) > 100
+    assert with_future.equals(without)
+
+
+def test_a_return_is_an_event_on_a_keyword_of_the_journey_within_the_horizon(world: World) -> None:
+    history = history_of(world)
+    day = WORLD_LAST_DAY - timedelta(days=5)
+    features = replay_features(history, day, QUICK, KeywordVectors(EMBEDDER))
+    returned = return_labels(history, day, QUICK)
+    assert 0 < len(returned) < len(features)
+    events = history.query(
+        "select distinct user_id, keyword from keyword_events "
+        "where cast(occurred_at as date) between $first and $last and known_from <= $last and known_until > $last",
+        {"first": day + timedelta(days=1), "last": day + timedelta(days=3)},
+    )
+    members = history.query(
+        "select user_id, keyword, journey_id from clusters join journey_identities using (user_id, cluster)", {}
+    )
+    expected = members.join(events, on=["user_id", "keyword"]).select("user_id", "journey_id")
+    assert {*returned.iter_rows()} == {*expected.iter_rows()}
+
+
+def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.DataFrame) -> None:
+    auc = dict(attempt.comparison.table.select("ranker", "auc").iter_rows())
+    assert auc["new model"] > 0.6 > auc["random"]
+    spans = attempt.card["spans"]
+    assert spans["train"]["last"] < spans["validation"]["first"] < spans["test"]["first"]
+    assert sum(span["journeys"] for span in spans.values()) == len(examples)
+    assert sum(attempt.trained.importance.values()) == pytest.approx(1.0)
+
+
+def test_a_stored_model_scores_the_same_bits(attempt: Attempt, examples: pl.DataFrame) -> None:
+    model, actions = attempt.trained.model, action_names(QUICK)
+    stored = RankingModel.stored(model.model_id, model.trees, attempt.card)
+    scores = stored.scores(examples, actions)
+    np.testing.assert_array_equal(scores, model.scores(examples, actions))
+    np.testing.assert_array_equal(scores[7:9], model.scores(examples[7:9], actions))
+    probabilities = stored.probabilities(scores)
+    assert 0 <= probabilities.min() <= probabilities.max() <= 1
+    assert (np.diff(probabilities[np.argsort(scores)]) >= 0).all()
+
+
+def test_a_model_of_other_features_is_refused(attempt: Attempt, examples: pl.DataFrame) -> None:
+    with pytest.raises(RankingModelError, match=r"\(cohesion\).*journeys train"):
+        attempt.trained.model.scores(examples.drop("cohesion"), action_names(QUICK))
+
+
+def test_too_few_returns_are_told(examples: pl.DataFrame) -> None:
+    with pytest.raises(TooFewReturnsError, match=r"training snapshots hold \d+ returns"):
+        train_ranker(examples, examples, actions=action_names(QUICK), model_id="m", min_returns=10**6)
+    none = examples.with_columns(label=pl.lit(value=False))
+    with pytest.raises(TooFewReturnsError, match="0 returns"):
+        train_ranker(none, none, actions=action_names(QUICK), model_id="m", min_returns=0)
+
+
+def test_the_heuristic_is_frequency_times_recency(examples: pl.DataFrame) -> None:
+    scores = heuristic_scores(examples, QUICK)
+    row = examples.row(0, named=True)
+    expected = row["weight"] * np.exp(-row["days_since_last"] / 30)
+    assert scores["frequency × recency"][0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gain", "current", "promoted", "words"),
+    [
+        (Mean(0.05, 0.01, 0.09), None, True, "promoted: NDCG@5 [+]5.0%"),
+        (Mean(0.05, -0.01, 0.09), None, False, "may be chance"),
+        (Mean(0.05, 0.01, 0.09), 0.5, True, "over the current model"),
+        (Mean(0.05, 0.01, 0.09), 0.99, False, "refused: .* over the current model"),
+    ],
+)
+def test_a_model_takes_over_only_when_it_wins(
+    attempt: Attempt, gain: Mean, current: float | None, promoted: bool, words: str
+) -> None:
+    table = attempt.comparison.table.with_columns(ndcg=pl.lit(0.7))
+    if current is not None:
+        table = pl.concat([table, table[:1].with_columns(ranker=pl.lit("current model"), ndcg=pl.lit(current))])
+    decided, decision = decide(replace(attempt.comparison, table=table, ndcg_gain=gain))
+    assert decided is promoted
+    assert re.search(words, decision)
+
+
+# In Dagster
+
+
+def test_rankings_are_the_models_once_it_is_promoted(
+    copy_of_world: Callable[[str], Pipeline], attempt: Attempt, world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("promoted")
+    keep_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
+    pipeline.run(world_days[3])
+    ranked = pipeline.table("rankings")
+    by_model = ranked.filter(pl.col("as_of") == world_days[3])
+    assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
+    assert by_model["confidence"].is_between(0, 1).all()
+    assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
+    assert model_in_use(pipeline.warehouse, world_days[1]) is None
+    assert model_in_use(pipeline.warehouse, world_days[2], before_training_on=True) is None
+
+    incremental = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
+    pipeline.run(world_days[3], "all_users")
+    full = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
+    same = full.join(incremental.select("user_id").unique(), on="user_id", how="semi")
+    assert same.drop("scope").equals(incremental.drop("scope"))
+
+
+def test_the_asset_trains_or_says_why_not(copy_of_world: Callable[[str], Pipeline]) -> None:
+    pipeline = copy_of_world("trained")
+    result = pipeline.defs.resolve_job_def("train_ranking_model").execute_in_process(
+        instance=pipeline.instance, raise_on_error=True
+    )
+    (event,) = result.asset_materializations_for_node("ranking_model")
+    assert "not trained: history from" in str(event.metadata["decision"].value)
+    assert not pipeline.warehouse.has_table("ranking_model")
+
+    ranking = {**QUICK.ranking.model_dump(), "return_days": 2}
+    quick = Pipeline(pipeline.home, Settings.model_validate({"ranking": ranking}))
+    result = quick.defs.resolve_job_def("train_ranking_model").execute_in_process(
+        instance=quick.instance, raise_on_error=True
+    )
+    (event,) = result.asset_materializations_for_node("ranking_model")
+    assert "not trained" not in str(event.metadata["decision"].value)
+    kept = quick.table("ranking_model")
+    assert kept["decision"].to_list() == [event.metadata["decision"].value]
+    assert {"calibration", "importance", "card", "test"} <= event.metadata.keys()
