@@ -6,7 +6,7 @@ import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
 from assets.vectors import read_with_vectors
-from journeys_dagster.inference.diversification import diversify
+from journeys_dagster.inference.diversification import diversify, select_diverse
 from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.reporting.plots import before_after
 from journeys_dagster.resources.warehouse import Warehouse
@@ -24,13 +24,23 @@ _MEMBERS = """
 
 
 def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Apply the article's penalty to a batch of users."""
+    """Diversify the lists of a batch of users."""
     settings = snapshot.settings.diversification
     members, vectors = read_with_vectors(snapshot, snapshot.read(_MEMBERS, batch=batch))
     starts = segment_starts(members.select("user_id", "rank"))
     means = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
     ranked = members.select("user_id", "rank", "journey_id", "score")[starts[:-1]]
-    return diversify(ranked, means, penalty=settings.penalty, similarity_threshold=settings.similarity_threshold)
+    threshold = settings.similarity_threshold
+    if settings.strategy == "penalty":
+        return diversify(ranked, means, penalty=settings.penalty, similarity_threshold=threshold)
+    return select_diverse(
+        ranked,
+        means,
+        strategy=settings.strategy,
+        diversity=settings.diversity,
+        list_length=snapshot.settings.output.max_journeys_per_user,
+        similarity_threshold=threshold,
+    )
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -52,13 +62,13 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 
 DIVERSIFIED_JOURNEYS = SnapshotStep(
     name="diversified_journeys",
-    description="Journeys re-ranked with score × penalty^occurrence, where occurrence counts the similar journeys "
-    "ranked above.",
+    description="Journeys re-ranked: with score × penalty^occurrence, where occurrence counts the similar journeys "
+    "ranked above, or by the strategy that is set.",
     grain="one row per as_of, user and journey",
     columns={
         "journey_id": Column(type="VARCHAR", description="the journey"),
         "rank": Column(type="INTEGER", description="place in the user's list, 1 is best"),
-        "score": Column(type="DOUBLE", description="score_before × penalty^occurrence"),
+        "score": Column(type="DOUBLE", description="score_before × penalty^occurrence; otherwise the lowest so far"),
         "rank_before": Column(type="INTEGER", description="place before"),
         "score_before": Column(type="DOUBLE", description="score before"),
         "occurrence": Column(type="INTEGER", description="similar journeys ranked above before"),

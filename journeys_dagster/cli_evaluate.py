@@ -216,6 +216,35 @@ def ranking_command(path: Path, *, with_ablations: bool, calibration_curve: Path
         _print_numbers(without, title="trained without")
 
 
+@evaluate.command("diversification")
+@click.argument("path", type=_PATH)
+@click.option("--plot", type=_PATH, help="Write a PNG of relevance against likeness within the list.")
+@_json
+def diversification_command(path: Path, *, plot: Path | None, as_json: bool) -> None:
+    """What each way to diversify costs in relevance, on UCI Online Retail (Parquet at PATH)."""
+    from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
+    from journeys_dagster.evaluation.plots import trade_off
+    from journeys_dagster.importers import online_retail_frames
+    from journeys_dagster.training.history import History
+
+    with _plain_errors():
+        settings = load_settings()
+        history = History(online_retail_frames(path), settings)
+        with progress_bar("replay", total=1.0) as advance:
+            points = diversification_trade_off(
+                history, settings, _vectors(settings), progress=lambda done: advance("", done)
+            )
+    if plot is not None:
+        plot.write_bytes(trade_off(points, title="Relevance against diversity"))
+    strategy, parameter = recommend(points)
+    if as_json:
+        recommended = {"strategy": strategy, "parameter": parameter}
+        click.echo(json.dumps({"points": points.to_dicts(), "recommended": recommended}))
+        return
+    _print_numbers(points, title="relevance (NDCG@5) and likeness (mean cosine) of the first five")
+    out.print(f"most diverse at 99 % of the best relevance: {strategy}, {parameter}")
+
+
 def _gain(gain: "Mean") -> str:
     return f"{gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%})"
 

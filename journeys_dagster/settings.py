@@ -155,8 +155,15 @@ class RankingSettings(_Section):
 
 
 class DiversificationSettings(_Section):
-    """The article's penalty on journeys that resemble higher-ranked ones."""
+    """How journeys that resemble higher-ranked ones are pushed down: by the article's penalty, or otherwise."""
 
+    strategy: Literal["penalty", "mmr", "dpp", "ssd"] = Field(
+        "penalty",
+        description="The article's penalty; maximal marginal relevance; determinantal point process; sliding spectrum.",
+    )
+    diversity: Share = Field(
+        0.3, description="For mmr, dpp and ssd: how much diversity counts against relevance. 0 switches them off."
+    )
     penalty: Annotated[float, Field(gt=0, le=1)] = Field(
         0.95, description="Factor on the score per similar journey ranked above. 1 switches it off."
     )

@@ -115,3 +115,9 @@ def test_identity_of_searches(missions: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "kept_share" in result.output
     assert PRIVATE not in result.output
+
+
+def test_ranking_without_enough_history_says_what_is_needed(retail: Path) -> None:
+    result = evaluate("ranking", retail)
+    assert result.exit_code == 1
+    assert "training with a horizon of 14 days needs 53" in result.output

@@ -143,3 +143,59 @@ def test_a_user_gets_the_same_bits_without_the_others(monkeypatch: pytest.Monkey
         rows = ranked["user_id"] == user
         alone = diversify(ranked.filter(rows), vectors[rows.to_numpy()], penalty=0.95, similarity_threshold=0.3)
         assert_frame_equal(alone, of_user, check_exact=True)
+
+
+# Other strategies
+
+
+def lists(seed: int, lengths: list[int]) -> tuple[pl.DataFrame, np.ndarray]:
+    """Ranked lists of users with random vectors."""
+    rng = np.random.default_rng(seed)
+    rows = [(f"u{user}", f"j{rank}", rank) for user, length in enumerate(lengths) for rank in range(1, length + 1)]
+    ranked = pl.DataFrame(rows, schema=["user_id", "journey_id", "rank"], orient="row").with_columns(
+        score=1.0 / pl.col("rank")
+    )
+    vectors = rng.normal(size=(len(rows), 8))
+    return ranked, (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def choose(ranked: pl.DataFrame, vectors: np.ndarray, strategy: str, diversity: float = 0.5) -> pl.DataFrame:
+    return diversification.select_diverse(
+        ranked, vectors, strategy=strategy, diversity=diversity, list_length=5, similarity_threshold=0.5
+    )
+
+
+STRATEGIES = ["mmr", "dpp", "ssd"]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_diversity_keeps_the_order(strategy: str):
+    ranked, vectors = lists(0, [7, 1, 3])
+    found = choose(ranked, vectors, strategy, 0.0)
+    assert found["rank"].to_list() == found["rank_before"].to_list()
+    assert found["score"].to_list() == ranked["score"].to_list()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_copy_of_the_first_is_pushed_down(strategy: str):
+    ranked = lists(0, [3])[0].with_columns(score=pl.Series([1.0, 0.99, 0.9]))
+    found = choose(ranked, np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32), strategy, 0.9)
+    assert found["journey_id"].to_list() == ["j1", "j3", "j2"]
+    assert found["score"].to_list() == [1.0, 0.9, 0.9]
+    assert found["occurrence"].to_list() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 1000), lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5))
+def test_strategies_only_reorder_within_users(strategy: str, seed: int, lengths: list[int]):
+    ranked, vectors = lists(seed, lengths)
+    found = choose(ranked, vectors, strategy)
+    assert found.sort("user_id", "rank_before")["journey_id"].to_list() == ranked["journey_id"].to_list()
+    for of_user in found.partition_by("user_id"):
+        assert of_user["rank"].to_list() == list(range(1, len(of_user) + 1))
+        assert of_user["score"].is_sorted(descending=True)
+        # Beyond the list, nobody is chosen: the order stays.
+        assert of_user["rank_before"][5:].is_sorted()
+    alone = choose(ranked.filter(user_id="u0"), vectors[: lengths[0]], strategy)
+    assert alone.equals(found.filter(user_id="u0"))

@@ -10,6 +10,7 @@ from polars.testing import assert_frame_equal
 
 from journeys_dagster.evaluation.clusterers import Baselines, journeys
 from journeys_dagster.evaluation.corpus import Corpus
+from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
 from journeys_dagster.evaluation.identity import Step, identity_report, replay, steps_of
 from journeys_dagster.evaluation.metrics import agreement
 from journeys_dagster.evaluation.mixing import MixedUsers, MixingError, mix_users, mixing_report
@@ -81,6 +82,20 @@ def test_keywords_of_noise_alone_have_no_truth(corpus: Corpus) -> None:
 def test_a_corpus_of_some_users(corpus: Corpus) -> None:
     some = corpus.users[3:5]
     assert corpus.of_users(some).users == some
+
+
+# Diversification
+
+
+def test_diversity_is_bought_with_relevance(world: World) -> None:
+    settings = Settings.model_validate({"ranking": {"return_days": 3}})
+    points = diversification_trade_off(History(frames(world), settings), settings, KeywordVectors(EMBEDDER))
+    assert points["ndcg"].is_between(0.3, 1).all()
+    for own in points.partition_by("strategy"):
+        assert own["similarity"][-1] < own["similarity"][0]
+    strategy, parameter = recommend(points)
+    chosen = points.filter((pl.col("strategy") == strategy) & (pl.col("parameter") == parameter))
+    assert chosen["ndcg"][0] >= 0.99 * points.filter(parameter=0.0)["ndcg"][0]
 
 
 # Mixing

@@ -1,4 +1,4 @@
-"""Plots of the evaluation: agreement against the threshold."""
+"""Plots of the evaluation: agreement against the threshold, relevance against diversity."""
 
 from __future__ import annotations
 
@@ -46,4 +46,34 @@ def threshold_curve(ours: Trees, baseline: Trees, *, shipped: float, title: str)
     axes.axvline(shipped, color=MUTED, linestyle=":", linewidth=1.2)
     axes.set_ylim(0.2, 1.0)
     legend(axes, handles, list(_LINES.values()))
+    return to_png(figure)
+
+
+def trade_off(points: pl.DataFrame, *, title: str) -> bytes:
+    """Draw relevance against likeness within the list, one line per strategy.
+
+    Parameters
+    ----------
+    points
+        Columns ``strategy``, ``parameter``, ``ndcg``, ``similarity``.
+    title
+        What is shown.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure, axes = new_axes(
+        title=title,
+        subtitle="towards the upper left: as relevant, and more diverse",
+        x_label="mean cosine of two journeys of the first five",
+        y_label="NDCG@5",
+    )
+    handles, names = [], points["strategy"].unique(maintain_order=True).to_list()
+    for colour, name in zip(COLOURS, names, strict=False):
+        own = points.filter(pl.col("strategy") == name)
+        (line,) = axes.plot(own["similarity"], own["ndcg"], "o-", color=colour, linewidth=1.4, markersize=3)
+        handles.append(line)
+    legend(axes, handles, names)
     return to_png(figure)

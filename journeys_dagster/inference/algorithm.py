@@ -14,7 +14,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "journey_identities": "1",
         "ranking_model": "1",
         "rankings": "2",
-        "diversified_journeys": "1",
+        "diversified_journeys": "2",
         "stages": "1",
         "names": "1",
     }

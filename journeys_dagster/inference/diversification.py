@@ -1,5 +1,7 @@
 """Pushing a journey down for every similar journey above it."""
 
+import itertools
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -79,5 +81,67 @@ def diversify(
         .with_columns(score=pl.col("score_before") * pl.lit(penalty) ** pl.col("occurrence"))
         .sort("user_id", "score", "rank_before", descending=[False, True, False])
         .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
+        .select("user_id", "journey_id", "rank", "score", "rank_before", "score_before", "occurrence")
+    )
+
+
+def select_diverse(
+    ranked: pl.DataFrame,
+    vectors: NDArray[np.float32],
+    *,
+    strategy: str,
+    diversity: float,
+    list_length: int,
+    similarity_threshold: float,
+) -> pl.DataFrame:
+    """Re-rank by maximal marginal relevance, a determinantal point process or sliding spectrum decomposition.
+
+    MMR: Carbonell and Goldstein 1998. DPP: Chen et al. 2018. SSD: Huang et al. 2021. All as in pyversity. A user's
+    scores are divided by the highest, so that they compare with cosines. Beyond the list the order stays.
+
+    Parameters
+    ----------
+    ranked, vectors
+        As for `diversify`.
+    strategy : {'mmr', 'dpp', 'ssd'}
+    diversity : float
+        0 keeps the order, 1 looks at diversity only.
+    list_length : int
+        Places of a user's list that are chosen.
+    similarity_threshold : float
+        For ``occurrence`` only.
+
+    Returns
+    -------
+    DataFrame
+        As from `diversify`. ``score`` is the score before, lowered to that of the journeys above, so that it still
+        falls with the rank.
+    """
+    import pyversity
+
+    starts = segment_starts(ranked.select("user_id"))
+    scores = ranked["score"].to_numpy()
+    places = np.arange(len(ranked))
+    if diversity > 0:
+        for begin, end in itertools.pairwise(starts.tolist()):
+            own = scores[begin:end]
+            if end - begin > 1 and own[0] > 0:
+                chosen = pyversity.diversify(
+                    vectors[begin:end], own / own[0], min(list_length, end - begin), strategy, diversity
+                ).indices
+                rest = np.setdiff1d(np.arange(end - begin), chosen)
+                places[begin:end] = begin + np.concatenate([chosen, rest])
+    return (
+        ranked.select(
+            "user_id",
+            "journey_id",
+            rank_before=pl.col("rank").cast(pl.Int32),
+            score_before="score",
+            occurrence=pl.Series(occurrences_above(vectors, starts, similarity_threshold=similarity_threshold)),
+        )[places]
+        .with_columns(
+            score=pl.col("score_before").cum_min().over("user_id"),
+            rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32),
+        )
         .select("user_id", "journey_id", "rank", "score", "rank_before", "score_before", "occurrence")
     )
