@@ -190,9 +190,9 @@ class StageSettings(_Section):
 class NamingSettings(_Section):
     """Which keyword of a cluster names it: a weighted sum of three parts in [0, 1]."""
 
-    closeness_weight: Share = Field(0.5, description="Share of closeness to the cluster's centroid.")
-    keyword_weight: Share = Field(0.3, description="Share of the keyword's weight within the cluster.")
-    readability_weight: Share = Field(0.2, description="Share of readability (words and characters, no codes).")
+    closeness_weight: Share = Field(0.85, description="Share of closeness to the cluster's centroid.")
+    keyword_weight: Share = Field(0.05, description="Share of the keyword's weight within the cluster.")
+    readability_weight: Share = Field(0.1, description="Share of readability (words and characters, no codes).")
 
 
 class OutputSettings(_Section):
