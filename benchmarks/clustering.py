@@ -401,11 +401,12 @@ def print_growth(by_keywords: list[dict], by_users: list[dict]) -> None:
     out.print(table)
 
 
-def print_rest(compiling: dict, memory: dict | None) -> None:
-    out.print(
-        f"first call in a new process: {compiling['compiled']:.1f} s with compilation, "
-        f"{compiling['from_cache']:.2f} s from the cache on disk"
-    )
+def print_rest(compiling: dict | None, memory: dict | None) -> None:
+    if compiling:
+        out.print(
+            f"first call in a new process: {compiling['compiled']:.1f} s with compilation, "
+            f"{compiling['from_cache']:.2f} s from the cache on disk"
+        )
     if memory:
         out.print(
             f"{memory['users']:,} users streamed {memory['users_at_once']:,} at once: {memory['seconds']:.1f} s in "
@@ -422,6 +423,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory-users", type=int, default=200_000, help="0: no look at memory")
     parser.add_argument("--no-growth", action="store_true")
+    parser.add_argument("--no-compile-times", action="store_true")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--plot", type=Path, help="write a PNG of the growth over keywords")
     parser.add_argument("--first-call", action="store_true", help=argparse.SUPPRESS)
@@ -445,7 +447,7 @@ def main(arguments: list[str] | None = None) -> None:
             print_growth(report["by_keywords"], report["by_users"])
         if options.plot:
             draw(report["by_keywords"], options.plot)
-    report["first_call_seconds"] = compile_times()
+    report["first_call_seconds"] = None if options.no_compile_times else compile_times()
     report["memory"] = in_new_process(*memory_words) if options.memory_users else None
     if options.json:
         print(json.dumps(report))
