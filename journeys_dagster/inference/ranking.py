@@ -16,6 +16,13 @@ def recency_days(as_of: date, moment: pl.Expr) -> pl.Expr:
     return (pl.lit(end) - moment).dt.total_days(fractional=True).clip(lower_bound=0.0)
 
 
+def heuristic_score(frequency: pl.Expr, recency_days: pl.Expr, *, recency_decay_days: float) -> pl.Expr:
+    """Frequency times exp(-recency / decay)."""
+    # Polars divides a column by a number as if by its inverse, but a column of one row exactly. With the inverse
+    # a user's score has the same bits alone and among others.
+    return frequency * (recency_days * (-1.0 / recency_decay_days)).exp()
+
+
 def rank_by_heuristic(
     journeys: pl.DataFrame, *, as_of: date, recency_decay_days: float, half_confidence_score: float
 ) -> pl.DataFrame:
@@ -38,9 +45,7 @@ def rank_by_heuristic(
         Columns ``user_id``, ``journey_id``, ``rank`` (int32, 1 is best; ties by ``journey_id``), ``score``,
         ``confidence``, ``frequency``, ``recency_days`` (float64), ``ranker``; sorted by user and rank.
     """
-    # Polars divides a column by a number as if by its inverse, but a column of one row exactly. With the inverse
-    # a user's score has the same bits alone and among others.
-    decay = -1.0 / recency_decay_days
+    score = heuristic_score(pl.col("frequency"), pl.col("recency_days"), recency_decay_days=recency_decay_days)
     return (
         journeys.select(
             "user_id",
@@ -48,7 +53,7 @@ def rank_by_heuristic(
             frequency=pl.col("weight"),
             recency_days=recency_days(as_of, pl.col("last_seen")),
         )
-        .with_columns(score=pl.col("frequency") * (pl.col("recency_days") * decay).exp())
+        .with_columns(score=score)
         .with_columns(confidence=pl.col("score") / (pl.col("score") + half_confidence_score), ranker=pl.lit(HEURISTIC))
         .pipe(_ranked)
     )

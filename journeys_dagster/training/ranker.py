@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.inference.ranking import heuristic_score
 from journeys_dagster.inference.ranking_model import RankingModel, feature_matrix, feature_names
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names
@@ -174,12 +175,15 @@ def train_ranker(
 
 def heuristic_scores(examples: pl.DataFrame, settings: Settings) -> dict[str, NDArray[np.float64]]:
     """Simple orders to beat, by name; the random one has a fixed seed."""
-    frequency = examples["weight"].to_numpy()
-    days = examples["days_since_last"].to_numpy()
+    decay = settings.ranking.recency_decay_days
+    frequency, days = (pl.col(name).cast(pl.Float64) for name in ("weight", "days_since_last"))
+    orders = examples.select(
+        both=heuristic_score(frequency, days, recency_decay_days=decay), frequency=frequency, recency=-days
+    )
     return {
-        "frequency × recency": frequency * np.exp(-days / settings.ranking.recency_decay_days),
-        "frequency": frequency,
-        "recency": -days,
+        "frequency × recency": orders["both"].to_numpy(),
+        "frequency": orders["frequency"].to_numpy(),
+        "recency": orders["recency"].to_numpy(),
         "random": np.random.default_rng(SEED).random(len(examples)),
     }
 
