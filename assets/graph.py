@@ -4,7 +4,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets import keyword_embeddings, ranking_model, users_in_scope
+from assets import keyword_embeddings, ranking_labels, ranking_model, stage_model, users_in_scope
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
@@ -17,7 +17,7 @@ from assets.stages import STAGES
 from journeys_dagster.inference.algorithm import algorithm_version
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.reporting.plots import histogram
-from journeys_dagster.resources import ranking_models
+from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
@@ -39,7 +39,8 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
         **{step.name: step.table for step in STEPS},
         users_in_scope.TABLE.name: users_in_scope.TABLE,
         keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
-        ranking_models.TABLE.name: ranking_models.TABLE,
+        RANKING_MODEL.name: RANKING_MODEL,
+        STAGE_MODEL.name: STAGE_MODEL,
     }
     return [
         *(build_source_asset(source, partitions_def=partitions_def) for source in sources.values()),
@@ -58,7 +59,9 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
             partitions_def=partitions_def, algorithm_version=current_algorithm_version(settings, models)
         ),
         keyword_embeddings.build_keyword_embeddings(partitions_def=partitions_def),
+        ranking_labels.build_ranking_labels(),
         ranking_model.build_ranking_model(),
+        stage_model.build_stage_model(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
     ]
 

@@ -7,7 +7,7 @@ import polars as pl
 from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.reporting.plots import histogram
-from journeys_dagster.resources.ranking_models import model_in_use
+from journeys_dagster.resources.trained_models import ranking_model_in_use
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.tables import Column
@@ -23,20 +23,23 @@ _FEATURES = """
 
 
 def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Score a batch of users' journeys: by the model in use, or by the heuristic where there is none yet."""
+    """Score a batch of users' journeys: by the model in use, or by the heuristic where none fits."""
     journeys = snapshot.read(_JOURNEYS, batch=batch)
-    model = model_in_use(snapshot.warehouse, snapshot.as_of)
-    if model is None:
-        settings = snapshot.settings.ranking
-        return rank_by_heuristic(
-            journeys,
-            as_of=snapshot.as_of,
-            recency_decay_days=settings.recency_decay_days,
-            half_confidence_score=settings.half_confidence_score,
-        )
-    features = snapshot.read(_FEATURES, batch=batch)
-    actions = action_names(snapshot.settings)
-    return rank_by_model(journeys, features, model, as_of=snapshot.as_of, actions=actions)
+    model = ranking_model_in_use(snapshot.warehouse, snapshot.as_of)
+    if model is not None:
+        features = snapshot.read(_FEATURES, batch=batch)
+        actions = action_names(snapshot.settings)
+        if model.fits(features, actions):
+            return rank_by_model(journeys, features, model, as_of=snapshot.as_of, actions=actions)
+        # After an upgrade or a change of actions, until the next training; the column ranker says so.
+        snapshot.note("journeys_the_model_does_not_fit", len(journeys))
+    settings = snapshot.settings.ranking
+    return rank_by_heuristic(
+        journeys,
+        as_of=snapshot.as_of,
+        recency_decay_days=settings.recency_decay_days,
+        half_confidence_score=settings.half_confidence_score,
+    )
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:

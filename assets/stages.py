@@ -5,53 +5,113 @@ from datetime import date
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.inference.stages import stage_journeys
-from journeys_dagster.reporting.plots import bars
+from journeys_dagster.inference.stages import (
+    ENDED,
+    EVERGREEN,
+    ONGOING,
+    phase_journeys,
+    stage_by_model,
+    stage_journeys,
+)
+from journeys_dagster.reporting.plots import daily_counts
+from journeys_dagster.resources.trained_models import stage_model_in_use
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
 
 _JOURNEYS = """
-    select user_id, journey_id, first_seen, last_seen, active_weeks
+    select user_id, journey_id, first_seen, last_seen, active_weeks, newest_actions
     from journey_engagement where as_of = $as_of and user_id in {users}
+    order by user_id, journey_id
 """
+_FEATURES = """
+    from journey_features where as_of = $as_of and user_id in {users} order by user_id, journey_id
+"""
+_USUAL_SHARES = "select action, share from action_trends where as_of = $as_of order by action"
+# Each journey of a snapshot that counts from its day until the user's next one, cut where it changes its stage.
+_MIX = """
+    with counted as (
+        select user_id, as_of, lead(as_of, 1, $as_of + 1) over (partition by user_id order by as_of) as counts_until
+        from users_in_scope
+        where as_of > $as_of - $days and as_of <= $as_of
+    ),
+
+    journeys as (
+        select as_of, counts_until, ends_on, coalesce(evergreen_until, as_of) as situational_from
+        from stages join counted using (as_of, user_id)
+    ),
+
+    pieces as (
+        select 'evergreen' as stage, as_of as starts, situational_from as ends, counts_until from journeys
+        union all
+        select 'ongoing', situational_from, ends_on, counts_until from journeys
+        union all
+        select 'ended', greatest(situational_from, ends_on), counts_until, counts_until from journeys
+    ),
+
+    changes as (
+        select stage, starts as day, 1 as change from pieces where starts < least(ends, counts_until)
+        union all
+        select stage, least(ends, counts_until), -1 from pieces where starts < least(ends, counts_until)
+    )
+
+    select day, stage, sum(sum(change)) over (partition by stage order by day) as journeys
+    from changes
+    group by day, stage
+"""
+_DAYS_DRAWN = 90
+_KEY = ["user_id", "journey_id"]
 
 
 def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Stage a batch of users' journeys."""
+    """Stage a batch of users' journeys: by the model in use, or by the rule where there is none."""
     settings = snapshot.settings.stages
-    return stage_journeys(
-        snapshot.read(_JOURNEYS, batch=batch),
+    journeys = snapshot.read(_JOURNEYS, batch=batch)
+    staged = stage_journeys(
+        journeys,
         as_of=snapshot.as_of,
         evergreen_min_span_days=settings.evergreen_min_span_days,
         evergreen_min_active_weeks_share=settings.evergreen_min_active_weeks_share,
         ended_after_days=settings.ended_after_days,
     )
+    model = stage_model_in_use(snapshot.warehouse, snapshot.as_of)
+    if model is not None:
+        features = snapshot.read(_FEATURES, batch=batch)
+        staged = stage_by_model(staged, features, model, as_of=snapshot.as_of, ended_below=settings.ended_below)
+    usual = dict(snapshot.warehouse.query(_USUAL_SHARES, {"as_of": snapshot.as_of}).iter_rows())
+    phases = phase_journeys(journeys, usual, acting_actions=settings.acting_actions, acting_odds=settings.acting_odds)
+    return staged.join(phases, on=_KEY, how="left", maintain_order="left")
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
-    """How many journeys are in each stage."""
-    mix = warehouse.query(
-        "select stage, count(*) as journeys from stages where as_of = $as_of group by stage order by stage",
-        {"as_of": as_of},
-    )
-    png = bars(
-        mix["stage"].to_list(),
-        mix["journeys"].to_list(),
-        title=f"Stages, {as_of}",
-        x_label="stage",
-        y_label="journeys",
-    )
-    return png, "journeys by stage"
+    """Stages of the journeys of everyone who was inferred lately, day by day."""
+    changes = warehouse.query(_MIX, {"as_of": as_of, "days": _DAYS_DRAWN}).filter(pl.col("day") <= as_of)
+    first: date = changes["day"].min() or as_of  # type: ignore[assignment]
+    days = pl.DataFrame({"day": pl.date_range(first, as_of, eager=True)})
+    mix = days.join(changes.pivot("stage", index="day", values="journeys"), on="day", how="left", maintain_order="left")
+    mix = mix.fill_null(strategy="forward").fill_null(0)
+    stages = {stage: mix[stage] for stage in (EVERGREEN, ONGOING, ENDED) if stage in mix.columns}
+    png = daily_counts(mix["day"], stages, title=f"Stages, to {as_of}", y_label="journeys")
+    return png, "journeys by stage and day"
 
 
 STAGES = SnapshotStep(
     name="stages",
-    description="Lifecycle (evergreen or situational) and stage (evergreen, ongoing or ended) of each journey.",
+    description="Lifecycle (evergreen or situational), stage (evergreen, ongoing or ended) and phase (inspiration or "
+    "action) of each journey; `stage_model` says what told ongoing from ended.",
     grain="one row per as_of, user and journey",
     columns={
         "journey_id": Column(type="VARCHAR", description="the journey"),
         "lifecycle": Column(type="VARCHAR", description="evergreen or situational"),
         "stage": Column(type="VARCHAR", description="evergreen, ongoing or ended"),
+        "stage_model": Column(type="VARCHAR", description="rule, or the id of the model"),
+        "return_probability": Column(
+            type="DOUBLE",
+            description="the model's probability that the user comes back within stages.return_days; null by rule",
+            nullable=True,
+        ),
+        "phase": Column(type="VARCHAR", description="inspiration, action, or unknown where the log has one kind only"),
+        "acting_share": Column(type="DOUBLE", description="share of acting among the journey's newest 20 events"),
+        "usual_acting_share": Column(type="DOUBLE", description="share of acting among all events of 84 days"),
         "span_days": Column(type="INTEGER", description="days from first to last event"),
         "active_weeks_share": Column(type="DOUBLE", description="share of weeks since the first event with an event"),
         "days_since_last": Column(type="INTEGER", description="days from the last event to as_of"),
@@ -63,8 +123,8 @@ STAGES = SnapshotStep(
         ),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("journey_engagement", "users_in_scope"),
-    kinds=frozenset({"polars"}),
+    deps=("action_trends", "journey_engagement", "journey_features", "stage_model", "users_in_scope"),
+    kinds=frozenset({"polars", "scipy"}),
     compute=compute,
     draw=draw,
 )

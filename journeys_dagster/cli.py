@@ -85,7 +85,7 @@ def init() -> None:
 
 @cli.command("simulate")
 @click.option("--users", default=500, show_default=True, type=click.IntRange(1), help="Users of the platform.")
-@click.option("--days", default=60, show_default=True, type=click.IntRange(1), help="Days of activity.")
+@click.option("--days", default=120, show_default=True, type=click.IntRange(1), help="Days of activity.")
 @click.option("--seed", default=7, show_default=True, type=int, help="Same seed, same world.")
 def simulate_command(users: int, days: int, seed: int) -> None:
     """Write a simulated platform to the landing zone."""
@@ -163,7 +163,7 @@ def show_command(user: str | None, sample: int | None, as_json: bool) -> None:
 
 @cli.command("demo")
 @click.option("--users", default=500, show_default=True, type=click.IntRange(1))
-@click.option("--days", default=60, show_default=True, type=click.IntRange(2))
+@click.option("--days", default=120, show_default=True, type=click.IntRange(2))
 @click.option("--seed", default=7, show_default=True, type=int)
 def demo_command(users: int, days: int, seed: int) -> None:
     """A simulated platform, from an empty home to journeys."""
@@ -204,7 +204,8 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
             report = train(defs, instance, as_of=as_of)
     finally:
         instance.dispose()
-    out.print(f"{report.get('model_id', 'no model')}, as of {report['as_of']}: {report['decision']}")
+    for model, said in report.items():
+        out.print(f"{model}: {said.get('model_id', 'no model')}, {said['decision']}")
 
 
 def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:

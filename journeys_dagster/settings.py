@@ -23,6 +23,7 @@ Days = Annotated[int, Field(ge=1, le=36_525)]
 SourceName = Literal["search", "engagement", "board"]
 SourceValues = dict[SourceName, Annotated[float, Field(ge=0, le=2)]]
 SourceScales = dict[SourceName, Positive]
+LabelSource = Literal["return", "notification", "human"]
 ActionName = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -152,6 +153,10 @@ class RankingSettings(_Section):
     min_returns: Count = Field(
         200, description="Returns that training, validation and test must each hold; with fewer, the heuristic stays."
     )
+    label_weights: dict[LabelSource, Positive] = Field(
+        default={"return": 1.0, "notification": 2.0, "human": 4.0},
+        description="How much one label counts in training, by source; 1 where left out.",
+    )
 
 
 class DiversificationSettings(_Section):
@@ -176,14 +181,26 @@ class StageSettings(_Section):
     """Evergreen, ongoing or ended."""
 
     evergreen_min_span_days: Days = Field(
-        42, description="Days between first and last engagement that an evergreen journey has at the least."
+        84, description="Days between first and last engagement that an evergreen journey has at least; over a season."
     )
     evergreen_min_active_weeks_share: Share = Field(
         0.5,
         description="Share of the weeks since the first engagement in which an evergreen journey was active.",
     )
     ended_after_days: Days = Field(
-        30, description="Days without engagement after which a situational journey has ended."
+        30, description="Days without engagement after which a situational journey has ended, while there is no model."
+    )
+    return_days: Days = Field(30, description="Days within which the model expects a return.")
+    ended_below: Share = Field(
+        0.05, description="Probability of a return within them below which a situational journey has ended."
+    )
+    acting_actions: list[ActionName] = Field(
+        default=["clickthrough", "purchase"],
+        description="Actions that are acting; searches, boards and the others are looking around.",
+    )
+    acting_odds: Positive = Field(
+        1.5,
+        description="Odds of acting among a journey's newest events over the usual ones from which it is action.",
     )
 
 

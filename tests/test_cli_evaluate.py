@@ -120,4 +120,4 @@ def test_identity_of_searches(missions: Path) -> None:
 def test_ranking_without_enough_history_says_what_is_needed(retail: Path) -> None:
     result = evaluate("ranking", retail)
     assert result.exit_code == 1
-    assert "training with a horizon of 14 days needs 53" in result.output
+    assert "the first snapshot with known returns needs 21" in result.output

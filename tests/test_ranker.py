@@ -14,23 +14,23 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from journeys_dagster.inference.ranking_model import RankingModel, RankingModelError
-from journeys_dagster.resources.ranking_models import keep_model, model_in_use
+from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.world import World, build_world
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.training.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import (
+    FEEDBACK,
     Attempt,
-    TooFewReturnsError,
     attempt_ranker,
+    choose_judge,
     decide,
     heuristic_scores,
-    train_ranker,
-    training_spans,
 )
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
-from journeys_dagster.training.replay import replay_features, return_examples, return_labels
+from journeys_dagster.training.replay import RETURN, days_to_return, labelled_snapshots, replay_features
+from journeys_dagster.training.spans import Spans, TooFewReturnsError, snapshot_days, training_spans
 
 QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}})
 DAY = date(2025, 6, 30)
@@ -39,21 +39,36 @@ WORLD_FRAMES = ("searches", "engagements", "board_items", "items")
 
 @given(days=st.integers(1, 500), horizon=st.integers(1, 40), every=st.integers(1, 30), test=st.integers(1, 90))
 def test_no_label_looks_into_the_next_span(days: int, horizon: int, every: int, test: int) -> None:
-    ranking = {"return_days": horizon, "snapshot_every_days": every, "test_days": test}
-    chosen = Settings.model_validate({"ranking": ranking})
     first = DAY - timedelta(days=days)
     try:
-        spans = training_spans(first, DAY, chosen)
+        spans = spans_of(first, DAY, {"return_days": horizon, "snapshot_every_days": every, "test_days": test})
     except TooFewReturnsError:
-        assert days < 3 * horizon + 11
+        assert days < 3 * horizon + 4 * every + 11
         return
     closes = timedelta(days=horizon)
     assert all(spans.parts)
     assert spans.train[0] > first
     assert spans.train[-1] + closes <= spans.validation[0]
     assert spans.validation[-1] + closes <= spans.test[0]
-    assert spans.known_until(chosen) == DAY
-    assert spans.days == sorted({*spans.days})
+    assert spans.test[0] >= spans.test[-1] - timedelta(days=test)
+    assert spans.known_until == DAY
+
+
+def spans_of(first: date, last: date, ranking: dict) -> Spans:
+    chosen = Settings.model_validate({"ranking": ranking}).ranking
+    days = snapshot_days(first, last, chosen)
+    return training_spans(days, horizon_days=chosen.return_days, known_until=last, ranking=chosen)
+
+
+def test_a_label_told_later_than_its_spans_returns_belongs_to_none() -> None:
+    first, last = DAY - timedelta(days=40), DAY
+    spans = spans_of(first, last, {"return_days": 3, "snapshot_every_days": 1})
+    told = [spans.train[-1] + timedelta(days=days) for days in (1, 3, 4)]
+    examples = pl.DataFrame({"as_of": [spans.train[-1]] * 3, "labelled_on": told})
+    train, validation, test = spans.split(examples)
+    assert train["labelled_on"].to_list() == told[:2]
+    assert validation.is_empty()
+    assert test.is_empty()
 
 
 def rows(labels: list[bool], user: str = "u") -> pl.DataFrame:
@@ -113,15 +128,20 @@ def history_of(world: World, *, until: date | None = None) -> History:
 
 
 @pytest.fixture(scope="module")
-def examples(world: World) -> pl.DataFrame:
-    history = history_of(world)
-    spans = training_spans(*history.span, QUICK)
-    return return_examples(history, spans.days, QUICK, KeywordVectors(EMBEDDER))
+def spans(world: World) -> Spans:
+    return spans_of(*history_of(world).span, QUICK.ranking.model_dump())
 
 
 @pytest.fixture(scope="module")
-def attempt(world: World, examples: pl.DataFrame) -> Attempt:
-    return attempt_ranker(examples, training_spans(*history_of(world).span, QUICK), QUICK, current=None)
+def examples(world: World) -> pl.DataFrame:
+    history = history_of(world)
+    days = snapshot_days(*history.span, QUICK.ranking)
+    return pl.concat(labelled_snapshots(history, days, QUICK, KeywordVectors(EMBEDDER)))
+
+
+@pytest.fixture(scope="module")
+def attempt(examples: pl.DataFrame, spans: Spans) -> Attempt:
+    return attempt_ranker(examples, spans, QUICK, current=None)
 
 
 def test_replayed_features_are_those_of_the_warehouse(finished: Pipeline, world: World, world_days: list[date]) -> None:
@@ -146,7 +166,7 @@ def test_a_return_is_an_event_on_a_keyword_of_the_journey_within_the_horizon(wor
     history = history_of(world)
     day = WORLD_LAST_DAY - timedelta(days=5)
     features = replay_features(history, day, QUICK, KeywordVectors(EMBEDDER))
-    returned = return_labels(history, day, QUICK)
+    returned = days_to_return(history, day, QUICK).filter(pl.col("days_to_return") <= 3).drop("days_to_return")
     assert 0 < len(returned) < len(features)
     events = history.query(
         "select distinct user_id, keyword from keyword_events "
@@ -165,7 +185,12 @@ def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.Da
     assert auc["new model"] > 0.6 > auc["random"]
     spans = attempt.card["spans"]
     assert spans["train"]["last"] < spans["validation"]["first"] < spans["test"]["first"]
-    assert sum(span["journeys"] for span in spans.values()) == len(examples)
+    for span in spans.values():
+        days = pl.col("as_of").is_between(date.fromisoformat(span["first"]), date.fromisoformat(span["last"]))
+        rows = examples.filter(days)
+        positive = int(rows["label"].sum())
+        assert span["labels"] == {RETURN: {"labels": len(rows), "positive": positive}}
+    assert attempt.card["judged_by"] == RETURN
     assert sum(attempt.trained.importance.values()) == pytest.approx(1.0)
 
 
@@ -185,12 +210,37 @@ def test_a_model_of_other_features_is_refused(attempt: Attempt, examples: pl.Dat
         attempt.trained.model.scores(examples.drop("cohesion"), action_names(QUICK))
 
 
-def test_too_few_returns_are_told(examples: pl.DataFrame) -> None:
-    with pytest.raises(TooFewReturnsError, match=r"training snapshots hold \d+ returns"):
-        train_ranker(examples, examples, actions=action_names(QUICK), model_id="m", min_returns=10**6)
-    none = examples.with_columns(label=pl.lit(value=False))
-    with pytest.raises(TooFewReturnsError, match="0 returns"):
-        train_ranker(none, none, actions=action_names(QUICK), model_id="m", min_returns=0)
+def labelled(source: str, good: int, bad: int) -> pl.DataFrame:
+    return pl.DataFrame({"label_source": source, "label": [1.0] * good + [0.25] * bad})
+
+
+def test_feedback_judges_where_validation_and_test_hold_enough_good_and_bad() -> None:
+    returns, feedback = labelled(RETURN, 9, 9), labelled("human", 5, 5)
+    both = pl.concat([returns, feedback])
+    assert choose_judge({"train": both, "validation": both, "test": both}, min_returns=5) == FEEDBACK
+    assert choose_judge({"train": returns, "validation": both, "test": both}, min_returns=5) == FEEDBACK
+    assert choose_judge({"train": both, "validation": returns, "test": both}, min_returns=5) == RETURN
+    assert choose_judge({"train": both, "validation": both, "test": both}, min_returns=6) == RETURN
+
+
+@pytest.mark.parametrize(("good", "bad"), [(4, 9), (9, 0)])
+def test_too_few_returns_are_told(good: int, bad: int) -> None:
+    enough, few = labelled(RETURN, 9, 9), labelled(RETURN, good, bad)
+    with pytest.raises(TooFewReturnsError, match=rf"validation snapshots hold {good} returns among {good + bad}"):
+        choose_judge({"train": enough, "validation": few, "test": enough}, min_returns=5)
+
+
+def test_feedback_outweighs_returns_that_say_otherwise(examples: pl.DataFrame, spans: Spans) -> None:
+    """Users who thumb up only what they have few keywords of: the model learns it, from labels of both sources."""
+    liked = (pl.col("user_keywords") <= examples["user_keywords"].median()).cast(pl.Float32)
+    feedback = examples.with_columns(
+        label_source=pl.lit("notification"), label=liked, label_weight=pl.lit(20.0, dtype=pl.Float32)
+    )
+    both = pl.concat([examples, feedback])
+    attempt = attempt_ranker(both, spans, QUICK, current=None)
+    assert attempt.card["judged_by"] == FEEDBACK
+    assert attempt.comparison.table["auc"][0] > 0.95
+    assert {"return", "notification"} == attempt.card["spans"]["train"]["labels"].keys()
 
 
 def test_the_heuristic_is_frequency_times_recency(examples: pl.DataFrame) -> None:
@@ -227,15 +277,15 @@ def test_rankings_are_the_models_once_it_is_promoted(
     copy_of_world: Callable[[str], Pipeline], attempt: Attempt, world_days: list[date]
 ) -> None:
     pipeline = copy_of_world("promoted")
-    keep_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
+    keep_ranking_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
     pipeline.run(world_days[3])
     ranked = pipeline.table("rankings")
     by_model = ranked.filter(pl.col("as_of") == world_days[3])
     assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
     assert by_model["confidence"].is_between(0, 1).all()
     assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
-    assert model_in_use(pipeline.warehouse, world_days[1]) is None
-    assert model_in_use(pipeline.warehouse, world_days[2], before_training_on=True) is None
+    assert ranking_model_in_use(pipeline.warehouse, world_days[1]) is None
+    assert ranking_model_in_use(pipeline.warehouse, world_days[2], before_training_on=True) is None
 
     incremental = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
     pipeline.run(world_days[3], "all_users")
@@ -244,22 +294,45 @@ def test_rankings_are_the_models_once_it_is_promoted(
     assert same.drop("scope").equals(incremental.drop("scope"))
 
 
-def test_the_asset_trains_or_says_why_not(copy_of_world: Callable[[str], Pipeline]) -> None:
+def test_a_model_of_other_features_leaves_the_heuristic_in_charge(
+    copy_of_world: Callable[[str], Pipeline], attempt: Attempt, world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("misfit")
+    card = {**attempt.card, "features": ["another", *attempt.card["features"]]}
+    keep_ranking_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True, card=card))
+    pipeline.run(world_days[3])
+    ranked = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
+    assert ranked["ranker"].unique().to_list() == ["heuristic"]
+
+
+def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline]) -> None:
     pipeline = copy_of_world("trained")
-    result = pipeline.defs.resolve_job_def("train_ranking_model").execute_in_process(
-        instance=pipeline.instance, raise_on_error=True
-    )
-    (event,) = result.asset_materializations_for_node("ranking_model")
-    assert "not trained: history from" in str(event.metadata["decision"].value)
+    long = {"ranking": {"return_days": 60}}
+    said = train(Pipeline(pipeline.home, Settings.model_validate(long)))
+    assert {said[model]["decision"] for model in said} == {
+        "not trained: ranking_labels is empty: there is too little history and no feedback yet"
+    }
     assert not pipeline.warehouse.has_table("ranking_model")
 
     ranking = {**QUICK.ranking.model_dump(), "return_days": 2}
-    quick = Pipeline(pipeline.home, Settings.model_validate({"ranking": ranking}))
-    result = quick.defs.resolve_job_def("train_ranking_model").execute_in_process(
-        instance=quick.instance, raise_on_error=True
+    quick = Pipeline(pipeline.home, Settings.model_validate({"ranking": ranking, "stages": {"return_days": 2}}))
+    said = train(quick)
+    for model, kept in (("ranking_model", {"calibration", "importance"}), ("stage_model", {"weights"})):
+        assert "not trained" not in said[model]["decision"]
+        assert quick.table(model)["decision"].to_list() == [said[model]["decision"]]
+        assert kept | {"card", "test"} <= said[model].keys()
+    labels = quick.table("ranking_labels")
+    assert labels["label_source"].unique().to_list() == [RETURN]
+    assert labels.filter(pl.col("label") == 1)["days_to_return"].is_between(1, 2).all()
+    assert labels["as_of"].max() == labels["read_until"][0] - timedelta(days=2)
+
+
+def train(pipeline: Pipeline) -> dict[str, dict]:
+    result = pipeline.defs.resolve_job_def("train_models").execute_in_process(
+        instance=pipeline.instance, raise_on_error=True
     )
-    (event,) = result.asset_materializations_for_node("ranking_model")
-    assert "not trained" not in str(event.metadata["decision"].value)
-    kept = quick.table("ranking_model")
-    assert kept["decision"].to_list() == [event.metadata["decision"].value]
-    assert {"calibration", "importance", "card", "test"} <= event.metadata.keys()
+    said = {}
+    for model in ("ranking_model", "stage_model"):
+        (event,) = result.asset_materializations_for_node(model)
+        said[model] = {name: value.value for name, value in event.metadata.items()}
+    return said

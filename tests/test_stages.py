@@ -22,6 +22,8 @@ OUTPUT = {
     "journey_id": pl.String,
     "lifecycle": pl.String,
     "stage": pl.String,
+    "stage_model": pl.String,
+    "return_probability": pl.Float64,
     "span_days": pl.Int32,
     "active_weeks_share": pl.Float64,
     "days_since_last": pl.Int32,

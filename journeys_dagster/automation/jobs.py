@@ -7,19 +7,19 @@ from datetime import date
 
 import dagster as dg
 
-from assets.ranking_model import TrainingConfig
+from assets.ranking_labels import TrainingConfig
 from assets.users_in_scope import ScopeConfig
 
 INGEST_LANDING = "ingest_landing"
 DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
-TRAIN_RANKING_MODEL = "train_ranking_model"
+TRAIN_MODELS = "train_models"
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
 def build_jobs() -> dg.Definitions:
     """All jobs."""
-    models = dg.AssetSelection.assets("ranking_model")
+    models = dg.AssetSelection.assets("ranking_labels", "ranking_model", "stage_model")
     daily = dg.AssetSelection.all() - models
     jobs = [
         dg.define_asset_job(
@@ -40,9 +40,9 @@ def build_jobs() -> dg.Definitions:
             description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
         ),
         dg.define_asset_job(
-            TRAIN_RANKING_MODEL,
+            TRAIN_MODELS,
             selection=models,
-            description="Trains a ranker on what has arrived; it takes over if it beats what is in use.",
+            description="Trains the ranker and the stage model; each takes over if it beats what is in use.",
         ),
     ]
     return dg.Definitions(jobs=jobs)
@@ -55,4 +55,4 @@ def scope_config(scope: str) -> dg.RunConfig:
 
 def training_config(as_of: date | None) -> dg.RunConfig:
     """Run config that sets the day until which training sees rows."""
-    return dg.RunConfig(ops={"ranking_model": TrainingConfig(as_of=as_of.isoformat() if as_of else "")})
+    return dg.RunConfig(ops={"ranking_labels": TrainingConfig(as_of=as_of.isoformat() if as_of else "")})

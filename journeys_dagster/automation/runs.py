@@ -11,7 +11,7 @@ import dagster as dg
 from journeys_dagster.automation.jobs import (
     INGEST_LANDING,
     JOB_OF_SCOPE,
-    TRAIN_RANKING_MODEL,
+    TRAIN_MODELS,
     scope_config,
     training_config,
 )
@@ -128,12 +128,15 @@ def infer(
     _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, run_config=config)
 
 
-def train(defs: dg.Definitions, instance: dg.DagsterInstance, *, as_of: date | None) -> Mapping[str, Any]:
-    """Train a ranker on what had arrived until a day (default: the newest); returns what the run says of it."""
+def train(defs: dg.Definitions, instance: dg.DagsterInstance, *, as_of: date | None) -> dict[str, Mapping[str, Any]]:
+    """Train the models on what had arrived until a day (default: the newest); returns what the run says of each."""
     config = training_config(as_of).to_config_dict()
-    result = _execute(defs, instance, TRAIN_RANKING_MODEL, None, progress=None, run_config=config)
-    (materialization,) = result.asset_materializations_for_node("ranking_model")
-    return {name: value.value for name, value in materialization.metadata.items()}
+    result = _execute(defs, instance, TRAIN_MODELS, None, progress=None, run_config=config)
+    said = {}
+    for model in ("ranking_model", "stage_model"):
+        (materialization,) = result.asset_materializations_for_node(model)
+        said[model] = {name: value.value for name, value in materialization.metadata.items()}
+    return said
 
 
 def _execute(

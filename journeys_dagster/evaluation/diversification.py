@@ -13,7 +13,7 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import heuristic_scores
 from journeys_dagster.training.ranking_metrics import CUTOFF, order_quality
-from journeys_dagster.training.replay import replay_features, return_labels
+from journeys_dagster.training.replay import days_to_return, replay_features
 
 SNAPSHOTS = 4
 KEPT_RELEVANCE = 0.99
@@ -45,12 +45,12 @@ def diversification_trade_off(
     snapshots = []
     for done, day in enumerate(days, start=1):
         features = replay_features(history, day, settings, vectors)
-        returned = return_labels(history, day, settings).with_columns(label=pl.lit(value=True))
+        returned = days_to_return(history, day, settings).filter(pl.col("days_to_return") <= horizon.days)
         score = heuristic_scores(features, settings)["frequency × recency"]
         rows = (
             features.select("as_of", "user_id", "journey_id", score=pl.Series(score))
             .join(returned, on=["user_id", "journey_id"], how="left")
-            .with_columns(pl.col("label").fill_null(value=False))
+            .with_columns(label=pl.col("days_to_return").is_not_null())
             .filter(pl.col("label").any().over("user_id"))
             .sort("user_id", "score", "journey_id", descending=[False, True, False])
             .with_columns(rank=pl.int_range(pl.len()).over("user_id") + 1)

@@ -11,9 +11,10 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.training.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.training.history import History, KeywordVectors
-from journeys_dagster.training.ranker import Attempt, Spans, attempt_ranker, heuristic_scores, training_spans
+from journeys_dagster.training.ranker import Attempt, attempt_ranker, heuristic_scores
 from journeys_dagster.training.ranking_metrics import order_quality
-from journeys_dagster.training.replay import return_examples
+from journeys_dagster.training.replay import labelled_snapshots
+from journeys_dagster.training.spans import Spans, snapshot_days, training_spans
 
 _DRAWS = 20
 _POPULATION = ("share_7", "share_28", "share_84", "expected_returns", "highest_return_rate")
@@ -36,7 +37,7 @@ class RankingEvaluation:
     Attributes
     ----------
     examples : DataFrame
-        From `return_examples`.
+        From `labelled_snapshots`.
     spans : Spans
     attempt : Attempt
     """
@@ -48,7 +49,7 @@ class RankingEvaluation:
     @property
     def test(self) -> pl.DataFrame:
         """Rows of the test span."""
-        return self.examples.filter(pl.col("as_of").is_in(self.spans.test))
+        return self.spans.split(self.examples)[2]
 
 
 def evaluate_ranking(
@@ -65,8 +66,11 @@ def evaluate_ranking(
     TooFewReturnsError
         There is too little to train on.
     """
-    spans = training_spans(*history.span, settings)
-    examples = return_examples(history, spans.days, settings, vectors, progress=progress)
+    first, last = history.span
+    ranking = settings.ranking
+    days = snapshot_days(first, last, ranking)
+    spans = training_spans(days, horizon_days=ranking.return_days, known_until=last, ranking=ranking)
+    examples = pl.concat(labelled_snapshots(history, days, settings, vectors, progress=progress))
     return RankingEvaluation(examples, spans, attempt_ranker(examples, spans, settings, current=None))
 
 

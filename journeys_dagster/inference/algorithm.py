@@ -12,10 +12,12 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "keyword_embeddings": "1",
         "clusters": "2",
         "journey_identities": "1",
-        "ranking_model": "1",
+        "ranking_labels": "1",
+        "ranking_model": "2",
+        "stage_model": "1",
         "rankings": "2",
         "diversified_journeys": "2",
-        "stages": "1",
+        "stages": "2",
         "names": "1",
     }
 )

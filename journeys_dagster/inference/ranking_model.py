@@ -1,6 +1,5 @@
 """A trained ranker: what it is made of, how it is stored, and how it scores journeys."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,11 @@ if TYPE_CHECKING:
     import xgboost
 
 ROWS_AT_ONCE = 200_000
-NOT_FEATURES = ("as_of", "user_id", "journey_id", "action_counts", "scope", "algorithm_version", "label")
+NOT_FEATURES = (
+    *("as_of", "user_id", "journey_id", "scope", "algorithm_version"),
+    *("label_source", "label", "label_weight", "labelled_on", "days_to_return", "read_until"),
+    "action_counts",
+)
 
 
 class RankingModelError(ValueError):
@@ -81,6 +84,10 @@ class RankingModel:
         knots = card["calibration"]
         return cls(model_id, trees, tuple(card["features"]), (tuple(knots["score"]), tuple(knots["probability"])))
 
+    def fits(self, features: pl.DataFrame, actions: Sequence[str]) -> bool:
+        """Whether it was trained on these features."""
+        return tuple(feature_names(features, actions)) == self.features
+
     def scores(self, features: pl.DataFrame, actions: Sequence[str]) -> NDArray[np.float64]:
         """Raw score of each journey, between 0 and 1; orders a user's journeys.
 
@@ -92,7 +99,7 @@ class RankingModel:
         import xgboost
 
         names = feature_names(features, actions)
-        if tuple(names) != self.features:
+        if not self.fits(features, actions):
             differing = ", ".join(sorted({*names} ^ {*self.features})) or "their order"
             raise RankingModelError(
                 f"ranking model {self.model_id} was trained on other features ({differing}): train a new one with "
@@ -108,8 +115,3 @@ class RankingModel:
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability that the user comes back to the journey, from raw scores."""
         return np.interp(scores, *self.calibration)
-
-
-def card_json(card: Mapping[str, Any]) -> str:
-    """A model card as it is stored."""
-    return json.dumps(card, sort_keys=True)

@@ -190,22 +190,39 @@ class Warehouse(DuckDBResource):
             A blocking audit found rows; nothing was changed.
         """
         params = {"as_of": as_of}
+        constant = {"as_of": pl.lit(as_of), **{name: pl.lit(value) for name, value in constants.items()}}
+        with self._spooled(frame.with_columns(**constant) for frame in frames) as files, self.write() as connection:
+            self._delete_snapshot(connection, table, params)
+            if files is not None:
+                connection.execute(
+                    f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true) '
+                    f"where user_id in ({USERS_IN_SCOPE}) order by user_id",
+                    {**params, "files": files},
+                )
+            return run_audits(connection, table.name, audits, params)
+
+    def replace_table(self, table: Table, frames: Iterable[pl.DataFrame]) -> None:
+        """Replace all rows of a table; one of another shape, by an older version of the code, is replaced too.
+
+        The frames are computed and put on disk one by one before the warehouse is touched.
+        """
+        with self._spooled(frames) as files, self.write() as connection:
+            connection.execute(f'drop table if exists "{table.name}"')
+            connection.execute(table.create_sql())
+            if files is not None:
+                connection.execute(
+                    f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true)',
+                    {"files": files},
+                )
+
+    @contextmanager
+    def _spooled(self, frames: Iterable[pl.DataFrame]) -> Iterator[str | None]:
+        """Frames put on disk one by one: a pattern of their files, or none where there are no frames."""
         self._remove_abandoned_spools()
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL) as spool:
             for number, frame in enumerate(frames):
-                frame.with_columns(
-                    as_of=pl.lit(as_of), **{name: pl.lit(value) for name, value in constants.items()}
-                ).write_parquet(Path(spool) / f"{number:06}.parquet")
-            has_rows = any(Path(spool).iterdir())
-            with self.write() as connection:
-                self._delete_snapshot(connection, table, params)
-                if has_rows:
-                    connection.execute(
-                        f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true) '
-                        f"where user_id in ({USERS_IN_SCOPE}) order by user_id",
-                        {**params, "files": f"{glob.escape(spool)}/*.parquet"},
-                    )
-                return run_audits(connection, table.name, audits, params)
+                frame.write_parquet(Path(spool) / f"{number:06}.parquet")
+            yield f"{glob.escape(spool)}/*.parquet" if any(Path(spool).iterdir()) else None
 
     def replace_snapshot_sql(
         self, table: Table, select: str, *, params: Mapping[str, Any], audits: Sequence[Audit] = ()

@@ -1,9 +1,7 @@
 """Training a ranker in time order, and whether it may take over."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,10 +14,9 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.training.bootstrap import Mean, bootstrap_gain, bootstrap_mean
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
+from journeys_dagster.training.replay import RETURN
+from journeys_dagster.training.spans import Spans, TooFewReturnsError
 
-WARM_UP_DAYS = 7
-"""Days of history that a user's first snapshot should have behind it."""
-SHORT_HISTORY_SHARE = 4
 SEED = 0
 PARAMETERS: Mapping[str, Any] = {
     "objective": "binary:logistic",
@@ -33,67 +30,10 @@ PARAMETERS: Mapping[str, Any] = {
     "seed": SEED,
 }
 MAX_ROUNDS, PATIENCE = 800, 40
-
-
-class TooFewReturnsError(ValueError):
-    """There is not enough history or not enough returns to train on; the message says what there is."""
-
-
-@dataclass(frozen=True)
-class Spans:
-    """Days of the snapshots to train on, to validate on and to test on.
-
-    Between two spans lie as many days as a return may take, so that no label of one looks into the next.
-    """
-
-    train: list[date]
-    validation: list[date]
-    test: list[date]
-
-    @property
-    def parts(self) -> tuple[list[date], list[date], list[date]]:
-        """The three spans."""
-        return self.train, self.validation, self.test
-
-    @property
-    def days(self) -> list[date]:
-        """All days, in order."""
-        return [*self.train, *self.validation, *self.test]
-
-    def known_until(self, settings: Settings) -> date:
-        """Day on which the newest label is known."""
-        return self.test[-1] + timedelta(days=settings.ranking.return_days)
-
-
-def training_spans(first: date, last: date, settings: Settings) -> Spans:
-    """Snapshot days for a history from `first` to `last`.
-
-    Raises
-    ------
-    TooFewReturnsError
-        The history is too short for three spans.
-    """
-    ranking = settings.ranking
-    horizon = timedelta(days=ranking.return_days)
-    begins, ends = first + timedelta(days=WARM_UP_DAYS), last - horizon
-    days_left = (ends - begins).days - 2 * ranking.return_days
-    if days_left < SHORT_HISTORY_SHARE:
-        needed = 3 * ranking.return_days + WARM_UP_DAYS + SHORT_HISTORY_SHARE
-        raise TooFewReturnsError(
-            f"history from {first} to {last} is {(last - first).days} days; training with a horizon of "
-            f"{ranking.return_days} days needs {needed}"
-        )
-    test_from = ends - timedelta(days=min(ranking.test_days, days_left // SHORT_HISTORY_SHARE))
-    validation_to = test_from - horizon
-    validation_from = validation_to - timedelta(days=min(ranking.validation_days, days_left // SHORT_HISTORY_SHARE))
-    spans = ((begins, validation_from - horizon), (validation_from, validation_to), (test_from, ends))
-    return Spans(*(_every(ranking.snapshot_every_days, begin, end) for begin, end in spans))
-
-
-def _every(days: int, begin: date, end: date) -> list[date]:
-    """Days from the end of a span backwards, in order of time."""
-    backwards = (end - timedelta(days=days * step) for step in itertools.count())
-    return list(itertools.takewhile(lambda day: day >= begin, backwards))[::-1]
+POSITIVE = 0.5
+"""Label from which a journey counts as one that the user was in the middle of."""
+FEEDBACK = "feedback"
+"""Labels that users or annotators gave, of whichever source."""
 
 
 @dataclass(frozen=True)
@@ -115,37 +55,33 @@ class Trained:
 
 
 def train_ranker(
-    train: pl.DataFrame, validation: pl.DataFrame, *, actions: Sequence[str], model_id: str, min_returns: int
+    train: pl.DataFrame, validation: pl.DataFrame, *, actions: Sequence[str], model_id: str, judged_by: str = RETURN
 ) -> Trained:
     """Fit trees point by point, stop early on validation, and calibrate on it by isotonic regression.
+
+    All labels are learned from, each with its weight; the calibration is that of the labels that judge.
 
     Parameters
     ----------
     train, validation : DataFrame
-        From `return_examples`; every label of `train` was known before the first snapshot of `validation`.
+        From `labelled_snapshots`, and alike from feedback; every label of `train` was known before the first snapshot
+        of `validation`.
     actions : sequence of str
         Names of the ``action_counts``.
-    min_returns : int
-        Returns that each of them must hold.
-
-    Raises
-    ------
-    TooFewReturnsError
-        There are fewer returns, or nothing else.
+    judged_by : str
+        See `judging_rows`.
     """
     import xgboost
     from sklearn.isotonic import IsotonicRegression
 
-    for name, rows in (("training", train), ("validation", validation)):
-        returns = int(rows["label"].sum())
-        if not max(min_returns, 1) <= returns < len(rows):
-            raise TooFewReturnsError(
-                f"{name} snapshots hold {returns} returns among {len(rows)} journeys; at least {min_returns} and some "
-                "journeys without are needed"
-            )
     names = feature_names(train, actions)
     matrices = [
-        xgboost.DMatrix(feature_matrix(rows), rows["label"].to_numpy().astype(np.float32), feature_names=names)
+        xgboost.DMatrix(
+            feature_matrix(rows),
+            rows["label"].to_numpy(),
+            weight=rows["label_weight"].to_numpy(),
+            feature_names=names,
+        )
         for rows in (train, validation)
     ]
     stopped = xgboost.train(
@@ -157,8 +93,11 @@ def train_ranker(
         verbose_eval=False,
     )
     booster = stopped[: stopped.best_iteration + 1]
-    raw = booster.predict(matrices[1]).astype(np.float64)
-    isotonic = IsotonicRegression(out_of_bounds="clip").fit(raw, validation["label"].to_numpy().astype(np.float64))
+    raw = pl.Series(booster.predict(matrices[1]), dtype=pl.Float64)
+    judging = judging_rows(validation.with_columns(raw=raw), judged_by)
+    isotonic = IsotonicRegression(out_of_bounds="clip").fit(
+        judging["raw"].to_numpy(), judging["label"].cast(pl.Float64).to_numpy()
+    )
     gains = booster.get_score(importance_type="total_gain")
     total = sum(gains.values()) or 1.0  # type: ignore[arg-type]
     return Trained(
@@ -171,6 +110,39 @@ def train_ranker(
         booster.num_boosted_rounds(),
         {name: gain / total for name, gain in sorted(gains.items(), key=lambda item: -item[1])},  # type: ignore[operator]
     )
+
+
+def judging_rows(examples: pl.DataFrame, judged_by: str) -> pl.DataFrame:
+    """The rows whose labels judge: of returns, or of feedback."""
+    is_return = pl.col("label_source") == RETURN
+    return examples.filter(is_return if judged_by == RETURN else ~is_return)
+
+
+def choose_judge(parts: Mapping[str, pl.DataFrame], *, min_returns: int) -> str:
+    """Feedback where validation and test hold enough of it, good and bad; else returns.
+
+    Raises
+    ------
+    TooFewReturnsError
+        There are too few returns, or nothing else, in one of the parts.
+    """
+    needed = max(min_returns, 1)
+
+    def enough(rows: pl.DataFrame) -> bool:
+        good = rows.filter(pl.col("label") >= POSITIVE).height
+        return needed <= good <= rows.height - needed
+
+    if all(enough(judging_rows(parts[name], FEEDBACK)) for name in ("validation", "test")):
+        return FEEDBACK
+    for name, rows in parts.items():
+        judging = judging_rows(rows, RETURN)
+        returns = judging.filter(pl.col("label") >= POSITIVE).height
+        if not needed <= returns < judging.height:
+            raise TooFewReturnsError(
+                f"{name} snapshots hold {returns} returns among {judging.height} journeys; at least {needed} and some "
+                "journeys without are needed"
+            )
+    return RETURN
 
 
 def heuristic_scores(examples: pl.DataFrame, settings: Settings) -> dict[str, NDArray[np.float64]]:
@@ -224,7 +196,7 @@ def compare_rankers(
     Parameters
     ----------
     examples : DataFrame
-        From `return_examples`.
+        Columns ``as_of``, ``user_id``, ``journey_id``, ``label`` (float, positive from `POSITIVE` on).
     scores : mapping of str to array of shape (rows,)
     probabilities : mapping of str to array of shape (rows,)
         For those ways that have them.
@@ -233,6 +205,7 @@ def compare_rankers(
     """
     from sklearn.metrics import roc_auc_score
 
+    examples = examples.with_columns(label=pl.col("label") >= POSITIVE)
     labels = examples["label"].to_numpy()
     qualities = {name: order_quality(examples, of_way) for name, of_way in scores.items()}
     rows = []
@@ -298,12 +271,13 @@ def attempt_ranker(
     """Train on the first span, calibrate on the second, and compare on the third.
 
     A new model is promoted when it beats the best heuristic there beyond doubt (the 95 % interval of its gain in
-    NDCG@5 over users lies above 0), and the current model at all.
+    NDCG@5 over users lies above 0), and the current model at all. Feedback judges where there is enough of it, else
+    returns do.
 
     Parameters
     ----------
     examples : DataFrame
-        From `return_examples`, of all days of the spans.
+        From `labelled_snapshots`, of all days of the spans, and alike from feedback.
     current : RankingModel, optional
         The model in use. One that was trained on other features does not compare.
 
@@ -313,13 +287,16 @@ def attempt_ranker(
         A span holds too few returns.
     """
     actions = action_names(settings)
-    train, validation, test = (examples.filter(pl.col("as_of").is_in(days)) for days in spans.parts)
-    minimum = settings.ranking.min_returns
-    if (returns := int(test["label"].sum())) < minimum:
-        raise TooFewReturnsError(f"test snapshots hold {returns} returns; at least {minimum} are needed")
+    parts: dict[str, pl.DataFrame] = dict(zip(("train", "validation", "test"), spans.split(examples), strict=True))
+    judged_by = choose_judge(parts, min_returns=settings.ranking.min_returns)
     trained = train_ranker(
-        train, validation, actions=actions, model_id=f"xgboost-{spans.known_until(settings)}", min_returns=minimum
+        parts["train"],
+        parts["validation"],
+        actions=actions,
+        model_id=f"xgboost-{spans.known_until}",
+        judged_by=judged_by,
     )
+    test = judging_rows(parts["test"], judged_by)
     scores = trained.model.scores(test, actions)
     probabilities = {"new model": trained.model.probabilities(scores)}
     heuristics = heuristic_scores(test, settings)
@@ -336,19 +313,18 @@ def attempt_ranker(
         "model_id": trained.model.model_id,
         "decision": decision,
         "promoted": promoted,
+        "judged_by": judged_by,
         "label": f"return within {settings.ranking.return_days} days",
         "spans": {
             name: {
                 "first": str(days[0]),
                 "last": str(days[-1]),
                 "snapshots": len(days),
-                "journeys": len(rows),
+                "journeys": rows.height,
                 "users": rows["user_id"].n_unique(),
-                "returns": int(rows["label"].sum()),
+                "labels": label_mix(rows),
             }
-            for name, days, rows in zip(
-                ("train", "validation", "test"), spans.parts, (train, validation, test), strict=True
-            )
+            for days, (name, rows) in zip(spans.parts, parts.items(), strict=True)
         },
         "features": list(trained.model.features),
         "importance": trained.importance,
@@ -359,8 +335,18 @@ def attempt_ranker(
         "test": comparison.table.to_dicts(),
         "calibration": {"score": trained.model.calibration[0], "probability": trained.model.calibration[1]},
     }
-    table = calibration_table(test["label"].to_numpy(), probabilities["new model"])
+    table = calibration_table(test["label"].to_numpy() >= POSITIVE, probabilities["new model"])
     return Attempt(trained, comparison, table, promoted, decision, card)
+
+
+def label_mix(examples: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """How many labels there are, and how many of them positive, by source."""
+    counts = (
+        examples.group_by("label_source")
+        .agg(labels=pl.len(), positive=(pl.col("label") >= POSITIVE).sum())
+        .sort("label_source")
+    )
+    return {source: {"labels": labels, "positive": positive} for source, labels, positive in counts.iter_rows()}
 
 
 def decide(comparison: Comparison) -> tuple[bool, str]:

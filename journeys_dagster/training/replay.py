@@ -1,6 +1,6 @@
 """Past snapshots computed again, as they would have been, and what users did afterwards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
 
 import polars as pl
@@ -11,16 +11,23 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
 
+RETURN = "return"
+"""Label source of what users came back to."""
+
 _RETURNS = """
-    select distinct clusters.user_id, journey_identities.journey_id
+    select
+        clusters.user_id,
+        journey_identities.journey_id,
+        cast(min(cast(keyword_events.occurred_at as date)) - $as_of as integer) as days_to_return
     from clusters
     join journey_identities using (user_id, cluster)
     join keyword_events using (user_id, keyword)
-    where keyword_events.known_from <= $closes_on
-        and keyword_events.known_until > $closes_on
+    where keyword_events.known_from <= $known_until
+        and keyword_events.known_until > $known_until
         and cast(keyword_events.occurred_at as date) > $as_of
-        and cast(keyword_events.occurred_at as date) <= $closes_on
+        and cast(keyword_events.occurred_at as date) <= $known_until
         and list_contains($action_names, keyword_events.action)
+    group by all
 """
 _NO_JOURNEYS = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
 
@@ -47,22 +54,22 @@ def replay_features(
     return history.rows_of("journey_features", as_of).sort("user_id", "journey_id")
 
 
-def return_labels(history: History, as_of: date, settings: Settings) -> pl.DataFrame:
-    """The journeys of the snapshot that was last replayed to which their users came back.
+def days_to_return(history: History, as_of: date, settings: Settings) -> pl.DataFrame:
+    """When users came back to the journeys of the snapshot that was last replayed; those that they never came back to
+    are left out.
 
-    A user comes back to a journey with an event on one of its keywords within the horizon after `as_of`.
+    A user comes back to a journey with an event on one of its keywords after `as_of`.
 
     Returns
     -------
     DataFrame
-        Columns ``user_id``, ``journey_id``.
+        Columns ``user_id``, ``journey_id``, ``days_to_return`` (int32, from 1).
     """
-    closes_on = as_of + timedelta(days=settings.ranking.return_days)
-    params = {"as_of": as_of, "closes_on": closes_on, "action_names": action_names(settings)}
+    params = {"as_of": as_of, "known_until": history.span[1], "action_names": action_names(settings)}
     return history.query(_RETURNS, params)
 
 
-def return_examples(
+def labelled_snapshots(
     history: History,
     days: Sequence[date],
     settings: Settings,
@@ -70,23 +77,30 @@ def return_examples(
     *,
     users: Sequence[str] | None = None,
     progress: Callable[[float], None] | None = None,
-) -> pl.DataFrame:
-    """Features of past snapshots with the return label.
+) -> Iterator[pl.DataFrame]:
+    """Past snapshots one by one: each journey's features and whether the user came back to it.
 
-    Returns
-    -------
+    Yields
+    ------
     DataFrame
-        Columns of `journey_features`, and ``label`` (bool); sorted by day, user and journey.
+        Columns of `journey_features` (numbers as float32), and ``label_source`` ("return"), ``label`` (float32, 1 for
+        a return within ``ranking.return_days``), ``label_weight`` (float32), ``labelled_on`` (date), ``days_to_return``
+        (int32, null for never); sorted by user and journey.
     """
-    examples = []
+    ranking = settings.ranking
     for done, as_of in enumerate(days, start=1):
         features = replay_features(history, as_of, settings, vectors, users)
-        returned = return_labels(history, as_of, settings).with_columns(label=pl.lit(value=True))
+        returned = days_to_return(history, as_of, settings)
         # Trees look at 32 bits, and the snapshots of many days are held at once.
-        labelled = features.cast({pl.Float64: pl.Float32}).join(
+        labelled = features.cast({pl.Float64: pl.Float32, pl.List(pl.Float64): pl.List(pl.Float32)}).join(
             returned, on=["user_id", "journey_id"], how="left", maintain_order="left"
         )
-        examples.append(labelled.with_columns(pl.col("label").fill_null(value=False)))
+        is_return = (pl.col("days_to_return") <= ranking.return_days).fill_null(value=False)
+        yield labelled.with_columns(
+            label_source=pl.lit(RETURN),
+            label=is_return.cast(pl.Float32),
+            label_weight=pl.lit(ranking.label_weights.get(RETURN, 1.0), dtype=pl.Float32),
+            labelled_on=pl.lit(as_of + timedelta(days=ranking.return_days)),
+        )
         if progress is not None:
             progress(done / len(days))
-    return pl.concat(examples)

@@ -63,6 +63,7 @@ engagement as (
         count(*) filter (source = 'search') as search_count,
         count(*) filter (source <> 'search') as action_count,
         histogram(action) as action_counts,
+        list(action order by occurred_at desc, action)[:20] as newest_actions,
         min(occurred_at) as first_seen,
         max(occurred_at) as last_seen,
         count(distinct cast(occurred_at as date)) as days_active,
@@ -81,6 +82,7 @@ select
     cast(engagement.search_count as bigint) as search_count, -- searches
     cast(engagement.action_count as bigint) as action_count, -- actions on items, boards included
     cast(engagement.action_counts as map(varchar, ubigint)) as action_counts, -- events by action
+    cast(engagement.newest_actions as varchar[]) as newest_actions, -- actions of the last 20 events, newest first
     cast(engagement.first_seen as timestamp) as first_seen, -- first event, UTC
     cast(engagement.last_seen as timestamp) as last_seen, -- last event, UTC
     cast(engagement.days_active as integer) as days_active, -- days with an event

@@ -34,6 +34,9 @@ select
             else 'ended'
         end as varchar
     ) as stage, -- evergreen, ongoing or ended, as of read_on
+    cast(user_journeys.phase as varchar) as phase, -- inspiration, action, or unknown
+    cast(user_journeys.stage_model as varchar) as stage_model, -- what told ongoing from ended: rule or a model
+    cast(user_journeys.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
     cast(user_journeys.confidence as double) as confidence, -- 0 to 1
     cast(user_journeys.score as double) as score, -- after diversification
     cast(user_journeys.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model

@@ -49,6 +49,9 @@ select
     ) as keywords, -- heaviest first
     cast(stages.lifecycle as varchar) as lifecycle, -- evergreen or situational
     cast(stages.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
+    cast(stages.phase as varchar) as phase, -- inspiration, action, or unknown
+    cast(stages.stage_model as varchar) as stage_model, -- what told ongoing from ended: rule or a model
+    cast(stages.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
     cast(rankings.confidence as double) as confidence, -- 0 to 1
     cast(listed.score as double) as score, -- after diversification
     cast(rankings.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model

@@ -1,0 +1,180 @@
+"""Step: journeys of past days with what was known of them and what became of them. Models are trained on it."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.reporting import OWNER, plot, table_metadata
+from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.reporting.plots import daily_counts
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sql_models import load_models
+from journeys_dagster.tables import Column, Table
+from journeys_dagster.training.history import History, KeywordVectors
+from journeys_dagster.training.replay import RETURN, labelled_snapshots
+from journeys_dagster.training.spans import TooFewReturnsError, snapshot_days
+
+_SAMPLE = """
+    select user_id from (select distinct user_id from user_activity where arrival_day <= $as_of)
+    order by md5(user_id), user_id limit $users
+"""
+_NEWEST_DAY = "select max(arrival_day) as day from user_activity"
+_FEEDBACK = """
+    select journey_features.*, label_source, label, labelled_on
+    from feedback_labels join journey_features using (as_of, user_id, journey_id)
+    where labelled_on <= $as_of
+"""
+_SUMMARY = """
+    select label_source, count(*) as labels, avg(label) as mean_label, count(distinct user_id) as users,
+        min(as_of) as first_snapshot, max(as_of) as last_snapshot
+    from ranking_labels group by label_source order by label_source
+"""
+_BY_DAY = """
+    select as_of, count(*) as labels, count(*) filter (label >= 0.5) as positive
+    from ranking_labels where label_source = $source group by as_of order by as_of
+"""
+_FLOATS = {"DOUBLE": "FLOAT", "DOUBLE[]": "FLOAT[]"}
+_NOT_KEPT = ("scope", "algorithm_version")
+
+
+class TrainingConfig(dg.Config):
+    """When to train: `as_of` is the last day whose rows are seen, as YYYY-MM-DD; the newest day where it is empty."""
+
+    as_of: str = ""
+
+
+def labels_table() -> Table:
+    """The table: labels, and the columns of `journey_features` as they were."""
+    features = load_models()["journey_features"].table.columns
+    return Table(
+        name="ranking_labels",
+        description="Journeys of past snapshots, what was known of them then, and the label each source gave them.",
+        grain="one row per label_source, as_of, user and journey",
+        columns={
+            "label_source": Column(type="VARCHAR", description="return, notification or human"),
+            "label": Column(type="FLOAT", description="0 to 1: whether the user was in the middle of the journey"),
+            "label_weight": Column(type="FLOAT", description="how much the label counts in training"),
+            "labelled_on": Column(type="DATE", description="day on which the label was known"),
+            "days_to_return": Column(
+                type="INTEGER", description="days from as_of to the next event; null for none so far", nullable=True
+            ),
+            "read_until": Column(type="DATE", description="last arrival day that was seen"),
+            **{
+                name: replace(column, type=_FLOATS.get(column.type, column.type))
+                for name, column in features.items()
+                if name not in _NOT_KEPT
+            },
+        },
+        key=("label_source", "as_of", "user_id", "journey_id"),
+    )
+
+
+def build_ranking_labels() -> dg.AssetsDefinition:
+    """The asset."""
+    table = labels_table()
+
+    @dg.asset(
+        name=table.name,
+        deps=["feedback_labels", "journey_features", "keyword_embeddings", "keyword_events", "user_activity"],
+        description=f"{table.description} Grain: {table.grain}.",
+        group_name="training",
+        kinds={"python", "duckdb", "table"},
+        owners=[OWNER],
+        code_version=STEP_CODE_VERSIONS[table.name],
+        metadata=table_metadata(table),
+    )
+    def ranking_labels(
+        context: dg.AssetExecutionContext,
+        config: TrainingConfig,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+        embedder: dg.ResourceParam[TextEmbedder],
+    ) -> dg.MaterializeResult:
+        newest: date | None = warehouse.query(_NEWEST_DAY)["day"][0]
+        if newest is None:
+            raise dg.Failure("there is no user activity to train on: take in landing days first", allow_retries=False)
+        as_of = date.fromisoformat(config.as_of) if config.as_of else newest
+        frames = [_feedback(warehouse, settings, as_of), *_returns(context, warehouse, settings, embedder, as_of)]
+        read_until = pl.lit(as_of).alias("read_until")
+        columns = list(table.columns)
+        warehouse.replace_table(table, (frame.with_columns(read_until).select(columns) for frame in frames))
+        return dg.MaterializeResult(metadata=_metadata(warehouse, as_of))
+
+    return ranking_labels
+
+
+def _returns(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, as_of: date
+) -> Iterator[pl.DataFrame]:
+    history = sampled_history(warehouse, settings, as_of)
+    try:
+        days = snapshot_days(*history.span, settings.ranking)
+    except TooFewReturnsError as error:
+        context.log.warning(f"no returns to learn from yet: {error}")
+        return
+    vectors = KeywordVectors(embedder)
+    vectors.remember(_known_vectors(warehouse, embedder.revision))
+
+    def log(done: float) -> None:
+        context.log.info(f"past snapshots computed again: {done:.0%}")
+
+    yield from labelled_snapshots(history, days, settings, vectors, progress=log)
+
+
+def _feedback(warehouse: Warehouse, settings: Settings, as_of: date) -> pl.DataFrame:
+    weights = settings.ranking.label_weights
+    return (
+        warehouse.query(_FEEDBACK, {"as_of": as_of})
+        .cast({pl.Float64: pl.Float32, pl.List(pl.Float64): pl.List(pl.Float32)})
+        .with_columns(
+            label_weight=pl.col("label_source").replace_strict(weights, default=1.0, return_dtype=pl.Float32),
+            days_to_return=pl.lit(None, dtype=pl.Int32),
+        )
+    )
+
+
+def sampled_history(warehouse: Warehouse, settings: Settings, as_of: date) -> History:
+    """What a fixed sample of users did until a day, in memory."""
+    params = {"as_of": as_of, "users": settings.ranking.max_training_users}
+    frames = {}
+    for name, source in declared_sources(tuple(settings.keywords.action_weights)).items():
+        if name != "items" and not source.user_activity:
+            continue
+        only = f" and user_id in ({_SAMPLE})" if source.user_activity else ""
+        used = params if only else {"as_of": as_of}
+        frames[name] = warehouse.query(f"from {name} where arrival_day <= $as_of{only}", used)
+    return History(frames, settings)
+
+
+def _known_vectors(warehouse: Warehouse, revision: str) -> pl.DataFrame:
+    return warehouse.query(
+        "select keyword, embedding from keyword_embeddings where model_revision = $revision order by keyword",
+        {"revision": revision},
+    )
+
+
+def _metadata(warehouse: Warehouse, as_of: date) -> dict[str, Any]:
+    summary = warehouse.query(_SUMMARY)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": int(summary["labels"].sum()),
+        "as_of": str(as_of),
+        "labels": dg.MetadataValue.md(markdown_table(summary)),
+    }
+    by_day = warehouse.query(_BY_DAY, {"source": RETURN})
+    if by_day.height > 1:
+        png = daily_counts(
+            by_day["as_of"],
+            {"returned": by_day["positive"], "not": by_day["labels"] - by_day["positive"]},
+            title="Journeys of past snapshots",
+            y_label="journeys",
+        )
+        metadata["plot"] = plot(png, alt="journeys of past snapshots by whether the user returned")
+    return metadata

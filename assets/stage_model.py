@@ -1,0 +1,66 @@
+"""Step: a model of whether users come back, which tells ongoing journeys from ended ones. Trained with the ranker."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.labels import read_labels
+from assets.reporting import OWNER, plot, table_metadata
+from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.reporting.plots import bars
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.trained_models import STAGE_MODEL, keep_stage_model, stage_model_in_use
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.training.spans import TooFewReturnsError
+from journeys_dagster.training.stager import StageAttempt, attempt_stage_model
+
+
+def build_stage_model() -> dg.AssetsDefinition:
+    """The asset."""
+
+    @dg.asset(
+        name=STAGE_MODEL.name,
+        deps=["ranking_labels"],
+        description=f"{STAGE_MODEL.description} Grain: {STAGE_MODEL.grain}.",
+        group_name="training",
+        kinds={"python", "duckdb", "scipy"},
+        owners=[OWNER],
+        code_version=STEP_CODE_VERSIONS[STAGE_MODEL.name],
+        metadata=table_metadata(STAGE_MODEL),
+    )
+    def stage_model(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        try:
+            labels = read_labels(warehouse)
+            spans = labels.spans(settings.ranking, horizon_days=settings.stages.return_days)
+            current = stage_model_in_use(warehouse, labels.read_until, before_training_on=True)
+            attempt = attempt_stage_model(labels.rows, spans, settings, current=current)
+        except TooFewReturnsError as error:
+            context.log.warning(f"no stage model was trained: {error}")
+            return dg.MaterializeResult(metadata={"decision": f"not trained: {error}"})
+        keep_stage_model(warehouse, labels.read_until, attempt)
+        context.log.info(attempt.decision)
+        return dg.MaterializeResult(metadata={"as_of": str(labels.read_until), **_metadata(attempt)})
+
+    return stage_model
+
+
+def _metadata(attempt: StageAttempt) -> dict[str, Any]:
+    weights = dict(sorted(attempt.model.weights.items(), key=lambda item: -abs(item[1])))
+    png = bars(
+        list(weights),
+        list(weights.values()),
+        title="What speaks for a return",
+        x_label="term, on a logarithmic scale",
+        y_label="weight",
+    )
+    return {
+        "decision": attempt.decision,
+        "promoted": attempt.promoted,
+        "model_id": attempt.model.model_id,
+        "test": dg.MetadataValue.md(markdown_table(attempt.comparison.table)),
+        "weights": plot(png, alt="weights of the terms"),
+        "card": dg.MetadataValue.json(attempt.card),
+    }

@@ -1,0 +1,319 @@
+"""The model of returns: fitted to known truths, falling in silence, promoted only when it wins; and the phase."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import Pipeline
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import expon
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss
+
+from journeys_dagster.inference.stage_model import (
+    AGEING_TERMS,
+    FEATURES,
+    FOREVER_DAYS,
+    TERMS,
+    StageModel,
+    StageModelError,
+    return_terms,
+)
+from journeys_dagster.inference.stages import (
+    ACTION,
+    ENDED,
+    INSPIRATION,
+    ONGOING,
+    UNKNOWN,
+    phase_journeys,
+    stage_by_model,
+    stage_journeys,
+)
+from journeys_dagster.resources.trained_models import keep_stage_model
+from journeys_dagster.settings import Settings
+from journeys_dagster.training.bootstrap import Mean
+from journeys_dagster.training.spans import Spans, TooFewReturnsError
+from journeys_dagster.training.stager import (
+    GAPS,
+    RULE,
+    StageAttempt,
+    StageComparison,
+    attempt_stage_model,
+    baseline_probabilities,
+    compare_forecasts,
+    decide,
+    train_stage_model,
+)
+
+DAY = date(2025, 6, 30)
+
+
+def features_of(rows: int, seed: int = 0) -> pl.DataFrame:
+    """Journeys of many kinds."""
+    rng = np.random.default_rng(seed)
+    tenure = rng.integers(1, 400, rows)
+    age = rng.integers(0, tenure + 1)
+    idle = rng.integers(0, age + 1)
+    shares = {name: rng.random(rows) * 0.02 for name in ("share_7", "share_28", "share_84")}
+    frame = pl.DataFrame(
+        {
+            "as_of": DAY,
+            "user_id": [f"u{row % 40:02}" for row in range(rows)],
+            "journey_id": [f"j{row:05}" for row in range(rows)],
+            "days_since_last": idle,
+            "days_since_first": age,
+            "user_days_since_last": rng.integers(0, idle + 1),
+            "user_active_days": rng.integers(1, tenure + 2),
+            "user_tenure_days": tenure,
+            "days_active": rng.integers(1, 20, rows),
+            "most_days_of_keyword": rng.integers(1, 5, rows),
+            **shares,
+        }
+    )
+    return frame.cast(dict.fromkeys(FEATURES, pl.Float64)).sort("user_id", "journey_id")
+
+
+def model_of(**weights: float) -> StageModel:
+    return StageModel("m", 30, -1.0, {**dict.fromkeys(TERMS, 0.0), **weights})
+
+
+def with_returns(features: pl.DataFrame, probabilities: np.ndarray, seed: int = 1) -> pl.DataFrame:
+    """Examples whose users come back within 30 days with the given probabilities."""
+    rng = np.random.default_rng(seed)
+    days = rng.integers(1, 31, len(features))
+    returned = rng.random(len(features)) < probabilities
+    return features.with_columns(
+        days_to_return=pl.Series(np.where(returned, days, 99), dtype=pl.Int32),
+        label_source=pl.lit("return"),
+        labelled_on=pl.col("as_of") + pl.duration(days=14),
+    )
+
+
+def test_it_finds_the_weights_that_made_the_returns() -> None:
+    truth = model_of(idle=0.9, active_days=0.7, user_regularity=0.3)
+    features = features_of(60_000)
+    found = train_stage_model(with_returns(features, truth.probabilities(features)), return_days=30, model_id="new")
+    for name, weight in truth.weights.items():
+        assert found.weights[name] == pytest.approx(weight, abs=0.06)
+    assert found.probabilities(features) == pytest.approx(truth.probabilities(features), abs=0.06)
+
+
+def test_without_bounds_at_work_it_is_scikit_learns_ridge() -> None:
+    truth = model_of(idle=0.9, age=0.3, user_idle=0.4, user_regularity=0.3, active_days=0.7, season=-0.2)
+    features = features_of(5_000)
+    examples = with_returns(features, truth.probabilities(features))
+    found = train_stage_model(examples, return_days=30, model_id="new")
+    columns = np.column_stack([*return_terms(features).values()])
+    scaled = (columns - columns.mean(axis=0)) / columns.std(axis=0)
+    returned = examples["days_to_return"].to_numpy() <= 30
+    ridge = LogisticRegression(C=0.1, tol=1e-8, max_iter=1000).fit(scaled, returned)
+    assert found.probabilities(features) == pytest.approx(ridge.predict_proba(scaled)[:, 1], abs=1e-3)
+
+
+def test_what_falls_in_silence_gets_no_negative_weight() -> None:
+    upside_down = StageModel("m", 30, -1.0, {**dict.fromkeys(TERMS, 0.0), "idle": -0.8})
+    features = features_of(5_000)
+    found = train_stage_model(with_returns(features, upside_down.probabilities(features)), return_days=30, model_id="n")
+    assert all(found.weights[name] >= 0 for name in AGEING_TERMS)
+    with pytest.raises(StageModelError, match="journeys train"):
+        StageModel.stored({"model_id": "m", "return_days": 30, "intercept": 0.0, "weights": dict(upside_down.weights)})
+
+
+@given(
+    st.lists(st.floats(0, 2), min_size=len(AGEING_TERMS), max_size=len(AGEING_TERMS)),
+    st.floats(0.001, 0.6),
+    st.integers(0, 1000),
+)
+def test_a_journey_ends_on_the_first_day_its_probability_lies_below(
+    weights: list[float], threshold: float, seed: int
+) -> None:
+    model = model_of(**dict(zip(AGEING_TERMS, weights, strict=True)))
+    features = features_of(5, seed)
+    days_left = model.days_left(features, ended_below=threshold)
+    at, before = (model.probabilities(features, silent_days=np.maximum(days_left - back, 0)) for back in (0, 1))
+    assert ((at < threshold) | (days_left == FOREVER_DAYS)).all()
+    assert ((before >= threshold) | (days_left == 0)).all()
+
+
+def test_a_journey_gets_the_same_bits_without_the_others() -> None:
+    model = model_of(idle=0.31, age=0.17, user_regularity=0.5, active_days=0.7, popularity=0.9, season=0.1)
+    features = features_of(300)
+    together = model.probabilities(features)
+    alone = np.concatenate([model.probabilities(row) for row in features.iter_slices(1)])
+    np.testing.assert_array_equal(together, alone)
+
+
+def staged(features: pl.DataFrame) -> pl.DataFrame:
+    """By rule, with a fixed span."""
+    moments = features.select(
+        "user_id",
+        "journey_id",
+        first_seen=pl.lit(DAY).cast(pl.Datetime("us")) - pl.duration(days=pl.col("days_since_first").cast(pl.Int64)),
+        last_seen=pl.lit(DAY).cast(pl.Datetime("us")) - pl.duration(days=pl.col("days_since_last").cast(pl.Int64)),
+        active_weeks=pl.lit(1, dtype=pl.Int32),
+    )
+    return stage_journeys(
+        moments,
+        as_of=DAY,
+        evergreen_min_span_days=10_000,
+        evergreen_min_active_weeks_share=0.5,
+        ended_after_days=30,
+    )
+
+
+def test_the_model_decides_in_place_of_the_rule_and_tells_when_it_ends() -> None:
+    features, model = features_of(400), model_of(idle=1.0)
+    by_rule = staged(features)
+    by_model = stage_by_model(by_rule, features, model, as_of=DAY, ended_below=0.05)
+    assert by_model.columns == by_rule.columns
+    is_below = by_model["return_probability"] < 0.05
+    assert by_model["stage"].to_list() == [ENDED if below else ONGOING for below in is_below]
+    assert ((by_model["ends_on"] <= DAY) == is_below).all()
+    assert by_model["stage_model"].unique().to_list() == ["m"]
+    assert by_rule["stage_model"].unique().to_list() == ["rule"]
+    with pytest.raises(ValueError, match="different journeys"):
+        stage_by_model(by_rule, features.reverse(), model, as_of=DAY, ended_below=0.05)
+
+
+def test_exponential_gaps_are_scipys() -> None:
+    features = features_of(50)
+    stated = baseline_probabilities(features, return_days=30, ended_after_days=30)
+    rates = (features["days_active"] - 1) / (features["days_since_first"] + 1)
+    some = rates.to_numpy() > 0
+    assert stated[GAPS][some] == pytest.approx(expon.cdf(30, scale=1 / rates.to_numpy()[some]))
+    assert stated[RULE].tolist() == (features["days_since_last"] <= 30).cast(float).to_list()
+
+
+def test_brier_scores_are_scikit_learns_and_gains_are_of_them() -> None:
+    features = features_of(500)
+    examples = with_returns(features, np.full(500, 0.3))
+    labels = examples["days_to_return"].to_numpy() <= 30
+    ours, theirs = np.full(500, 0.3), np.full(500, 0.9)
+    found = compare_forecasts(examples, {"new model": ours, "other": theirs}, return_days=30)
+    scores = [brier_score_loss(labels, stated) for stated in (ours, theirs)]
+    assert found.table["brier"].to_list() == pytest.approx(scores)
+    gain = found.brier_gains["other"]
+    assert gain.value == pytest.approx(1 - scores[0] / scores[1])
+    assert gain.low <= gain.value <= gain.high
+
+
+SPANS = Spans([DAY - timedelta(days=90)], [DAY - timedelta(days=60)], [DAY - timedelta(days=30)], 30)
+
+
+def attempted(current: StageModel | None = None) -> StageAttempt:
+    truth = model_of(idle=1.2, active_days=0.8, user_regularity=0.5)
+    features = pl.concat(
+        features_of(4_000, seed).with_columns(as_of=pl.lit(day)) for seed, (day,) in enumerate(SPANS.parts)
+    )
+    examples = with_returns(features, truth.probabilities(features))
+    return attempt_stage_model(examples, SPANS, Settings(), current=current)
+
+
+def test_a_model_that_wins_is_promoted_and_the_next_must_beat_it() -> None:
+    first = attempted()
+    assert first.promoted, first.decision
+    assert first.card["spans"]["train"]["journeys"] == 8_000
+    assert StageModel.stored(first.card) == first.model
+    again = attempted(first.model)
+    assert again.promoted, again.decision
+    best = replace(
+        first.model,
+        weights={**dict.fromkeys(TERMS, 0.0), "idle": 1.2, "active_days": 0.8, "user_regularity": 0.5},
+        intercept=-1.0,
+    )
+    table = attempted(best).comparison.table
+    assert "current model" in table["forecast"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("low", "auc", "current", "promoted", "words"),
+    [
+        (0.01, 0.8, None, True, "promoted"),
+        (-0.01, 0.8, None, False, "may be chance"),
+        (0.01, 0.6, None, False, "a simple forecast reaches too"),
+        (0.01, 0.8, 0.04, False, "the current model has 0.0400"),
+        (0.01, 0.8, 0.06, True, "promoted"),
+    ],
+)
+def test_decisions(low: float, auc: float, current: float | None, promoted: bool, words: str) -> None:
+    rows = [("new model", auc, 0.05, 0.0), (RULE, 0.6, 0.3, 0.2), (GAPS, 0.7, 0.06, 0.1)]
+    rows += [("current model", 0.75, current, 0.0)] if current else []
+    table = pl.DataFrame(rows, schema=["forecast", "auc", "brier", "ece"], orient="row")
+    gains = {name: Mean(0.1, low, 0.2) for name in table["forecast"].to_list()[1:]}
+    decided, decision = decide(StageComparison(table, gains))
+    assert decided is promoted
+    assert words in decision
+
+
+def test_too_few_returns_are_told() -> None:
+    examples = with_returns(features_of(500), np.full(500, 0.01))
+    with pytest.raises(TooFewReturnsError, match="training snapshots hold"):
+        train_stage_model(examples, return_days=30, model_id="m")
+    with pytest.raises(TooFewReturnsError):
+        train_stage_model(with_returns(features_of(500), np.ones(500)), return_days=30, model_id="m")
+
+
+# Phase
+
+USUAL = {"search": 0.5, "closeup": 0.4, "clickthrough": 0.08, "purchase": 0.02}
+
+
+def phase(newest: list[str], usual: dict[str, float] = USUAL) -> dict:
+    journeys = pl.DataFrame({"user_id": ["u"], "journey_id": ["j"], "newest_actions": [newest]})
+    acting = ("clickthrough", "purchase")
+    return phase_journeys(journeys, usual, acting_actions=acting, acting_odds=1.5).row(0, named=True)
+
+
+@pytest.mark.parametrize(
+    ("newest", "expected"),
+    [
+        (["search", "closeup", "search", "closeup"], INSPIRATION),
+        (["purchase", "clickthrough", "search", "closeup"], ACTION),
+        (["clickthrough"], ACTION),
+        (["search"], INSPIRATION),
+        (["clickthrough", *["closeup"] * 19], INSPIRATION),
+        (["clickthrough"] * 5 + ["closeup"] * 15, ACTION),
+    ],
+)
+def test_phase_is_what_the_newest_events_say_beside_the_usual(newest: list[str], expected: str) -> None:
+    row = phase(newest)
+    assert row["phase"] == expected
+    acting = sum(action in ("clickthrough", "purchase") for action in newest)
+    assert row["acting_share"] == pytest.approx(acting / len(newest))
+    assert row["usual_acting_share"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("usual", [{"purchase": 1.0}, {"search": 1.0}, {}])
+def test_of_one_kind_of_action_nothing_is_known(usual: dict[str, float]) -> None:
+    assert phase(["purchase"], usual)["phase"] == UNKNOWN
+
+
+# In Dagster
+
+
+def test_stages_are_the_models_once_it_is_promoted(
+    copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("staged")
+    attempt = attempted()
+    keep_stage_model(pipeline.warehouse, world_days[2], attempt)
+    pipeline.run(world_days[3])
+    stages = pipeline.table("stages")
+    by_model = stages.filter(pl.col("as_of") == world_days[3])
+    assert by_model["stage_model"].unique().to_list() == [attempt.model.model_id]
+    assert by_model["return_probability"].is_between(0, 1).all()
+    before = stages.filter(pl.col("as_of") < world_days[3])
+    assert before["stage_model"].unique().to_list() == ["rule"]
+    assert before["return_probability"].null_count() == len(before)
+    assert {*stages["phase"]} == {INSPIRATION, ACTION}
+
+    shown = pipeline.table("current_user_journeys").filter(pl.col("as_of") == world_days[3])
+    told = by_model.select("user_id", "journey_id", expected="stage")
+    assert (
+        shown.join(told, on=["user_id", "journey_id"])["stage"].to_list()
+        == shown.join(told, on=["user_id", "journey_id"])["expected"].to_list()
+    )
