@@ -4,7 +4,7 @@ from datetime import date
 
 import dagster as dg
 
-from assets import keyword_embeddings, ranking_labels, ranking_model, stage_model, users_in_scope
+from assets import keyword_embeddings, naming_model, ranking_labels, ranking_model, stage_model, users_in_scope
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
@@ -41,6 +41,7 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
         keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
         RANKING_MODEL.name: RANKING_MODEL,
         STAGE_MODEL.name: STAGE_MODEL,
+        naming_model.NAMING_MODEL.name: naming_model.NAMING_MODEL,
     }
     return [
         *(build_source_asset(source, partitions_def=partitions_def) for source in sources.values()),
@@ -62,6 +63,7 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
         ranking_labels.build_ranking_labels(),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
+        naming_model.build_naming_model(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
     ]
 

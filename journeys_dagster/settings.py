@@ -205,11 +205,19 @@ class StageSettings(_Section):
 
 
 class NamingSettings(_Section):
-    """Which keyword of a cluster names it: a weighted sum of three parts in [0, 1]."""
+    """Which keyword of a journey names it: the one with the largest weighted mean of parts in [0, 1]."""
 
-    closeness_weight: Share = Field(0.85, description="Share of closeness to the cluster's centroid.")
-    keyword_weight: Share = Field(0.05, description="Share of the keyword's weight within the cluster.")
-    readability_weight: Share = Field(0.1, description="Share of readability (words and characters, no codes).")
+    closeness_weight: Share = Field(0.7, description="Weight of closeness to the journey's centroid.")
+    centrality_weight: Share = Field(
+        0.2, description="Weight of how close the keyword lies to the centroids of everyone's journeys with it."
+    )
+    frequency_weight: Share = Field(0.06, description="Weight of the keyword's number of events.")
+    keyword_weight: Annotated[float, Field(ge=-1, le=1)] = Field(
+        -0.06, description="Weight of the keyword's own weight; below 0, as heavy keywords pull the centroid already."
+    )
+    search_weight: Share = Field(0.02, description="Weight of being the user's own words, from a search.")
+    readability_weight: Share = Field(0.08, description="Weight of readability (words and characters, no codes).")
+    stability_weight: Share = Field(0.03, description="Weight of having named the journey before.")
 
 
 class OutputSettings(_Section):

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from journeys_dagster.inference.naming import display_name, name_journeys, readability
+from journeys_dagster.inference.naming import display_name, name_journeys, readability, with_centrality
+from journeys_dagster.settings import NamingSettings
 
 SCHEMA = {
     "user_id": pl.String,
@@ -20,19 +21,34 @@ OUTPUT = {
     "journey_id": pl.String,
     "name": pl.String,
     "keyword": pl.String,
+    "centrality": pl.Float64,
     "name_score": pl.Float64,
 }
 
 Row = tuple[str, str, str, float, float]
 
 
-def name(*rows: Row, closeness: float = 0.5, weight: float = 0.3, readable: float = 0.2) -> pl.DataFrame:
-    return name_journeys(
-        pl.DataFrame(list(rows), schema=SCHEMA, orient="row"),
-        closeness_weight=closeness,
-        keyword_weight=weight,
-        readability_weight=readable,
+def name(
+    *rows: Row,
+    closeness: float = 0.5,
+    weight: float = 0.3,
+    readable: float = 0.2,
+    former: pl.DataFrame | None = None,
+    **more: pl.Series | float,
+) -> pl.DataFrame:
+    """Names by three parts, or with more of them: columns by name, and the weight of each as ``name_weight``."""
+    weights = {part: more.pop(f"{part}_weight", 0.0) for part in ("centrality", "frequency", "search", "stability")}
+    columns = {"centrality": pl.lit(0.0), "events": pl.lit(1), "sources": pl.lit(["search"])} | more
+    chosen = NamingSettings.model_validate(
+        {
+            **{f"{part}_weight": part_weight for part, part_weight in weights.items()},
+            "closeness_weight": closeness,
+            "keyword_weight": weight,
+            "readability_weight": readable,
+        }
     )
+    frame = pl.DataFrame(list(rows), schema=SCHEMA, orient="row")
+    return name_journeys(frame.with_columns(**columns), chosen, former)
 
 
 def names(*rows: Row) -> dict[str, str]:
@@ -173,9 +189,55 @@ def test_no_journeys_need_no_names():
     assert dict(found.schema) == OUTPUT
 
 
+SAME = [("u", "j", "couch", 1.0, 0.8), ("u", "j", "sofa", 1.0, 0.8)]
+
+
+@pytest.mark.parametrize(
+    ("part", "column"),
+    [
+        ("centrality", pl.Series([0.2, 0.9])),
+        ("events", pl.Series([3, 7])),
+        ("sources", pl.Series([["board"], ["board", "search"]])),
+    ],
+)
+def test_of_two_alike_the_more_central_more_frequent_or_searched_one_wins(part: str, column: pl.Series):
+    weight = {"centrality": "centrality_weight", "events": "frequency_weight", "sources": "search_weight"}[part]
+    assert name(*SAME)["name"].to_list() == ["Couch"]
+    assert name(*SAME, **{part: column, weight: 0.1})["name"].to_list() == ["Sofa"]
+
+
+def test_a_name_stays_unless_another_is_clearly_better():
+    was = pl.DataFrame({"user_id": ["u"], "journey_id": ["j"], "keyword": ["sofa"]})
+    assert name(*SAME, former=was, stability_weight=0.1)["name"].to_list() == ["Sofa"]
+    better = [("u", "j", "couch", 1.0, 1.0), ("u", "j", "sofa", 1.0, 0.5)]
+    assert name(*better, former=was, stability_weight=0.1)["name"].to_list() == ["Couch"]
+    gone = was.with_columns(keyword=pl.lit("settee"))
+    assert name(*SAME, former=gone, stability_weight=0.1)["name"].to_list() == ["Couch"]
+
+
+def test_below_zero_the_weight_speaks_against_a_keyword():
+    heavier = [("u", "j", "couch", 3.0, 0.8), ("u", "j", "sofa", 1.0, 0.8)]
+    assert name(*heavier, weight=-0.1)["name"].to_list() == ["Sofa"]
+
+
+@pytest.mark.parametrize("unreadable", ["https://www.example.com/sofa", "22423", "wr55x-10025"])
+def test_an_address_or_a_code_names_a_journey_only_where_it_has_nothing_else(unreadable: str):
+    rows = [("u", "j", unreadable, 9.0, 1.0), ("u", "j", "sofa", 1.0, 0.1)]
+    assert name(*rows)["keyword"].to_list() == ["sofa"]
+    assert name(rows[0])["keyword"].to_list() == [unreadable]
+
+
+def test_centrality_is_the_usual_for_keywords_that_are_not_known():
+    keywords = pl.DataFrame({"keyword": ["sofa", "rug"]})
+    known = pl.DataFrame({"keyword": ["rug"], "centrality": [0.9], "usual": [0.6]})
+    assert with_centrality(keywords, known)["centrality"].to_list() == [0.6, 0.9]
+    assert with_centrality(keywords, known.clear())["centrality"].to_list() == [0.0, 0.0]
+    assert with_centrality(keywords, None)["centrality"].to_list() == [0.0, 0.0]
+
+
 def test_weights_that_are_all_zero_are_refused():
-    with pytest.raises(ValueError, match="are all 0"):
-        name(("u", "j", "sofa", 1.0, 1.0), closeness=0, weight=0, readable=0)
+    with pytest.raises(ValueError, match="add up to 0"):
+        name(("u", "j", "sofa", 1.0, 1.0), closeness=0.0, weight=0.0, readable=0.0)
 
 
 # Pairs that look the same once their first letter is a capital, and names that numbering could give.
@@ -217,7 +279,7 @@ def test_every_journey_has_one_name_that_no_other_of_the_user_has(rows: list[Row
     journeys = sorted({row[:2] for row in rows})
     assert found.select("user_id", "journey_id").rows() == journeys
     assert found.select("user_id", "name").is_unique().all()
-    for user, journey, given_name, keyword, score in found.iter_rows():
+    for user, journey, given_name, keyword, _, score in found.iter_rows():
         assert (user, journey, keyword) in {row[:3] for row in rows}
         assert given_name.startswith(display(keyword)[0])
         assert 0.0 <= score <= 1.0

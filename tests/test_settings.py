@@ -132,8 +132,11 @@ def test_a_fraction_will_not_do_for_a_whole_number(file: Path, name: str) -> Non
     assert f"setting {name!r}: Input should be a valid integer" in fault(file, setting(name, "1.0"))
 
 
+MAY_BE_NEGATIVE = {"diversification.similarity_threshold", "naming.keyword_weight"}
+
+
 @pytest.mark.parametrize("value", ["true", '"1"', "[1]", "nan", "inf", "-inf", "-1", "1e400"])
-@pytest.mark.parametrize("name", [name for name, _ in NUMBERS if name != "diversification.similarity_threshold"])
+@pytest.mark.parametrize("name", [name for name, _ in NUMBERS if name not in MAY_BE_NEGATIVE])
 def test_a_number_is_a_plain_finite_number_that_is_not_negative(file: Path, name: str, value: str) -> None:
     assert f"setting {name!r}: " in fault(file, setting(name, value))
 
@@ -161,6 +164,8 @@ def test_a_number_is_a_plain_finite_number_that_is_not_negative(file: Path, name
         ("stages.evergreen_min_active_weeks_share", "1.1"),
         ("stages.ended_after_days", "0"),
         ("naming.keyword_weight", "1.1"),
+        ("naming.keyword_weight", "-1.1"),
+        ("naming.search_weight", "-0.1"),
         ("output.max_journeys_per_user", "0"),
         ("run.users_per_batch", "0"),
         ("run.lock_timeout_seconds", "0"),

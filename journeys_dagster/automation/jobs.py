@@ -19,7 +19,7 @@ JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 def build_jobs() -> dg.Definitions:
     """All jobs."""
-    models = dg.AssetSelection.assets("ranking_labels", "ranking_model", "stage_model")
+    models = dg.AssetSelection.assets("ranking_labels", "ranking_model", "stage_model", "naming_model")
     daily = dg.AssetSelection.all() - models
     jobs = [
         dg.define_asset_job(
@@ -42,7 +42,7 @@ def build_jobs() -> dg.Definitions:
         dg.define_asset_job(
             TRAIN_MODELS,
             selection=models,
-            description="Trains the ranker and the stage model; each takes over if it beats what is in use.",
+            description="Trains the models; ranker and stage model take over if they beat what is in use.",
         ),
     ]
     return dg.Definitions(jobs=jobs)

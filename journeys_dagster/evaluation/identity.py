@@ -71,7 +71,7 @@ def replay(
     ]
     for done, step in enumerate(steps, start=1):
         if step.users:
-            snapshot = _snapshot(history, step, settings, vectors, latest)
+            snapshot = infer_step(history, step, settings, vectors, latest)
             followed.append(
                 snapshot.join(latest, on=["user_id", "keyword"], suffix="_before").select(
                     "user_id",
@@ -89,14 +89,26 @@ def replay(
     return pl.concat(followed)
 
 
-def _snapshot(
+def infer_step(
     history: History, step: Step, settings: Settings, vectors: KeywordVectors, latest: pl.DataFrame
 ) -> pl.DataFrame:
+    """Cluster the users in scope and continue the journeys that they had.
+
+    Parameters
+    ----------
+    latest : DataFrame
+        Columns ``user_id``, ``keyword``, ``journey_id``, of each user's newest snapshot.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `cluster_keywords` with ``weight``, ``events``, ``sources``, ``first_seen`` and ``journey_id``.
+    """
     keywords = history.keywords(step.as_of, step.users)
     strongest = strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user)
     coded, used = vectors.only(strongest)
     clusters = cluster_keywords(coded, used, settings.clusters).join(
-        keywords.select("user_id", "keyword", "weight", "first_seen"), on=["user_id", "keyword"]
+        keywords.select("user_id", "keyword", "weight", "events", "sources", "first_seen"), on=["user_id", "keyword"]
     )
     previous = latest.join(clusters.select("user_id").unique(), on="user_id", how="semi")
     journeys = continue_journeys(clusters, previous)

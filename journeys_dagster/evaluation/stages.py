@@ -6,7 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from journeys_dagster.inference.naming import name_journeys
+from journeys_dagster.evaluation.naming import name_in
 from journeys_dagster.inference.stage_model import StageModel
 from journeys_dagster.inference.stages import EVERGREEN, stage_journeys
 from journeys_dagster.settings import Settings
@@ -27,8 +27,8 @@ THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
 MIN_JOURNEYS = 30
 _ENGAGEMENT = "select user_id, journey_id, first_seen, last_seen, active_weeks from journey_engagement"
 _KEYWORDS = """
-    select user_id, journey_id, keyword, weight, centroid_similarity
-    from clusters join journey_identities using (user_id, cluster)
+    select user_id, journey_id, keyword, keywords.weight, events, sources, centroid_similarity
+    from clusters join journey_identities using (user_id, cluster) join keywords using (user_id, keyword)
 """
 
 
@@ -166,13 +166,7 @@ def lifecycles(
         ended_after_days=chosen.ended_after_days,
     )
     members = history.query(_KEYWORDS, {})
-    naming = settings.naming
-    named = name_journeys(
-        members,
-        closeness_weight=naming.closeness_weight,
-        keyword_weight=naming.keyword_weight,
-        readability_weight=naming.readability_weight,
-    )
+    named = name_in(history, members, settings)
     key = ["user_id", "journey_id"]
     journeys = staged.join(named, on=key).filter(
         pl.col("span_days") + pl.col("days_since_last") >= chosen.evergreen_min_span_days

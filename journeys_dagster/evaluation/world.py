@@ -8,18 +8,23 @@ from journeys_dagster.simulation.world import World
 from journeys_dagster.training.history import History, KeywordVectors
 
 
-def world_corpus(world: World, settings: Settings, vectors: KeywordVectors) -> Corpus:
-    """Every user's keywords as of the world's last day, each with the journey that most of its events were part of.
-
-    An event weighs what the settings say; ties go to the smaller name. Keywords of nothing but noise have no truth.
-    """
+def world_history(world: World, settings: Settings) -> History:
+    """The world's activity, without its truth."""
     frames = {
         "searches": world.searches,
         "engagements": world.engagements,
         "board_items": world.board_items,
         "items": world.items,
     }
-    history = History(frames, settings)
+    return History(frames, settings)
+
+
+def world_corpus(world: World, settings: Settings, vectors: KeywordVectors) -> Corpus:
+    """Every user's keywords as of the world's last day, each with the journey that most of its events were part of.
+
+    An event weighs what the settings say; ties go to the smaller name. Keywords of nothing but noise have no truth.
+    """
+    history = world_history(world, settings)
     keywords = history.keywords(world.last_day)
     return corpus_of(keywords, _truth(world, history, settings), vectors)
 

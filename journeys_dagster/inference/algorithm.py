@@ -17,8 +17,9 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "stage_model": "1",
         "rankings": "2",
         "diversified_journeys": "2",
+        "naming_model": "1",
         "stages": "2",
-        "names": "1",
+        "names": "2",
     }
 )
 """Version of each step's Python code. Raise a step's number when its results change."""

@@ -4,7 +4,10 @@ import itertools
 
 import polars as pl
 
+from journeys_dagster.settings import NamingSettings
+
 _JOURNEY = ["user_id", "journey_id"]
+_READABLE = 0.3
 
 
 def readability(keyword: pl.Expr) -> pl.Expr:
@@ -34,49 +37,97 @@ def display_name(keyword: pl.Expr) -> pl.Expr:
     return keyword.str.slice(0, 1).str.to_uppercase() + keyword.str.slice(1)
 
 
-def name_journeys(
-    keywords: pl.DataFrame, *, closeness_weight: float, keyword_weight: float, readability_weight: float
-) -> pl.DataFrame:
+def with_centrality(keywords: pl.DataFrame, centrality: pl.DataFrame | None) -> pl.DataFrame:
+    """Add how central each keyword is in everyone's journeys.
+
+    Parameters
+    ----------
+    centrality : DataFrame, optional
+        Columns ``keyword``, ``centrality``, ``usual``, as from the model `keyword_centrality`. Keywords that are not
+        in it get the usual; without any, all get 0.
+    """
+    if centrality is None or centrality.is_empty():
+        return keywords.with_columns(centrality=pl.lit(0.0))
+    known = centrality.select("keyword", "centrality")
+    usual = centrality["usual"][0]
+    return keywords.join(known, on="keyword", how="left", maintain_order="left").with_columns(
+        pl.col("centrality").fill_null(usual)
+    )
+
+
+def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.DataFrame | None = None) -> pl.DataFrame:
     """Name each journey by its best keyword; no two journeys of a user get the same name.
 
-    A keyword's score is the weighted sum of its closeness to the centroid, its weight relative to the journey's
-    heaviest keyword, and its `readability`. Where two journeys want one name, the one with the heavier keywords
-    gets it and the other takes its next best.
+    A keyword's score is the weighted mean of its closeness to the journey's centroid, its centrality in everyone's
+    journeys, its number of events and its weight, both relative to the journey's largest, whether the user searched
+    for it, its `readability`, and whether it named the journey before. Addresses and codes name a journey only where
+    it has nothing else. Where two journeys want one name, the one with the heavier keywords gets it and the other takes
+    its next best.
 
     Parameters
     ----------
     keywords : DataFrame
-        Columns ``user_id``, ``journey_id``, ``keyword`` (not blank), ``weight`` (float64 > 0),
-        ``centroid_similarity`` (float64); each keyword once per user.
+        Columns ``user_id``, ``journey_id``, ``keyword`` (not blank), ``weight`` (float64 > 0), ``events`` (int > 0),
+        ``sources`` (list of str), ``centroid_similarity``, ``centrality`` (float64; 0 where everyone's journeys are not
+        known); each keyword once per user.
+    former : DataFrame, optional
+        Columns ``user_id``, ``journey_id``, ``keyword``: what named journeys in their user's snapshot before.
 
     Returns
     -------
     DataFrame
-        Columns ``user_id``, ``journey_id``, ``name``, ``keyword``, ``name_score`` (float64, 0 to 1); one row per
-        journey, sorted.
+        Columns ``user_id``, ``journey_id``, ``name``, ``keyword``, ``centrality``, ``name_score`` (float64, 0 to 1);
+        one row per journey, sorted.
 
     Raises
     ------
     ValueError
-        All three weights are 0.
+        The weights add up to 0 or less.
     """
-    total = closeness_weight + keyword_weight + readability_weight
+    parts = {
+        "closeness": pl.col("centroid_similarity").clip(0.0, 1.0),
+        "centrality": pl.col("centrality").clip(0.0, 1.0),
+        "frequency": pl.col("events") / pl.col("events").max().over(_JOURNEY),
+        "keyword": pl.col("weight") / pl.col("weight").max().over(_JOURNEY),
+        "search": pl.col("sources").list.contains("search").cast(pl.Float64),
+        "readability": readability(pl.col("keyword")),
+        "stability": pl.col("is_former").cast(pl.Float64),
+    }
+    weights: dict[str, float] = {name: getattr(settings, f"{name}_weight") for name in parts}
+    total = sum(weights.values())
     if total <= 0:
-        raise ValueError("the weights of closeness, keyword weight and readability are all 0: set one of them")
+        raise ValueError("the weights of naming add up to 0 or less: raise one of them")
+    score = pl.sum_horizontal(part * (weights[name] / total) for name, part in parts.items())
     # Whole millionths add up to the same sum in any order.
     mass = (pl.col("weight") * 1e6).round().cast(pl.Int64).sum().over(_JOURNEY)
-    candidates = keywords.select(
-        *_JOURNEY,
-        "keyword",
-        name=display_name(pl.col("keyword")),
-        mass=mass,
-        name_score=(
-            closeness_weight / total * pl.col("centroid_similarity").clip(0.0, 1.0)
-            + keyword_weight / total * pl.col("weight") / pl.col("weight").max().over(_JOURNEY)
-            + readability_weight / total * readability(pl.col("keyword"))
-        ).clip(0.0, 1.0),
-    ).sort("user_id", "mass", "journey_id", "name_score", "keyword", descending=[False, True, False, True, False])
-    return _distinct_names(candidates).select(*_JOURNEY, "name", "keyword", "name_score").sort(_JOURNEY)
+    candidates = (
+        _with_former(keywords, former)
+        .select(
+            *_JOURNEY,
+            "keyword",
+            "centrality",
+            name=display_name(pl.col("keyword")),
+            mass=mass,
+            is_readable=parts["readability"] >= _READABLE,
+            name_score=score.clip(0.0, 1.0),
+        )
+        .sort(
+            *("user_id", "mass", "journey_id", "is_readable", "name_score", "keyword"),
+            descending=[False, True, False, True, True, False],
+        )
+    )
+    return _distinct_names(candidates).select(*_JOURNEY, "name", "keyword", "centrality", "name_score").sort(_JOURNEY)
+
+
+def _with_former(keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
+    if former is None:
+        return keywords.with_columns(is_former=pl.lit(value=False))
+    return keywords.join(
+        former.select(*_JOURNEY, "keyword", is_former=pl.lit(value=True)),
+        on=[*_JOURNEY, "keyword"],
+        how="left",
+        maintain_order="left",
+    ).with_columns(pl.col("is_former").fill_null(value=False))
 
 
 def _distinct_names(candidates: pl.DataFrame) -> pl.DataFrame:

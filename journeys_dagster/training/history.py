@@ -120,7 +120,7 @@ class KeywordVectors:
     """Embeddings of keywords, each computed once."""
 
     def __init__(self, embedder: TextEmbedder) -> None:
-        self._embedder = embedder
+        self.embedder = embedder
         self._rows: dict[str, int] = {}
         self.vectors = np.zeros((0, 1), dtype=np.float32)
 
@@ -135,7 +135,7 @@ class KeywordVectors:
         """Add to each row the place of its keyword in `vectors`, embedding the new ones."""
         new = sorted({*keywords["keyword"].unique().to_list()} - self._rows.keys())
         if new:
-            self._add(new, self._embedder.embed(new))
+            self._add(new, self.embedder.embed(new))
         codes = [self._rows[text] for text in keywords["keyword"].to_list()]
         return keywords.with_columns(code=pl.Series(codes, dtype=pl.Int64))
 
