@@ -79,6 +79,10 @@ CLUSTERS = SnapshotStep(
         "keyword": Column(type="VARCHAR", description="the keyword"),
         "cluster": Column(type="INTEGER", description="number of the user's cluster; 0 holds the heaviest keyword"),
         "centroid_similarity": Column(type="DOUBLE", description="cosine to the cluster's weighted mean vector"),
+        "neighbour_similarity": Column(
+            type="DOUBLE",
+            description="cosine of that vector to the nearest one of the user's other clusters; 0 for none",
+        ),
     },
     key=("as_of", "user_id", "keyword"),
     deps=("keywords", "keyword_embeddings", "users_in_scope"),

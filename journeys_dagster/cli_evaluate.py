@@ -216,6 +216,35 @@ def ranking_command(path: Path, *, with_ablations: bool, calibration_curve: Path
         _print_numbers(without, title="trained without")
 
 
+@evaluate.command("intent")
+@click.option("--users", default=1000, show_default=True, type=click.IntRange(1))
+@click.option("--days", default=120, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=23, show_default=True, type=int)
+@_json
+def intent_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
+    """Rankers trained on simulated notification feedback and on returns, against what people truly are up to."""
+    from journeys_dagster.evaluation.intent import evaluate_intent
+    from journeys_dagster.simulation.world import build_world
+    from journeys_dagster.training.bootstrap import Mean
+
+    with _plain_errors():
+        settings = load_settings()
+        with progress_bar("simulate", total=1.0) as advance:
+            world = build_world(users=users, days=days, seed=seed, progress=advance)
+        with progress_bar("replay", total=1.0) as advance:
+            found = evaluate_intent(world, settings, _vectors(settings), progress=lambda done: advance("", done))
+    if as_json:
+        click.echo(json.dumps({"seed": seed, "labels": found.labels, "rankers": found.table.to_dicts()}))
+        return
+    table = Table("ranker", "NDCG@5", "Kendall's tau-b", title=f"order of intent, {found.users} users, seed {seed}")
+    for row in found.table.iter_rows(named=True):
+        means = [Mean(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("ndcg", "tau")]
+        table.add_row(row["ranker"], *map(str, means))
+    out.print(table)
+    for source, counts in found.labels.items():
+        out.print(f"trained on {counts['labels']:,} labels of {source}, {counts['positive']:,} positive")
+
+
 @evaluate.command("diversification")
 @click.argument("path", type=_PATH)
 @click.option("--plot", type=_PATH, help="Write a PNG of relevance against likeness within the list.")

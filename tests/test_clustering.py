@@ -15,7 +15,13 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
 from journeys_dagster.settings import ClusterSettings
 
-OUTPUT = {"user_id": pl.String, "keyword": pl.String, "cluster": pl.Int32, "centroid_similarity": pl.Float64}
+OUTPUT = {
+    "user_id": pl.String,
+    "keyword": pl.String,
+    "cluster": pl.Int32,
+    "centroid_similarity": pl.Float64,
+    "neighbour_similarity": pl.Float64,
+}
 DEFAULT = ClusterSettings()  # type: ignore[call-arg]
 BEGINNING = datetime(2025, 6, 1, 9)
 
@@ -179,6 +185,14 @@ def test_clusters_are_numbered_by_their_heaviest_keyword(seed: int, sizes: list[
         best_first = sorted(rows.iter_rows(named=True), key=lambda row: (-row["weight"], row["keyword"]))
         in_order_of_appearance = list(dict.fromkeys(row["cluster"] for row in best_first))
         assert in_order_of_appearance == list(range(len(in_order_of_appearance)))
+
+
+def test_neighbour_similarity_is_the_cosine_of_the_centroids_of_the_nearest_two():
+    wide = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8]]
+    found = one_user(wide, chosen=only(distance_threshold=0.1))
+    assert found["cluster"].n_unique() == 3
+    assert found["neighbour_similarity"].to_list() == pytest.approx([0.0, 0.6, 0.6])
+    assert one_user(wide[:1])["neighbour_similarity"].to_list() == [0.0]
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)

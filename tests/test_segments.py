@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from journeys_dagster.inference.segments import centroid_similarity, centroids, over_segments, segment_starts
+from journeys_dagster.inference.segments import (
+    centroid_similarity,
+    centroids,
+    neighbour_similarity,
+    over_segments,
+    segment_starts,
+)
 
 
 def random_segments(seed: int, lengths: list[int], dimensions: int = 5):
@@ -76,6 +82,20 @@ def test_centroid_similarity_is_the_cosine_to_the_centroid(seed: int, lengths: l
     found = centroid_similarity(vectors, codes, weights, starts)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.max() <= 1.0
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.lists(st.integers(1, 6), max_size=8))
+def test_neighbour_similarity_is_the_largest_cosine_to_another_row_of_the_group(seed: int, lengths: list[int]):
+    units = np.random.default_rng(seed).normal(size=(sum(lengths), 5))
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    groups = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+    found = neighbour_similarity(units.astype(np.float32), groups)
+    for first, last in itertools.pairwise(groups):
+        cosines = units[first:last] @ units[first:last].T
+        np.fill_diagonal(cosines, -2.0)
+        expected = cosines.max(axis=1) if last - first > 1 else np.zeros(1)
+        np.testing.assert_allclose(found[first:last], expected, atol=1e-6)
 
 
 def test_centroid_similarity_without_a_direction_is_zero():

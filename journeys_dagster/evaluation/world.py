@@ -26,10 +26,17 @@ def world_corpus(world: World, settings: Settings, vectors: KeywordVectors) -> C
     """
     history = world_history(world, settings)
     keywords = history.keywords(world.last_day)
-    return corpus_of(keywords, _truth(world, history, settings), vectors)
+    return corpus_of(keywords, keyword_truth(world, history, settings), vectors)
 
 
-def _truth(world: World, history: History, settings: Settings) -> pl.DataFrame:
+def keyword_truth(world: World, history: History, settings: Settings) -> pl.DataFrame:
+    """The journey that most of the events of each user's keyword were part of.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user_id``, ``keyword``, ``truth``; keywords of nothing but noise are left out.
+    """
     weights = {
         "search": settings.keywords.search_weight,
         "board": settings.keywords.board_weight,

@@ -10,7 +10,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "users_in_scope": "1",
         "keyword_embeddings": "1",
-        "clusters": "2",
+        "clusters": "3",
         "journey_identities": "1",
         "ranking_labels": "1",
         "ranking_model": "2",

@@ -5,7 +5,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.linkage import average_linkage, pair_distances
-from journeys_dagster.inference.segments import centroid_similarity, segment_starts
+from journeys_dagster.inference.segments import (
+    centroid_similarity,
+    centroids,
+    neighbour_similarity,
+    segment_starts,
+)
 from journeys_dagster.inference.similarity import keyword_similarity
 from journeys_dagster.settings import ClusterSettings
 
@@ -41,8 +46,9 @@ def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], setti
     -------
     DataFrame
         Columns ``user_id``, ``keyword``, ``cluster`` (int32, 0 for the cluster of the user's heaviest keyword, and
-        so on), ``centroid_similarity`` (float64, cosine to the cluster's weighted mean; 0 where either is zero),
-        sorted by user and keyword.
+        so on), ``centroid_similarity`` (float64, cosine to the cluster's weighted mean; 0 where either is zero) and
+        ``neighbour_similarity`` (float64, cosine of that mean to the nearest one of the user's other clusters; 0 where
+        there is no other), sorted by user and keyword.
 
     Raises
     ------
@@ -57,8 +63,8 @@ def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], setti
         similarity.vectors, similarity.rows, similarity.model, distance_threshold=similarity.distance_threshold
     )
     clustered = _numbered(keywords.with_columns(user=pl.col("user_id").rle_id(), label=pl.Series(labels)))
-    return clustered.with_columns(centroid_similarity=_centroid_similarity(clustered, vectors)).select(
-        "user_id", "keyword", "cluster", "centroid_similarity"
+    return clustered.with_columns(_similarities(clustered, vectors)).select(
+        "user_id", "keyword", "cluster", "centroid_similarity", "neighbour_similarity"
     )
 
 
@@ -100,8 +106,16 @@ def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
     return labelled.join(numbers, on=["user", "label"], how="left", maintain_order="left")
 
 
-def _centroid_similarity(clustered: pl.DataFrame, vectors: NDArray[np.float32]) -> pl.Series:
+def _similarities(clustered: pl.DataFrame, vectors: NDArray[np.float32]) -> list[pl.Series]:
+    """Of each row, the similarity to its cluster's centroid, and of that to the user's nearest other one."""
     ordered = clustered.with_row_index("row").sort("user", "cluster", "row")
     starts = segment_starts(ordered.select("user", "cluster"))
-    similarity = centroid_similarity(vectors, ordered["code"].to_numpy(), ordered["weight"].to_numpy(), starts)
-    return ordered.select("row", similarity=pl.Series(similarity)).sort("row")["similarity"]
+    codes, weights = ordered["code"].to_numpy(), ordered["weight"].to_numpy()
+    users = segment_starts(ordered[starts[:-1]].select("user"))
+    nearest = neighbour_similarity(centroids(vectors, codes, weights, starts), users)
+    found = ordered.select(
+        "row",
+        centroid_similarity=pl.Series(centroid_similarity(vectors, codes, weights, starts), dtype=pl.Float64),
+        neighbour_similarity=pl.Series(np.repeat(nearest, np.diff(starts)), dtype=pl.Float64),
+    ).sort("row")
+    return [found["centroid_similarity"], found["neighbour_similarity"]]

@@ -124,6 +124,29 @@ def centroid_similarity(
     return similarity
 
 
+def neighbour_similarity(units: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cosine of each row to the nearest other row of its group.
+
+    Parameters
+    ----------
+    units : array of shape (rows, dimensions), float32
+        Of unit length or zero.
+    groups : array of shape (groups + 1,), int64
+        See `segment_starts`.
+
+    Returns
+    -------
+    array of shape (rows,), float64
+        0 for a row that is alone.
+    """
+    from journeys_dagster.inference.segments_kernel import fill_neighbour_similarity
+
+    similarity = np.empty(len(units))
+    pairs = np.concatenate([[0], np.cumsum(np.diff(groups) ** 2)])
+    over_segments(pairs, lambda run: fill_neighbour_similarity(units, groups[run.start : run.stop + 1], similarity))
+    return similarity
+
+
 def check_codes(codes: NDArray[np.int64], vectors: int) -> None:
     """Compiled code does not look where it reads: raise unless all codes are rows of the vectors."""
     if len(codes) and not 0 <= codes.min() <= codes.max() < vectors:

@@ -55,3 +55,19 @@ def fill_centroid_similarity(vectors: Vectors, codes: Ints, weights: Floats, sta
             cosine = dot(total, vectors[codes[row]]) / length if length > 0.0 else 0.0
             # Unit vectors in float32 may be longer than 1 by a rounding error.
             similarity[row] = min(max(cosine, -1.0), 1.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_neighbour_similarity(units: Vectors, groups: Ints, similarity: Floats) -> None:
+    """Cosine of each row, of unit length or zero, to the nearest other row of its group; 0 where there is none."""
+    total = np.empty(units.shape[1])
+    for group in range(len(groups) - 1):
+        first, last = groups[group], groups[group + 1]
+        similarity[first:last] = -1.0 if last - first > 1 else 0.0
+        for row in range(first, last):
+            for k in range(len(total)):
+                total[k] = np.float64(units[row, k])
+            for other in range(row + 1, last):
+                cosine = min(max(dot(total, units[other]), -1.0), 1.0)
+                similarity[row] = max(similarity[row], cosine)
+                similarity[other] = max(similarity[other], cosine)

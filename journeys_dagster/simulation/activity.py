@@ -66,7 +66,7 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
         (milliseconds since the first simulated day), late (days until it arrives), again (days until its
         duplicate arrives, null for none), board_slot and board (number of the board's name, null for none).
     journeys : pl.DataFrame
-        One row per journey: person, type, starts, ends (days since the first simulated day).
+        One row per journey: person, type, starts, ends (days since the first simulated day), pace (sittings per day).
     """
     people = draw_people(rng)
     journeys = draw_journeys(rng, people, catalogue=setting.catalogue, popularity=setting.popularity, days=setting.days)
@@ -81,7 +81,13 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
         again=pl.Series(again).set(pl.Series(rng.random(n) >= _DUPLICATE_SHARE), None),
     ).sort("person", "time", "kind", maintain_order=True)
     table = pl.DataFrame(
-        {"person": journeys.person, "type": journeys.type, "starts": journeys.starts, "ends": journeys.ends}
+        {
+            "person": journeys.person,
+            "type": journeys.type,
+            "starts": journeys.starts,
+            "ends": journeys.ends,
+            "pace": sessions.pace,
+        }
     )
     return events, table
 

@@ -71,6 +71,7 @@ class Frames:
                 lifecycle.alias("lifecycle"),
                 self._date("starts").alias("starts"),
                 ends.alias("ends"),
+                "pace",
             )
         )
 

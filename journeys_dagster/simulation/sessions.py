@@ -15,12 +15,16 @@ from journeys_dagster.simulation.people import (
 
 DAY_MS = 86_400_000
 
+PROGRESS_SHAPE = (1.2, 1.5)
+"""Of the beta distribution of a situational journey's sittings over its course."""
+
 _EVERGREEN_PERIODS = np.array([3.5, 7.0, 10.0])
+_KEPT_BEATS = 0.88
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sessions:
-    """The sittings of a block of people; every array has one entry per session.
+    """The sittings of a block of people; every array but `pace` has one entry per session.
 
     Attributes
     ----------
@@ -30,11 +34,14 @@ class Sessions:
         Milliseconds since the first simulated day.
     progress : float array
         How far the journey has come, from 0 to 1; random for evergreen journeys.
+    pace : float array, one entry per journey
+        Sittings per day that are expected while the journey lasts.
     """
 
     journey: Ints
     start: Ints
     progress: Floats
+    pace: Floats
 
 
 def draw_sessions(
@@ -52,6 +59,7 @@ def draw_sessions(
     journey = np.concatenate([situational[0], evergreen[0]])
     time = np.concatenate([situational[1], evergreen[1]])
     progress = np.concatenate([situational[2], rng.random(len(evergreen[0]))])
+    pace = np.where(journeys.evergreen, evergreen[2], situational[3])
 
     person = journeys.person[journey]
     usual = np.where(
@@ -79,12 +87,12 @@ def draw_sessions(
             & (later >= np.floor(journeys.starts[journey[1:]]) * DAY_MS)
         )
         start[1:] = np.where(follows, later, start[1:])
-    return Sessions(journey=journey, start=start, progress=progress)
+    return Sessions(journey=journey, start=start, progress=progress, pace=pace)
 
 
 def _situational_times(
     rng: np.random.Generator, people: People, journeys: Journeys, *, days: int, first_weekday: int
-) -> tuple[Ints, Floats, Floats]:
+) -> tuple[Ints, Floats, Floats, Floats]:
     own = np.flatnonzero(~journeys.evergreen)
     length = journeys.ends[own] - journeys.starts[own]
     mean = (
@@ -95,7 +103,9 @@ def _situational_times(
     )
     count = 1 + rng.poisson(mean)
     journey = np.repeat(own, count)
-    progress = rng.beta(1.2, 1.5, len(journey))
+    pace = np.zeros(len(journeys.person))
+    pace[own] = (1 + mean) / length
+    progress = rng.beta(*PROGRESS_SHAPE, len(journey))
     starts, ends = journeys.starts[journey], journeys.ends[journey]
     # Everybody's first journey has a first session in the window, so that nobody is without a history.
     first = np.r_[True, journey[1:] != journey[:-1]] if len(journey) else np.zeros(0, dtype=bool)
@@ -109,10 +119,12 @@ def _situational_times(
     shifted = time + 5 + rng.integers(0, 2, len(time)) - weekday
     time = np.where(waits & (shifted < np.minimum(ends, days)), shifted, time)
     kept = (time >= 0) & (time < days)
-    return journey[kept], time[kept], progress[kept]
+    return journey[kept], time[kept], progress[kept], pace
 
 
-def _evergreen_times(rng: np.random.Generator, people: People, journeys: Journeys, *, days: int) -> tuple[Ints, Floats]:
+def _evergreen_times(
+    rng: np.random.Generator, people: People, journeys: Journeys, *, days: int
+) -> tuple[Ints, Floats, Floats]:
     own = np.flatnonzero(journeys.evergreen)
     quiet = people.activity[journeys.person[own]] < 0.5
     busy = people.activity[journeys.person[own]] > 2.0
@@ -124,8 +136,10 @@ def _evergreen_times(rng: np.random.Generator, people: People, journeys: Journey
     phase = rng.random((len(own), 1)) * period
     time = first + phase + beats * period + rng.normal(0, 0.5, (len(own), len(beats)))
     # The first beat is always kept; later ones are sometimes skipped.
-    kept = (rng.random(time.shape) < 0.88) | (beats == 0)
+    kept = (rng.random(time.shape) < _KEPT_BEATS) | (beats == 0)
     time = np.where(beats == 0, np.clip(time, first, max(days - 0.01, 0)), time)
     kept &= (time >= first) & (time < days)
     row, column = np.nonzero(kept)
-    return own[row], time[row, column]
+    pace = np.zeros(len(journeys.person))
+    pace[own] = _KEPT_BEATS / period[:, 0]
+    return own[row], time[row, column], pace

@@ -40,7 +40,8 @@ class World:
         The contract's columns and arrival_day.
     journeys : pl.DataFrame
         One row per user and journey with an event in the window: user_id, journey, lifecycle, starts and ends
-        (Date, may lie outside of the window; ends is null for evergreen journeys).
+        (Date, may lie outside of the window; ends is null for evergreen journeys), pace (Float64, sittings per day that
+        are expected while it lasts).
     """
 
     users: int

@@ -15,6 +15,7 @@ with members as (
         clusters.user_id,
         journey_identities.journey_id,
         clusters.keyword,
+        clusters.neighbour_similarity,
         clusters.scope,
         clusters.algorithm_version
     from clusters
@@ -52,6 +53,12 @@ users as (
 
 user_sizes as (
     select user_id, count(*) as keywords, count(distinct journey_id) as journeys from members group by user_id
+),
+
+neighbours as (
+    select user_id, journey_id, max(neighbour_similarity) as neighbour_similarity
+    from members
+    group by user_id, journey_id
 ),
 
 keyword_days as (
@@ -135,7 +142,16 @@ rhythm as (
 ),
 
 journeys as (
-    select user_id, journey_id, keywords, weight, cohesion, action_counts, scope, algorithm_version
+    select
+        user_id,
+        journey_id,
+        keywords,
+        weight,
+        cohesion,
+        action_counts,
+        active_weeks / greatest(date_diff('week', cast(first_seen as date), $as_of) + 1, 1) as active_weeks_share,
+        scope,
+        algorithm_version
     from journey_engagement
     where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
 )
@@ -155,6 +171,8 @@ select
     cast(journeys.keywords as double) as keywords, -- keywords in the journey
     cast(journeys.weight as double) as weight, -- sum of its keywords' weights
     cast(journeys.cohesion as double) as cohesion, -- mean cosine of its keywords to its centroid
+    cast(1 - neighbours.neighbour_similarity as double) as neighbour_distance, -- 1 - cosine to the user's nearest other one
+    cast(least(journeys.active_weeks_share, 1) as double) as active_weeks_share, -- weeks with an event since the first
     cast(windows.events_1 as double) as events_1, -- events on the day
     cast(windows.events_7 as double) as events_7, -- events in the last 7 days
     cast(windows.events_30 as double) as events_30, -- events in the last 30 days
@@ -190,6 +208,7 @@ select
 from journeys
 join users using (user_id)
 join user_sizes using (user_id)
+join neighbours using (user_id, journey_id)
 join windows using (user_id, journey_id)
 join rhythm using (user_id, journey_id)
 join of_keywords using (user_id, journey_id)
