@@ -121,3 +121,30 @@ def test_ranking_without_enough_history_says_what_is_needed(retail: Path) -> Non
     result = evaluate("ranking", retail)
     assert result.exit_code == 1
     assert "the first snapshot with known returns needs 21" in result.output
+
+
+@pytest.mark.parametrize("corpus", ["online-retail", "search-missions"])
+def test_stages_without_enough_returns_say_what_is_needed(corpus: str, retail: Path, missions: Path) -> None:
+    result = evaluate("stages", corpus, retail if corpus == "online-retail" else missions)
+    assert result.exit_code == 1
+    assert "too few" in result.output or "returns" in result.output
+    assert PRIVATE not in result.output
+
+
+def test_names_of_a_world() -> None:
+    result = evaluate("naming", "world", "--users", 4, "--days", 20, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    for words in ("shipped", "KeyBERT", "cosine higher by"):
+        assert words in result.output
+
+
+def test_names_from_day_to_day(retail: Path) -> None:
+    report = as_json("naming", "online-retail", retail, "--days", 2)
+    assert report["journeys"] == 4
+    assert report["unchanged_kept_share"] == 1.0 or report["unchanged_journeys"] == 0
+
+
+def test_intent_without_enough_days_says_what_is_needed() -> None:
+    result = evaluate("intent", "--users", 5, "--days", 30, "--seed", 3)
+    assert result.exit_code == 1
+    assert "too few" in result.output

@@ -12,8 +12,11 @@ from journeys_dagster.evaluation.clusterers import Baselines, journeys
 from journeys_dagster.evaluation.corpus import Corpus
 from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
 from journeys_dagster.evaluation.identity import Step, identity_report, replay, steps_of
+from journeys_dagster.evaluation.intent import evaluate_intent
 from journeys_dagster.evaluation.metrics import agreement
 from journeys_dagster.evaluation.mixing import MixedUsers, MixingError, mix_users, mixing_report
+from journeys_dagster.evaluation.naming import NameStability, evaluate_naming, name_stability
+from journeys_dagster.evaluation.stages import evaluate_stages, lifecycles
 from journeys_dagster.evaluation.world import world_corpus
 from journeys_dagster.importers import online_retail_frames
 from journeys_dagster.settings import Settings
@@ -96,6 +99,69 @@ def test_diversity_is_bought_with_relevance(world: World) -> None:
     strategy, parameter = recommend(points)
     chosen = points.filter((pl.col("strategy") == strategy) & (pl.col("parameter") == parameter))
     assert chosen["ndcg"][0] >= 0.99 * points.filter(parameter=0.0)["ndcg"][0]
+
+
+# Stages, names and intent
+
+
+@pytest.fixture(scope="module")
+def long_world() -> World:
+    return build_world(users=60, days=110, seed=5, last_day=WORLD_LAST_DAY)
+
+
+def test_returns_are_forecast_better_than_by_simple_rules(long_world: World) -> None:
+    history = History(frames(long_world), SETTINGS)
+    test_from = WORLD_LAST_DAY - timedelta(days=37)
+    found = evaluate_stages(history, SETTINGS, KeywordVectors(EMBEDDER), test_from=test_from)
+    assert [(forecast.return_days, forecast.seen_days) for forecast in found] == [(14, 14), (30, 30)]
+    for forecast in found:
+        train, test = forecast.parts.iter_rows(named=True)
+        assert train["last"] + timedelta(days=forecast.return_days) <= test_from == test["first"]
+        model, *others = forecast.comparison.table.iter_rows(named=True)
+        assert model["brier"] < min(other["brier"] for other in others)
+        assert model["auc"] > max(other["auc"] for other in others)
+        assert forecast.thresholds["ended_share"].is_sorted()
+
+
+def test_lifecycles_by_name_and_topic(world: World) -> None:
+    short = Settings.model_validate({"stages": {"evergreen_min_span_days": 7}})
+    history = History(frames(world), short)
+    names, topics = lifecycles(history, short, KeywordVectors(EMBEDDER), as_of=WORLD_LAST_DAY, topics=["no such topic"])
+    assert names["journeys"].min() is None or names["journeys"].min() >= 30  # type: ignore[operator]
+    assert topics["topic"].to_list() == ["all", "no such topic"]
+    assert topics["journeys"][0] > 100
+    assert topics["journeys"][1] == 0
+    assert 0 < topics["evergreen_share"][0] < 1
+
+
+def test_ways_to_name_are_compared_on_the_same_journeys(world: World, corpus: Corpus) -> None:
+    report, gains = evaluate_naming(corpus, History(frames(world), SETTINGS), SETTINGS, EMBEDDER)
+    assert report["journeys"].n_unique() == 1
+    cosine = dict(report.select("namer", "cosine").iter_rows())
+    assert max(cosine, key=lambda namer: cosine[namer]) == "best possible"
+    assert cosine["shipped"] > cosine["most frequent"]
+    assert gains.keys() == cosine.keys() - {"shipped"}
+    assert report["exact"].is_between(0, 1).all()
+
+
+def test_names_rest_from_day_to_day(world: World) -> None:
+    history = History(frames(world), SETTINGS)
+    steps = steps_of(history, first=WORLD_LAST_DAY - timedelta(days=4), last=WORLD_LAST_DAY, days=1)
+    found = name_stability(history, steps, SETTINGS, KeywordVectors(EMBEDDER))
+    assert found.journeys > found.unchanged_journeys > 50
+    assert found.unchanged_kept_share > 0.97
+    assert found.kept_share > 0.8
+    nothing = name_stability(history, [Step(date(2000, 1, 1), [])], SETTINGS, KeywordVectors(EMBEDDER))
+    assert nothing == NameStability(0, 0.0, 0, 0.0)
+
+
+def test_feedback_teaches_what_people_are_in_the_middle_of(long_world: World) -> None:
+    settings = Settings.model_validate({"ranking": {"min_returns": 20}})
+    found = evaluate_intent(long_world, settings, KeywordVectors(EMBEDDER))
+    ndcg = dict(found.table.select("ranker", "ndcg").iter_rows())
+    assert ndcg["model of feedback"] > ndcg["frequency × recency"] > ndcg["random"]
+    assert found.labels.keys() == {"notification"}
+    assert 0 < found.labels["notification"]["positive"] < found.labels["notification"]["labels"]
 
 
 # Mixing

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,7 @@ from journeys_dagster.inference.ranking_model import RankingModel, RankingModelE
 from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.world import World, build_world
+from journeys_dagster.sources.writer import write_days
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.training.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.training.history import History, KeywordVectors
@@ -336,3 +337,43 @@ def train(pipeline: Pipeline) -> dict[str, dict]:
         (event,) = result.asset_materializations_for_node(model)
         said[model] = {name: value.value for name, value in event.metadata.items()}
     return said
+
+
+def test_feedback_becomes_labels_of_the_snapshot_before_it(
+    copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("feedback")
+    as_of, day = world_days[2], world_days[3]
+    journeys = pipeline.table("user_journeys", f"as_of = date '{as_of}'").select("user_id", "journey_id").head(6)
+    said = journeys.with_columns(occurred_at=pl.lit(datetime.combine(day, time(9), UTC)), arrival_day=pl.lit(day))
+    sent = said.with_columns(channel=pl.lit("push"), event=pl.lit("sent"))
+    clicked = sent.head(2).with_columns(event=pl.lit("clicked"))
+    grades = said.head(1).with_columns(grade=pl.lit(5), annotator=pl.lit("a"))
+    write_days(pipeline.home.landing, source="notification_feedback", frame=pl.concat([sent, clicked]))
+    write_days(pipeline.home.landing, source="human_labels", frame=grades)
+    pipeline.run(day)
+    ranking = {**QUICK.ranking.model_dump(), "return_days": 2}
+    train(Pipeline(pipeline.home, Settings.model_validate({"ranking": ranking})))
+    labels = pipeline.table("ranking_labels", "label_source <> 'return'")
+    assert labels.select("label_source", "label", "label_weight").sort("label_source", "label").rows() == [
+        ("human", 1.0, 4.0),
+        *[("notification", 0.0, 2.0)] * 4,
+        *[("notification", 1.0, 2.0)] * 2,
+    ]
+    assert labels["labelled_on"].unique().to_list() == [day]
+    features = pipeline.table("journey_features").join(labels, on=["as_of", "user_id", "journey_id"], how="semi")
+    assert labels["as_of"].unique().to_list() == features["as_of"].unique().to_list() == [as_of]
+    compared = labels.filter(label_source="notification").sort("user_id", "journey_id")
+    assert compared["cohesion"].to_list() == pytest.approx(features.sort("user_id", "journey_id")["cohesion"].to_list())
+
+
+def test_names_are_central_for_everyone_once_models_are_trained(
+    copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("named")
+    train(pipeline)
+    assert pipeline.table("naming_model")["users"].min() >= 2  # type: ignore[operator]
+    pipeline.run(world_days[3])
+    names = pipeline.table("names")
+    assert names.filter(pl.col("as_of") < world_days[2])["centrality"].max() == 0
+    assert names.filter(pl.col("as_of") == world_days[3])["centrality"].min() > 0  # type: ignore[operator]

@@ -198,7 +198,9 @@ def name_stability(
             latest = pl.concat([others, snapshot.select("user_id", "keyword", "journey_id")])
         if progress is not None:
             progress(done / len(steps))
-    rows = pl.concat(compared) if compared else names.join(names, on=_JOURNEY, suffix="_before").clear()
+    if not compared:
+        return NameStability(0, 0.0, 0, 0.0)
+    rows = pl.concat(compared)
     same = pl.col("name") == pl.col("name_before")
     unchanged = rows.filter(pl.col("members") == pl.col("members_before"))
     return NameStability(
