@@ -4,7 +4,15 @@ from datetime import date
 
 import dagster as dg
 
-from assets import keyword_embeddings, naming_model, ranking_labels, ranking_model, stage_model, users_in_scope
+from assets import (
+    diversification_trade_off,
+    keyword_embeddings,
+    naming_model,
+    ranking_labels,
+    ranking_model,
+    stage_model,
+    users_in_scope,
+)
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
@@ -64,6 +72,7 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
         naming_model.build_naming_model(),
+        diversification_trade_off.build_diversification_trade_off(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
     ]
 

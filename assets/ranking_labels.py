@@ -114,14 +114,13 @@ def build_ranking_labels() -> dg.AssetsDefinition:
 def _returns(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, as_of: date
 ) -> Iterator[pl.DataFrame]:
-    history = sampled_history(warehouse, settings, as_of)
+    history = sampled_history(warehouse, settings, as_of, users=settings.ranking.max_training_users)
     try:
         days = snapshot_days(*history.span, settings.ranking)
     except TooFewReturnsError as error:
         context.log.warning(f"no returns to learn from yet: {error}")
         return
-    vectors = KeywordVectors(embedder)
-    vectors.remember(_known_vectors(warehouse, embedder.revision))
+    vectors = known_vectors(warehouse, embedder)
 
     def log(done: float) -> None:
         context.log.info(f"past snapshots computed again: {done:.0%}")
@@ -141,9 +140,9 @@ def _feedback(warehouse: Warehouse, settings: Settings, as_of: date) -> pl.DataF
     )
 
 
-def sampled_history(warehouse: Warehouse, settings: Settings, as_of: date) -> History:
+def sampled_history(warehouse: Warehouse, settings: Settings, as_of: date, *, users: int) -> History:
     """What a fixed sample of users did until a day, in memory."""
-    params = {"as_of": as_of, "users": settings.ranking.max_training_users}
+    params = {"as_of": as_of, "users": users}
     frames = {}
     for name, source in declared_sources(tuple(settings.keywords.action_weights)).items():
         if name != "items" and not source.user_activity:
@@ -154,11 +153,12 @@ def sampled_history(warehouse: Warehouse, settings: Settings, as_of: date) -> Hi
     return History(frames, settings)
 
 
-def _known_vectors(warehouse: Warehouse, revision: str) -> pl.DataFrame:
-    return warehouse.query(
-        "select keyword, embedding from keyword_embeddings where model_revision = $revision order by keyword",
-        {"revision": revision},
-    )
+def known_vectors(warehouse: Warehouse, embedder: TextEmbedder) -> KeywordVectors:
+    """Embeddings of keywords, those of the warehouse at hand."""
+    vectors = KeywordVectors(embedder)
+    found = "select keyword, embedding from keyword_embeddings where model_revision = $revision order by keyword"
+    vectors.remember(warehouse.query(found, {"revision": embedder.revision}))
+    return vectors
 
 
 def _metadata(warehouse: Warehouse, as_of: date) -> dict[str, Any]:

@@ -322,6 +322,8 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
         assert "not trained" not in said[model]["decision"]
         assert quick.table(model)["decision"].to_list() == [said[model]["decision"]]
         assert kept | {"card", "test"} <= said[model].keys()
+    points = quick.table("diversification_trade_off")
+    assert points["recommended"].sum() == 1
     labels = quick.table("ranking_labels")
     assert labels["label_source"].unique().to_list() == [RETURN]
     assert labels.filter(pl.col("label") == 1)["days_to_return"].is_between(1, 2).all()

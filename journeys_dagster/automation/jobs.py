@@ -19,7 +19,9 @@ JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 def build_jobs() -> dg.Definitions:
     """All jobs."""
-    models = dg.AssetSelection.assets("ranking_labels", "ranking_model", "stage_model", "naming_model")
+    models = dg.AssetSelection.assets(
+        "ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"
+    )
     daily = dg.AssetSelection.all() - models
     jobs = [
         dg.define_asset_job(

@@ -14,6 +14,7 @@ from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import heuristic_scores
 from journeys_dagster.training.ranking_metrics import CUTOFF, order_quality
 from journeys_dagster.training.replay import days_to_return, replay_features
+from journeys_dagster.training.spans import TooFewReturnsError
 
 SNAPSHOTS = 4
 KEPT_RELEVANCE = 0.99
@@ -38,6 +39,11 @@ def diversification_trade_off(
     DataFrame
         Columns ``strategy``, ``parameter``, ``ndcg`` (NDCG@5 on returns, mean over users), ``similarity`` (mean
         cosine of two journeys of the first five, mean over lists of two and more).
+
+    Raises
+    ------
+    TooFewReturnsError
+        Nobody came back to a journey.
     """
     horizon = timedelta(days=settings.ranking.return_days)
     first, last = history.span
@@ -55,9 +61,12 @@ def diversification_trade_off(
             .sort("user_id", "score", "journey_id", descending=[False, True, False])
             .with_columns(rank=pl.int_range(pl.len()).over("user_id") + 1)
         )
-        snapshots.append((rows, _journey_vectors(history, rows, vectors)))
+        if not rows.is_empty():
+            snapshots.append((rows, _journey_vectors(history, rows, vectors)))
         if progress is not None:
             progress(done / len(days))
+    if not snapshots:
+        raise TooFewReturnsError(f"of {len(days)} snapshots from {first} to {last}, none has a journey with a return")
     trials = [("penalty", value) for value in PENALTIES]
     trials += [(strategy, value) for strategy in ("mmr", "dpp", "ssd") for value in DIVERSITIES]
     return pl.DataFrame([_trial(snapshots, settings, strategy, value) for strategy, value in trials])

@@ -16,6 +16,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "ranking_model": "2",
         "stage_model": "1",
         "rankings": "2",
+        "diversification_trade_off": "1",
         "diversified_journeys": "2",
         "naming_model": "1",
         "stages": "2",

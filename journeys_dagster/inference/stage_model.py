@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Term = Callable[[Mapping[str, Floats], int], Floats]
 
-FOREVER_DAYS = 3_650
-"""Days of silence that are looked ahead; a journey that outlives them is said to end then."""
+FOREVER_DAYS = 365
+"""Days of silence that are looked ahead: then the look-back has forgotten most journeys, and all are said to end."""
 
 AGEING_TERMS: Mapping[str, Term] = {
     "idle": lambda of, silent: -np.log1p(of["days_since_last"] + silent),
