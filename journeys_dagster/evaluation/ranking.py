@@ -26,6 +26,7 @@ ABLATIONS = {
     "rhythm": _RHYTHM,
     "active days": _DAYS,
     "repeated keywords": _REPETITION,
+    "distance to other journeys, active weeks": ("neighbour_distance", "active_weeks_share"),
     "rhythm, active days and repeated keywords": (*_RHYTHM, *_DAYS, *_REPETITION),
 }
 
