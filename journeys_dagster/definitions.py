@@ -6,14 +6,16 @@ from typing import Any
 
 import dagster as dg
 
-from assets.graph import build_assets
+from assets.graph import build_assets, current_algorithm_version
 from journeys_dagster.automation.jobs import build_jobs
+from journeys_dagster.automation.sensors import build_automation
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.partitions import daily_partitions
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.settings import Settings, load_settings
 from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sql_models import load_models
 
 _FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE = date(2010, 1, 1)
 
@@ -46,13 +48,15 @@ def build_defs(
         "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
     }
     partitions_def = daily_partitions(_first_day(settings, landing_zone))
+    jobs = build_jobs()
     graph = dg.Definitions(
         assets=build_assets(settings, partitions_def),
+        jobs=list(jobs.values()),
         resources={**resources, **(resource_overrides or {})},
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(graph, build_jobs())
+    return dg.Definitions.merge(graph, build_automation(current_algorithm_version(settings, load_models()), jobs))
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

@@ -4,6 +4,7 @@ Both kinds of inference run the same assets over the same daily partitions.
 """
 
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -14,11 +15,13 @@ INGEST_LANDING = "ingest_landing"
 DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
+AssetJob = Any
+"""What `define_asset_job` returns; Dagster does not export its type."""
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
-def build_jobs() -> dg.Definitions:
-    """All jobs."""
+def build_jobs() -> dict[str, AssetJob]:
+    """All jobs by name."""
     models = dg.AssetSelection.assets(
         "ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"
     )
@@ -47,7 +50,15 @@ def build_jobs() -> dg.Definitions:
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
         ),
     ]
-    return dg.Definitions(jobs=jobs)
+    return {job.name: job for job in jobs}
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Run tags that make one run cover a range of days."""
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
 
 
 def scope_config(scope: str) -> dg.RunConfig:

@@ -12,6 +12,7 @@ from journeys_dagster.automation.jobs import (
     INGEST_LANDING,
     JOB_OF_SCOPE,
     TRAIN_MODELS,
+    range_tags,
     scope_config,
     training_config,
 )
@@ -19,8 +20,6 @@ from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.files import fingerprint, landing_files
 
-_RANGE_START = "dagster/asset_partition_range_start"
-_RANGE_END = "dagster/asset_partition_range_end"
 _TAKEN_IN = """
     select source, arrival_day, fingerprint
     from landed_days
@@ -46,10 +45,13 @@ class MissingDays:
         Complete days to take in, as first and last day of stretches.
     incomplete : list of (source, date)
         Folders without `_SUCCESS`; left out.
+    fingerprints : dict of date to str
+        Of the days to take in, in order: it changes when their files do.
     """
 
     ranges: list[tuple[date, date]]
     incomplete: list[tuple[str, date]]
+    fingerprints: dict[date, str]
 
 
 def missing_days(
@@ -71,20 +73,19 @@ def missing_days(
     if warehouse.has_table("landed_days"):
         taken_in = set(warehouse.query(_TAKEN_IN, {"limit": max_rejected_share}).iter_rows())
     there = {source: landing_zone.days(source) for source in names}
-    missing = [
-        day
-        for day in sorted(complete)
-        if day <= up_to
-        and any(
-            (source, day, fingerprint(landing_files(landing_zone.folder(source, day)))) not in taken_in
-            for source in names
-            if day in there[source]
-        )
-    ]
-    held_up = {day for _, day in incomplete} | (complete - set(missing))
+    missing: dict[date, str] = {}
+    for day in sorted(complete):
+        if day > up_to:
+            break
+        sources_there = [source for source in names if day in there[source]]
+        marks = [fingerprint(landing_files(landing_zone.folder(source, day))) for source in sources_there]
+        if any((source, day, mark) not in taken_in for source, mark in zip(sources_there, marks, strict=True)):
+            missing[day] = "-".join(marks)
+    held_up = {day for _, day in incomplete} | (complete - missing.keys())
     return MissingDays(
-        ranges=_stretches(missing, held_up),
+        ranges=_stretches(list(missing), held_up),
         incomplete=sorted(pair for pair in incomplete if pair[1] <= up_to),
+        fingerprints=missing,
     )
 
 
@@ -159,7 +160,7 @@ def _execute(
         run_id=run_id,
         raise_on_error=False,
         partition_key=first if first == last else None,
-        tags={_RANGE_START: first, _RANGE_END: last} if first and last and first != last else None,
+        tags=range_tags(*days) if days and first != last else None,
         asset_selection=[dg.AssetKey(name) for name in only] if only else None,
         run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )

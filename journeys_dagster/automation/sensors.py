@@ -1,0 +1,201 @@
+"""What runs without a hand: landed days, a changed algorithm, training once a week."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+
+import dagster as dg
+
+from journeys_dagster.automation.jobs import (
+    DAILY_INCREMENTAL,
+    FULL_INFERENCE,
+    INGEST_LANDING,
+    TRAIN_MODELS,
+    AssetJob,
+    range_tags,
+)
+from journeys_dagster.automation.runs import MissingDays, missing_days
+from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.sources.contracts import declared_sources
+
+BACKLOG_DAYS = 31
+"""Days in a row from which a stretch is taken in by one run, and inferred as of its last day only."""
+
+_LAST_FULL = """
+    select any_value(algorithm_version) as version
+    from users_in_scope
+    where scope = 'all_users'
+    group by as_of
+    order by as_of desc
+    limit 1
+"""
+_NEWEST_TAKEN_IN = "select max(arrival_day) as day from landed_days"
+
+
+def landing_requests(missing: MissingDays, requested: Mapping[str, str]) -> tuple[list[dg.RunRequest], dict[str, str]]:
+    """Runs for days that are missing and have not been requested as they lie, in order of days.
+
+    Parameters
+    ----------
+    missing : MissingDays
+    requested : mapping of str to str
+        Fingerprint by day, of what was requested before.
+
+    Returns
+    -------
+    requests : list of RunRequest
+        ``daily_incremental`` for each day; of a stretch of more than `BACKLOG_DAYS`, ``ingest_landing`` for all but
+        the last day first.
+    requested : dict of str to str
+        The days that are missing now.
+    """
+    new = [day for day, mark in missing.fingerprints.items() if requested.get(day.isoformat()) != mark]
+    requests = []
+    for stretch in _stretches(new, missing.ranges):
+        daily = stretch if len(stretch) <= BACKLOG_DAYS else stretch[-1:]
+        if backlog := stretch[: len(stretch) - len(daily)]:
+            marks = "".join(missing.fingerprints[day] for day in backlog)
+            key = hashlib.sha256(marks.encode()).hexdigest()[:16]
+            requests.append(
+                dg.RunRequest(
+                    run_key=f"{INGEST_LANDING}:{backlog[0]}:{backlog[-1]}:{key}",
+                    job_name=INGEST_LANDING,
+                    tags=range_tags(backlog[0], backlog[-1]),
+                )
+            )
+        requests.extend(
+            dg.RunRequest(
+                run_key=f"{DAILY_INCREMENTAL}:{day}:{missing.fingerprints[day]}",
+                job_name=DAILY_INCREMENTAL,
+                partition_key=day.isoformat(),
+            )
+            for day in daily
+        )
+    return requests, {day.isoformat(): mark for day, mark in missing.fingerprints.items()}
+
+
+def _stretches(days: Sequence[date], ranges: Sequence[tuple[date, date]]) -> list[list[date]]:
+    within = ([day for day in sorted(days) if first <= day <= last] for first, last in ranges)
+    return [stretch for stretch in within if stretch]
+
+
+def stale_since(warehouse: Warehouse, algorithm_version: str) -> str | None:
+    """Why everyone has to be inferred anew, or none.
+
+    Returns
+    -------
+    str or None
+        "no full inference yet", or that the algorithm has changed since the last one, with both versions.
+    """
+    if not warehouse.has_table("users_in_scope"):
+        return "no full inference yet"
+    found = warehouse.query(_LAST_FULL)["version"].to_list()
+    if not found:
+        return "no full inference yet"
+    if found[0] == algorithm_version:
+        return None
+    return f"the algorithm has changed since the last full inference, from {found[0]} to {algorithm_version}"
+
+
+def build_automation(algorithm_version: str, jobs: Mapping[str, AssetJob]) -> dg.Definitions:
+    """Sensors and schedules; all are stopped until they are turned on.
+
+    Parameters
+    ----------
+    algorithm_version : str
+        That of the code location.
+    jobs : mapping of str to job
+        By name.
+    """
+
+    @dg.sensor(
+        jobs=[jobs[DAILY_INCREMENTAL], jobs[INGEST_LANDING]],
+        minimum_interval_seconds=60,
+        description="Requests daily_incremental for every complete landing day that is new or has changed, once, in "
+        "order of days. Late files make their day a changed one.",
+    )
+    def landing_sensor(
+        context: dg.SensorEvaluationContext,
+        landing_zone: LandingZone,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+    ) -> dg.SensorResult:
+        requested = json.loads(context.cursor) if context.cursor else {}
+        missing = _missing(landing_zone, warehouse, settings)
+        requests, cursor = landing_requests(missing, requested)
+        waiting = ", ".join(f"{source} {day}" for source, day in missing.incomplete[:5])
+        reason = f"nothing new; without _SUCCESS: {waiting}" if waiting else "nothing new"
+        return dg.SensorResult(
+            run_requests=requests, cursor=json.dumps(cursor), skip_reason=None if requests else dg.SkipReason(reason)
+        )
+
+    @dg.sensor(
+        job=jobs[FULL_INFERENCE],
+        minimum_interval_seconds=300,
+        description="Requests full_inference as of the newest day when the algorithm version differs from that of the "
+        "last full snapshot, once per version.",
+    )
+    def algorithm_change_sensor(
+        landing_zone: LandingZone, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+    ) -> dg.RunRequest | dg.SkipReason:
+        reason = stale_since(warehouse, algorithm_version)
+        if reason is None:
+            return dg.SkipReason(f"everyone was inferred by {algorithm_version}")
+        newest = newest_day(warehouse)
+        landed = max(_missing(landing_zone, warehouse, settings).fingerprints, default=None)
+        if newest is None or (landed is not None and landed >= newest):
+            # A first start, or a day that has just landed: one full inference after it, not one before and none after.
+            return dg.SkipReason(f"{reason}; waits until the newest landing day has been taken in")
+        return dg.RunRequest(
+            run_key=f"{FULL_INFERENCE}:{algorithm_version}", partition_key=newest.isoformat(), tags={"reason": reason}
+        )
+
+    @dg.schedule(
+        job=jobs[DAILY_INCREMENTAL],
+        cron_schedule="0 6 * * *",
+        execution_timezone="UTC",
+        description="The safety net of landing_sensor: once a day, days that are still missing are requested again.",
+    )
+    def daily_schedule(
+        context: dg.ScheduleEvaluationContext,
+        landing_zone: LandingZone,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        missing = _missing(landing_zone, warehouse, settings)
+        tried = f"{context.scheduled_execution_time:%Y-%m-%d}"
+        days = sorted(missing.fingerprints)[-BACKLOG_DAYS:]
+        return [
+            dg.RunRequest(run_key=f"schedule:{tried}:{day}", partition_key=day.isoformat()) for day in days
+        ] or dg.SkipReason("no day is missing")
+
+    weekly_training = dg.ScheduleDefinition(
+        name="weekly_training",
+        job=jobs[TRAIN_MODELS],
+        cron_schedule="0 4 * * 1",
+        execution_timezone="UTC",
+        description="Trains the models every Monday; those that win take over.",
+    )
+    return dg.Definitions(
+        sensors=[landing_sensor, algorithm_change_sensor], schedules=[daily_schedule, weekly_training]
+    )
+
+
+def newest_day(warehouse: Warehouse) -> date | None:
+    """Newest landing day that was taken in."""
+    if not warehouse.has_table("landed_days"):
+        return None
+    return warehouse.query(_NEWEST_TAKEN_IN)["day"][0]
+
+
+def _missing(landing_zone: LandingZone, warehouse: Warehouse, settings: Settings) -> MissingDays:
+    return missing_days(
+        warehouse,
+        landing_zone,
+        declared_sources(tuple(settings.keywords.action_weights)),
+        up_to=date.max,
+        max_rejected_share=settings.landing.max_rejected_share,
+    )
