@@ -291,6 +291,7 @@ def test_nothing_followed_is_nothing_kept() -> None:
     assert set(identity_report(followed().cast({"weight": pl.Float64})).values()) == {0}
 
 
+@pytest.mark.slow
 def test_ids_of_real_customers_are_kept(data_path: Path) -> None:
     history = History(online_retail_frames(data_path / "online-retail" / "online_retail.parquet"), SETTINGS)
     last = date(2011, 12, 9)
