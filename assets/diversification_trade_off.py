@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.labels import read_labels
+from assets.labels import labels_read_until
 from assets.ranking_labels import known_vectors, sampled_history
 from assets.reporting import OWNER, plot, table_metadata
 from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
@@ -55,7 +55,7 @@ def build_diversification_trade_off() -> dg.AssetsDefinition:
         embedder: dg.ResourceParam[TextEmbedder],
     ) -> dg.MaterializeResult:
         try:
-            as_of = read_labels(warehouse).read_until
+            as_of = labels_read_until(warehouse)
             history = sampled_history(warehouse, settings, as_of, users=_MAX_USERS)
             points = diversification_trade_off(history, settings, known_vectors(warehouse, embedder))
         except TooFewReturnsError as error:

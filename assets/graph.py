@@ -1,5 +1,6 @@
 """All assets put together."""
 
+from collections.abc import Mapping
 from datetime import date
 
 import dagster as dg
@@ -29,17 +30,18 @@ from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql_models import SqlModel, load_audits, load_macros, load_models
+from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
 _NOT_ALGORITHM = {"run", "landing"}
 
 
-def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) -> list[dg.AssetsDefinition]:
+def build_assets(
+    settings: Settings, partitions_def: dg.PartitionsDefinition, models: Mapping[str, SqlModel]
+) -> list[dg.AssetsDefinition]:
     """Sources, SQL models and steps."""
     sources = declared_sources(tuple(settings.keywords.action_weights))
-    models = load_models()
     audits, macros = load_audits(), load_macros()
     tables: dict[str, Table] = {
         **{name: source.table for name, source in sources.items()},
@@ -68,7 +70,7 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
             partitions_def=partitions_def, algorithm_version=current_algorithm_version(settings, models)
         ),
         keyword_embeddings.build_keyword_embeddings(partitions_def=partitions_def),
-        ranking_labels.build_ranking_labels(),
+        ranking_labels.build_ranking_labels(models["journey_features"].table),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
         naming_model.build_naming_model(),
@@ -77,7 +79,7 @@ def build_assets(settings: Settings, partitions_def: dg.PartitionsDefinition) ->
     ]
 
 
-def current_algorithm_version(settings: Settings, models: dict[str, SqlModel]) -> str:
+def current_algorithm_version(settings: Settings, models: Mapping[str, SqlModel]) -> str:
     """Fingerprint of this code location; settings that only steer runs have no part in it."""
     return algorithm_version(
         settings=settings.model_dump(mode="json", exclude=_NOT_ALGORITHM),

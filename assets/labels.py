@@ -11,7 +11,7 @@ from journeys_dagster.settings import RankingSettings
 from journeys_dagster.training.replay import RETURN
 from journeys_dagster.training.spans import Spans, TooFewReturnsError, training_spans
 
-_ROWS = "from ranking_labels order by as_of, user_id, journey_id, label_source"
+_READ_UNTIL = "select max(read_until) as day from ranking_labels"
 
 
 @dataclass(frozen=True)
@@ -39,15 +39,28 @@ class Labels:
         return training_spans(self.days, horizon_days=horizon_days, known_until=self.read_until, ranking=ranking)
 
 
-def read_labels(warehouse: Warehouse) -> Labels:
-    """All labels.
+def labels_read_until(warehouse: Warehouse) -> date:
+    """Last arrival day that was seen when the labels were made.
 
     Raises
     ------
     TooFewReturnsError
         There are none.
     """
-    rows = warehouse.query(_ROWS)
-    if rows.is_empty():
+    day: date | None = warehouse.query(_READ_UNTIL)["day"][0]
+    if day is None:
         raise TooFewReturnsError("ranking_labels is empty: there is too little history and no feedback yet")
-    return Labels(rows, rows["read_until"][0])
+    return day
+
+
+def read_labels(warehouse: Warehouse, columns: Sequence[str] = ("*",)) -> Labels:
+    """All labels, or some of their columns.
+
+    Raises
+    ------
+    TooFewReturnsError
+        There are none.
+    """
+    read_until = labels_read_until(warehouse)
+    rows = f"select {', '.join(columns)} from ranking_labels order by as_of, user_id, journey_id, label_source"
+    return Labels(warehouse.query(rows), read_until)

@@ -23,21 +23,25 @@ _FORMER = """
     )
     select user_id, journey_id, keyword from names join newest using (as_of, user_id)
 """
-_CENTRALITY = "select keyword, centrality, usual from naming_model where as_of <= $as_of"
+_CENTRALITY = """
+    select keyword, centrality
+    from naming_model
+    where as_of <= $as_of
+        and keyword in (select keyword from clusters where as_of = $as_of and user_id in {users})
+"""
+_USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_of <= $as_of"
 
 
 def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
     """Name a batch of users' journeys."""
     keywords = snapshot.read(_KEYWORDS, batch=batch)
     former = snapshot.read(_FORMER, batch=batch) if snapshot.warehouse.has_table("names") else None
-    return name_journeys(with_centrality(keywords, _centrality(snapshot)), snapshot.settings.naming, former)
-
-
-def _centrality(snapshot: Snapshot) -> pl.DataFrame | None:
-    """What is known of everyone's journeys until the day; nothing before the models were first trained."""
-    if not snapshot.warehouse.has_table(NAMING_MODEL.name):
-        return None
-    return snapshot.warehouse.query(_CENTRALITY, {"as_of": snapshot.as_of})
+    if snapshot.warehouse.has_table(NAMING_MODEL.name):
+        known = snapshot.read(_CENTRALITY, batch=batch)
+        usual = snapshot.warehouse.query(_USUAL, {"as_of": snapshot.as_of})["usual"][0]
+    else:
+        known, usual = pl.DataFrame(schema={"keyword": pl.String, "centrality": pl.Float64}), 0.0
+    return name_journeys(with_centrality(keywords, known, usual=usual), snapshot.settings.naming, former)
 
 
 NAMES = SnapshotStep(

@@ -1,5 +1,6 @@
 """Step: journeys of past days with what was known of them and what became of them. Models are trained on it."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -16,7 +17,6 @@ from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql_models import load_models
 from journeys_dagster.tables import Column, Table
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.replay import RETURN, labelled_snapshots
@@ -51,9 +51,8 @@ class TrainingConfig(dg.Config):
     as_of: str = ""
 
 
-def labels_table() -> Table:
+def labels_table(features: Table) -> Table:
     """The table: labels, and the columns of `journey_features` as they were."""
-    features = load_models()["journey_features"].table.columns
     return Table(
         name="ranking_labels",
         description="Journeys of past snapshots, what was known of them then, and the label each source gave them.",
@@ -69,7 +68,7 @@ def labels_table() -> Table:
             "read_until": Column(type="DATE", description="last arrival day that was seen"),
             **{
                 name: replace(column, type=_FLOATS.get(column.type, column.type))
-                for name, column in features.items()
+                for name, column in features.columns.items()
                 if name not in _NOT_KEPT
             },
         },
@@ -77,9 +76,9 @@ def labels_table() -> Table:
     )
 
 
-def build_ranking_labels() -> dg.AssetsDefinition:
-    """The asset."""
-    table = labels_table()
+def build_ranking_labels(features: Table) -> dg.AssetsDefinition:
+    """The asset; `features` is the table of `journey_features`."""
+    table = labels_table(features)
 
     @dg.asset(
         name=table.name,
@@ -102,7 +101,8 @@ def build_ranking_labels() -> dg.AssetsDefinition:
         if newest is None:
             raise dg.Failure("there is no user activity to train on: take in landing days first", allow_retries=False)
         as_of = date.fromisoformat(config.as_of) if config.as_of else newest
-        frames = [_feedback(warehouse, settings, as_of), *_returns(context, warehouse, settings, embedder, as_of)]
+        returns = _returns(context, warehouse, settings, embedder, as_of)
+        frames = itertools.chain([_feedback(warehouse, settings, as_of)], returns)
         read_until = pl.lit(as_of).alias("read_until")
         columns = list(table.columns)
         warehouse.replace_table(table, (frame.with_columns(read_until).select(columns) for frame in frames))

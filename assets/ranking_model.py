@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.labels import read_labels
-from assets.reporting import OWNER, plot, table_metadata
+from assets.reporting import OWNER, plot, promotion_result, promotion_spec, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.reporting.calibration import calibration_curve
 from journeys_dagster.reporting.plots import bars
@@ -32,6 +32,7 @@ def build_ranking_model() -> dg.AssetsDefinition:
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[RANKING_MODEL.name],
         metadata=table_metadata(RANKING_MODEL),
+        check_specs=[promotion_spec(RANKING_MODEL.name)],
     )
     def ranking_model(
         context: dg.AssetExecutionContext,
@@ -44,12 +45,16 @@ def build_ranking_model() -> dg.AssetsDefinition:
             current = ranking_model_in_use(warehouse, labels.read_until, before_training_on=True)
             attempt = attempt_ranker(labels.rows, spans, settings, current=current)
         except TooFewReturnsError as error:
-            context.log.warning(f"no ranker was trained: {error}")
-            return dg.MaterializeResult(metadata={"decision": f"not trained: {error}"})
+            decision = f"not trained: {error}"
+            context.log.warning(decision)
+            return dg.MaterializeResult(
+                metadata={"decision": decision}, check_results=[promotion_result(decision, promoted=False)]
+            )
         as_of = labels.read_until
         keep_ranking_model(warehouse, as_of, attempt)
         context.log.info(attempt.decision)
-        return dg.MaterializeResult(metadata=_metadata(attempt, as_of))
+        check = promotion_result(attempt.decision, promoted=attempt.promoted, test=attempt.comparison.table)
+        return dg.MaterializeResult(metadata=_metadata(attempt, as_of), check_results=[check])
 
     return ranking_model
 

@@ -12,6 +12,7 @@ from journeys_dagster.resources.warehouse import AuditResult, Warehouse
 from journeys_dagster.tables import Table
 
 SAMPLE_ROWS = 5
+PROMOTED = "promoted"
 OWNER = "team:journeys"
 _SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
@@ -70,6 +71,26 @@ def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict
 def plot(png: bytes, *, alt: str) -> dg.MarkdownMetadataValue:
     """A picture for the UI."""
     return dg.MetadataValue.md(png_markdown(png, alt=alt))
+
+
+def promotion_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check whether a newly trained model takes over."""
+    return dg.AssetCheckSpec(
+        PROMOTED,
+        asset=asset,
+        description="The new model beats what is in use and the simple ways; else the old one stays.",
+    )
+
+
+def promotion_result(decision: str, *, promoted: bool, test: pl.DataFrame | None = None) -> dg.AssetCheckResult:
+    """Whether a model takes over, and why, with the figures of the test span; none where nothing was trained."""
+    return dg.AssetCheckResult(
+        check_name=PROMOTED,
+        passed=promoted,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=decision,
+        metadata={} if test is None else {"test": dg.MetadataValue.md(markdown_table(test))},
+    )
 
 
 def merge_check_results(per_partition: Mapping[str, Sequence[AuditResult]]) -> list[dg.AssetCheckResult]:

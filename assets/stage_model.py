@@ -5,8 +5,9 @@ from typing import Any
 import dagster as dg
 
 from assets.labels import read_labels
-from assets.reporting import OWNER, plot, table_metadata
+from assets.reporting import OWNER, plot, promotion_result, promotion_spec, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.stage_model import FEATURES
 from journeys_dagster.reporting.plots import bars
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.trained_models import STAGE_MODEL, keep_stage_model, stage_model_in_use
@@ -14,6 +15,8 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.spans import TooFewReturnsError
 from journeys_dagster.training.stager import StageAttempt, attempt_stage_model
+
+_COLUMNS = ("as_of", "user_id", "label_source", "labelled_on", "days_to_return")
 
 
 def build_stage_model() -> dg.AssetsDefinition:
@@ -28,21 +31,27 @@ def build_stage_model() -> dg.AssetsDefinition:
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[STAGE_MODEL.name],
         metadata=table_metadata(STAGE_MODEL),
+        check_specs=[promotion_spec(STAGE_MODEL.name)],
     )
     def stage_model(
         context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
     ) -> dg.MaterializeResult:
         try:
-            labels = read_labels(warehouse)
+            labels = read_labels(warehouse, (*_COLUMNS, *FEATURES))
             spans = labels.spans(settings.ranking, horizon_days=settings.stages.return_days)
             current = stage_model_in_use(warehouse, labels.read_until, before_training_on=True)
             attempt = attempt_stage_model(labels.rows, spans, settings, current=current)
         except TooFewReturnsError as error:
-            context.log.warning(f"no stage model was trained: {error}")
-            return dg.MaterializeResult(metadata={"decision": f"not trained: {error}"})
+            decision = f"not trained: {error}"
+            context.log.warning(decision)
+            return dg.MaterializeResult(
+                metadata={"decision": decision}, check_results=[promotion_result(decision, promoted=False)]
+            )
         keep_stage_model(warehouse, labels.read_until, attempt)
         context.log.info(attempt.decision)
-        return dg.MaterializeResult(metadata={"as_of": str(labels.read_until), **_metadata(attempt)})
+        check = promotion_result(attempt.decision, promoted=attempt.promoted, test=attempt.comparison.table)
+        metadata = {"as_of": str(labels.read_until), **_metadata(attempt)}
+        return dg.MaterializeResult(metadata=metadata, check_results=[check])
 
     return stage_model
 

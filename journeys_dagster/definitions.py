@@ -48,15 +48,15 @@ def build_defs(
         "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
     }
     partitions_def = daily_partitions(_first_day(settings, landing_zone))
-    jobs = build_jobs()
+    jobs, models = build_jobs(), load_models()
     graph = dg.Definitions(
-        assets=build_assets(settings, partitions_def),
+        assets=build_assets(settings, partitions_def, models),
         jobs=list(jobs.values()),
         resources={**resources, **(resource_overrides or {})},
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(graph, build_automation(current_algorithm_version(settings, load_models()), jobs))
+    return dg.Definitions.merge(graph, build_automation(current_algorithm_version(settings, models), jobs))
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

@@ -230,9 +230,9 @@ def test_an_address_or_a_code_names_a_journey_only_where_it_has_nothing_else(unr
 def test_centrality_is_the_usual_for_keywords_that_are_not_known():
     keywords = pl.DataFrame({"keyword": ["sofa", "rug"]})
     known = pl.DataFrame({"keyword": ["rug"], "centrality": [0.9], "usual": [0.6]})
-    assert with_centrality(keywords, known)["centrality"].to_list() == [0.6, 0.9]
-    assert with_centrality(keywords, known.clear())["centrality"].to_list() == [0.0, 0.0]
-    assert with_centrality(keywords, None)["centrality"].to_list() == [0.0, 0.0]
+    assert with_centrality(keywords, known, usual=0.6)["centrality"].to_list() == [0.6, 0.9]
+    assert with_centrality(keywords, known.clear(), usual=0.6)["centrality"].to_list() == [0.6, 0.6]
+    assert with_centrality(keywords, known.clear(), usual=0.0)["centrality"].to_list() == [0.0, 0.0]
 
 
 def test_weights_that_are_all_zero_are_refused():

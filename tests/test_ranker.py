@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 
+import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
@@ -313,6 +314,7 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert {said[model]["decision"] for model in said} == {
         "not trained: ranking_labels is empty: there is too little history and no feedback yet"
     }
+    assert not any(said[model]["check"].passed for model in said)
     assert not pipeline.warehouse.has_table("ranking_model")
 
     ranking = {**QUICK.ranking.model_dump(), "return_days": 2}
@@ -321,6 +323,8 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     for model, kept in (("ranking_model", {"calibration", "importance"}), ("stage_model", {"weights"})):
         assert "not trained" not in said[model]["decision"]
         assert quick.table(model)["decision"].to_list() == [said[model]["decision"]]
+        assert said[model]["check"].passed is bool(quick.table(model)["promoted"][0])
+        assert said[model]["check"].description == said[model]["decision"]
         assert kept | {"card", "test"} <= said[model].keys()
     points = quick.table("diversification_trade_off")
     assert points["recommended"].sum() == 1
@@ -337,7 +341,8 @@ def train(pipeline: Pipeline) -> dict[str, dict]:
     said = {}
     for model in ("ranking_model", "stage_model"):
         (event,) = result.asset_materializations_for_node(model)
-        said[model] = {name: value.value for name, value in event.metadata.items()}
+        (check,) = [found for found in result.get_asset_check_evaluations() if found.asset_key == dg.AssetKey(model)]
+        said[model] = {name: value.value for name, value in event.metadata.items()} | {"check": check}
     return said
 
 

@@ -25,7 +25,7 @@ def naming_group() -> None:
 @naming_group.command("world")
 @click.option("--users", default=500, show_default=True, type=click.IntRange(1))
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=23, show_default=True, type=int)
+@click.option("--seed", default=31, show_default=True, type=int)
 @json_option
 def naming_world_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
     """Against the true names of a simulated world, beside simpler ways to pick a keyword."""

@@ -38,8 +38,9 @@ def name_in(
         As `name_journeys` takes it.
     """
     newest = history.query("select max(as_of) as as_of from clusters", {})["as_of"][0]
-    centrality = history.rows_of("keyword_centrality", newest)
-    return name_journeys(with_centrality(members, centrality), settings.naming, former)
+    known = history.rows_of("keyword_centrality", newest)
+    usual = known["usual"].max() or 0.0
+    return name_journeys(with_centrality(members, known, usual=usual), settings.naming, former)  # type: ignore[arg-type]
 
 
 def evaluate_naming(
@@ -61,8 +62,7 @@ def evaluate_naming(
     keywords = _truly_named(_clustered(corpus, settings), corpus, embedder)
     everyone = keywords.with_columns(as_of=pl.lit(history.span[1]))
     history.keep("clusters", everyone.select("as_of", "user_id", "keyword", "centroid_similarity"))
-    centrality = history.rows_of("keyword_centrality", history.span[1])
-    shipped = name_journeys(with_centrality(keywords, centrality), settings.naming).select(*_JOURNEY, "keyword")
+    shipped = name_in(history, keywords, settings).select(*_JOURNEY, "keyword")
     ways = {SHIPPED: keywords.join(shipped, on=[*_JOURNEY, "keyword"], how="semi", maintain_order="left")}
     ways |= {name: _picked(keywords, score) for name, score in _rival_scores(keywords, corpus, embedder).items()}
     qualities = {name: _quality(rows) for name, rows in ways.items()}

@@ -37,22 +37,19 @@ def display_name(keyword: pl.Expr) -> pl.Expr:
     return keyword.str.slice(0, 1).str.to_uppercase() + keyword.str.slice(1)
 
 
-def with_centrality(keywords: pl.DataFrame, centrality: pl.DataFrame | None) -> pl.DataFrame:
+def with_centrality(keywords: pl.DataFrame, known: pl.DataFrame, *, usual: float) -> pl.DataFrame:
     """Add how central each keyword is in everyone's journeys.
 
     Parameters
     ----------
-    centrality : DataFrame, optional
-        Columns ``keyword``, ``centrality``, ``usual``, as from the model `keyword_centrality`. Keywords that are not
-        in it get the usual; without any, all get 0.
+    known : DataFrame
+        Columns ``keyword``, ``centrality``, as from the model `keyword_centrality`.
+    usual : float
+        For keywords that are not known; 0 where nothing is known of everyone's journeys.
     """
-    if centrality is None or centrality.is_empty():
-        return keywords.with_columns(centrality=pl.lit(0.0))
-    known = centrality.select("keyword", "centrality")
-    usual = centrality["usual"][0]
-    return keywords.join(known, on="keyword", how="left", maintain_order="left").with_columns(
-        pl.col("centrality").fill_null(usual)
-    )
+    return keywords.join(
+        known.select("keyword", "centrality"), on="keyword", how="left", maintain_order="left"
+    ).with_columns(pl.col("centrality").fill_null(usual))
 
 
 def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.DataFrame | None = None) -> pl.DataFrame:
