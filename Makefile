@@ -19,7 +19,7 @@ ui: $(INSTALLED) ## the Dagster UI on the same home
 	DAGSTER_HOME="$$($(BIN)/journeys init)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml
 
 test: $(INSTALLED) ## all tests but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 test-all: $(INSTALLED)
 	$(BIN)/pytest

@@ -23,7 +23,6 @@ from journeys_dagster.sources.contracts import declared_sources
 DATA_VARIABLE = "JOURNEYS_DATA"
 WORLD_LAST_DAY = date(2025, 6, 30)
 _EXIT_STATUS = pytest.StashKey[int]()
-_FIGURES = pytest.StashKey[dict[str, dict[str, object]]]()
 EMBEDDER = TextEmbedder(model=BUNDLED_MODEL)  # loads the model once, on first use
 
 
@@ -41,25 +40,27 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         os._exit(config.stash[_EXIT_STATUS])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what the tests have measured."""
-    measured = config.stash.get(_FIGURES, {})
+    ended = [report for reports in terminalreporter.stats.values() for report in reports]
+    measured = [
+        report for report in ended if getattr(report, "when", None) == "call" and getattr(report, "user_properties", [])
+    ]
     if measured:
         terminalreporter.section("figures")
-    for test, values in measured.items():
-        terminalreporter.write_line(test)
-        for name, value in values.items():
-            shown = f"{value:.3f}" if isinstance(value, float) else value
-            terminalreporter.write_line(f"    {name}: {shown}")
+    for report in measured:
+        terminalreporter.write_line(report.nodeid.rsplit("/", 1)[-1])
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"    {name}: {f'{value:.3f}' if isinstance(value, float) else value}")
 
 
 @pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Callable[..., None]:
+def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Record figures of the test by name, for `docs/reliability.md`; they are printed when all tests have ended."""
-    test = request.node.nodeid.rsplit("/", 1)[-1]
 
     def record(**values: object) -> None:
-        request.config.stash.setdefault(_FIGURES, {}).setdefault(test, {}).update(values)
+        for name, value in values.items():
+            record_property(name, value)
 
     return record
 
