@@ -29,7 +29,7 @@ from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
 from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
@@ -43,16 +43,7 @@ def build_assets(
     """Sources, SQL models and steps."""
     sources = declared_sources(tuple(settings.keywords.action_weights))
     audits, macros = load_audits(), load_macros()
-    tables: dict[str, Table] = {
-        **{name: source.table for name, source in sources.items()},
-        **{name: model.table for name, model in models.items()},
-        **{step.name: step.table for step in STEPS},
-        users_in_scope.TABLE.name: users_in_scope.TABLE,
-        keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
-        RANKING_MODEL.name: RANKING_MODEL,
-        STAGE_MODEL.name: STAGE_MODEL,
-        naming_model.NAMING_MODEL.name: naming_model.NAMING_MODEL,
-    }
+    tables = declared_tables(settings, models)
     return [
         *(build_source_asset(source, partitions_def=partitions_def) for source in sources.values()),
         *(
@@ -76,6 +67,35 @@ def build_assets(
         naming_model.build_naming_model(),
         diversification_trade_off.build_diversification_trade_off(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
+    ]
+
+
+def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[str, Table]:
+    """All tables and views of the warehouse by name."""
+    sources = declared_sources(tuple(settings.keywords.action_weights))
+    tables = [
+        *(source.table for source in sources.values()),
+        REJECTED_ROWS,
+        LANDED_DAYS,
+        *(model.table for model in models.values()),
+        *(step.table for step in STEPS),
+        users_in_scope.TABLE,
+        keyword_embeddings.TABLE,
+        ranking_labels.labels_table(models["journey_features"].table),
+        RANKING_MODEL,
+        STAGE_MODEL,
+        naming_model.NAMING_MODEL,
+        diversification_trade_off.TRADE_OFF,
+    ]
+    return {table.name: table for table in tables}
+
+
+def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
+    """The tables whose rows are replaced snapshot by snapshot, as of each inferred day."""
+    return [
+        users_in_scope.TABLE,
+        *(model.table for model in models.values() if model.materialized == "snapshot"),
+        *(step.table for step in STEPS),
     ]
 
 

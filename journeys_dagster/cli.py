@@ -18,6 +18,7 @@ from rich.table import Table
 from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
+from journeys_dagster.cli_warehouse import migrate_command
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.file_lock import LockTimeoutError
@@ -94,6 +95,7 @@ def simulate_command(users: int, days: int, seed: int) -> None:
 
 
 cli.add_command(evaluate)
+cli.add_command(migrate_command)
 
 
 @cli.group("import")
@@ -195,7 +197,9 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
     from journeys_dagster.automation.runs import train
     from journeys_dagster.definitions import build_defs
 
-    if not home.warehouse(settings).has_table("users_in_scope"):
+    warehouse = home.warehouse(settings)
+    warehouse.migrate()
+    if not warehouse.has_table("users_in_scope"):
         raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
     defs = build_defs(settings=settings, home=home)
     instance = home.dagster_instance()
@@ -215,6 +219,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
     from journeys_dagster.definitions import build_defs
 
     landing_zone, warehouse = home.landing_zone(), home.warehouse(settings)
+    warehouse.migrate()
     sources = [name for name in declared_sources(tuple(settings.keywords.action_weights)) if landing_zone.days(name)]
     if not sources:
         raise click.ClickException(

@@ -13,6 +13,10 @@ from pathlib import Path
 import duckdb
 
 
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be used; the message names the file and the way out."""
+
+
 @dataclass
 class _Engine:
     """DuckDB without a file, and how many connections use each file that is attached to it."""

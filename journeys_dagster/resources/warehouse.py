@@ -17,11 +17,13 @@ from typing import Any
 
 import duckdb
 import polars as pl
+from dagster import InitResourceContext
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from journeys_dagster.resources.database_file import open_database
+from journeys_dagster.resources.database_file import WarehouseError, open_database
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
+from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
 from journeys_dagster.sql_parameters import used_params
 from journeys_dagster.tables import Table
 
@@ -29,10 +31,6 @@ _RETRY_SECONDS = 0.05
 _SPOOL = "spool-"
 _SPOOL_ABANDONED_SECONDS = 24 * 3600
 USERS_IN_SCOPE = "select user_id from users_in_scope where as_of = $as_of"
-
-
-class WarehouseError(RuntimeError):
-    """The warehouse cannot be used; the message names the file and the way out."""
 
 
 class AuditFailedError(RuntimeError):
@@ -86,10 +84,31 @@ class Warehouse(DuckDBResource):
         """The database file."""
         return Path(self.database)
 
+    def setup_for_execution(self, context: InitResourceContext) -> None:
+        """What Dagster calls before a run, a sensor or a schedule uses the warehouse: an older one is migrated."""
+        self.migrate()
+
+    def migrate(self) -> tuple[int, int] | None:
+        """Bring a warehouse of an older table version to that of this code, in one transaction.
+
+        Returns
+        -------
+        (int, int) or None
+            Table versions before and after; none where there is no warehouse yet.
+        """
+        if not self.path.exists():
+            return None
+        with self._locked(shared=True), self._connection(read_only=True) as connection:
+            if is_current(connection, self.path):
+                return newest_version(), newest_version()
+        with self._locked(shared=False), self._connection(read_only=False) as connection:
+            return migrate(connection, self.path)
+
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that may write, with the file to itself. Prefer `read` and `write`."""
+        """A connection that may write, with the file to itself; an older one is migrated. Prefer `read` and `write`."""
         with self._locked(shared=False), self._connection(read_only=False) as connection:
+            migrate(connection, self.path)
             yield connection
 
     @contextmanager
@@ -99,11 +118,13 @@ class Warehouse(DuckDBResource):
         Raises
         ------
         WarehouseError
-            The file does not exist, another program kept it for too long, or this thread has it open already.
+            The file does not exist or is of another table version, another program kept it for too long, or this
+            thread has it open already.
         """
         if not self.path.exists():
             raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
         with self._locked(shared=True), self._connection(read_only=True) as connection:
+            require_current(connection, self.path)
             yield connection
 
     @contextmanager
@@ -113,7 +134,7 @@ class Warehouse(DuckDBResource):
         Raises
         ------
         WarehouseError
-            Another program kept the file for too long, or this thread has it open already.
+            Another program kept the file for too long, this thread has it open already, or the file cannot be migrated.
         """
         with self.get_connection() as connection:
             connection.execute("begin transaction")
