@@ -18,16 +18,29 @@ from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, Sourc
 from journeys_dagster.sources.reader import LandedRows, read_days
 
 REJECTED_SHARE_CHECK = "rejected_share"
+OVER_CAP_CHECK = "rows_over_cap"
+_USERS_LISTED = 20
 
 
 def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset that takes in a source's landing days."""
-    check = dg.AssetCheckSpec(
-        REJECTED_SHARE_CHECK,
-        asset=source.name,
-        blocking=True,
-        description="No day has a larger share of rejected rows or unreadable files than landing.max_rejected_share.",
-    )
+    checks = [
+        dg.AssetCheckSpec(
+            REJECTED_SHARE_CHECK,
+            asset=source.name,
+            blocking=True,
+            description="No day has a larger share of rejected rows or unreadable files than "
+            "landing.max_rejected_share.",
+        )
+    ]
+    if source.capped:
+        checks.append(
+            dg.AssetCheckSpec(
+                OVER_CAP_CHECK,
+                asset=source.name,
+                description="No user has more rows in a day than landing.max_rows_per_user_per_day.",
+            )
+        )
 
     @dg.asset(
         name=source.name,
@@ -39,7 +52,7 @@ def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinitio
         owners=[OWNER],
         code_version="1",
         metadata=table_metadata(source.table),
-        check_specs=[check],
+        check_specs=checks,
     )
     def _source(
         context: dg.AssetExecutionContext,
@@ -59,6 +72,7 @@ def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinitio
                 batch,
                 max_text_length=settings.landing.max_text_length,
                 future_tolerance_hours=settings.landing.future_tolerance_hours,
+                max_rows_per_user_per_day=settings.landing.max_rows_per_user_per_day,
             )
             write_landed(warehouse, source, landed, list(batch))
             taken_in.append(landed)
@@ -100,16 +114,22 @@ def _report(
     metadata = row_metadata(warehouse, source.table, newest)
     if not taken_in:
         metadata["note"] = "nothing has landed for this source in these partitions; what was there stays"
-        return dg.MaterializeResult(metadata=metadata, check_results=[_share_check(source, pl.DataFrame(), settings)])
+        nothing = _nothing()
+        return dg.MaterializeResult(metadata=metadata, check_results=_check_results(source, nothing, nothing, settings))
     days = pl.concat(landed.days for landed in taken_in)
     rejected = pl.concat(landed.rejected for landed in taken_in)
-    counts = ("rows_read", "rows_accepted", "rows_duplicate", "rows_rejected", "unreadable_files")
+    over_cap = pl.concat(landed.over_cap for landed in taken_in)
+    counts = ("rows_read", "rows_accepted", "rows_duplicate", "rows_over_cap", "rows_rejected", "unreadable_files")
     metadata |= {name: int(days[name].sum()) for name in counts}
     metadata["days"] = days.height
     if not rejected.is_empty():
         reasons = rejected["reason"].value_counts(sort=True).head(20)
         metadata["rejected_by_reason"] = dg.MetadataValue.md(markdown_table(reasons, max_rows=20))
         metadata["rejected_sample"] = dg.MetadataValue.md(markdown_table(rejected.head(SAMPLE_ROWS)))
+    if not over_cap.is_empty():
+        most = over_cap.sort("rows_over_cap", "arrival_day", "user_id", descending=[True, False, False])
+        metadata["users_over_cap"] = over_cap["user_id"].n_unique()
+        metadata["rows_over_cap_by_user"] = dg.MetadataValue.md(markdown_table(most, max_rows=_USERS_LISTED))
     if days.height > 1:
         png = daily_counts(
             days["arrival_day"],
@@ -118,7 +138,37 @@ def _report(
             y_label="rows",
         )
         metadata["plot"] = plot(png, alt=f"rows of {source.name} by arrival day")
-    return dg.MaterializeResult(metadata=metadata, check_results=[_share_check(source, days, settings)])
+    return dg.MaterializeResult(metadata=metadata, check_results=_check_results(source, days, over_cap, settings))
+
+
+def _check_results(
+    source: Source, days: pl.DataFrame, over_cap: pl.DataFrame, settings: Settings
+) -> list[dg.AssetCheckResult]:
+    results = [_share_check(source, days, settings)]
+    if source.capped:
+        results.append(_cap_check(source, over_cap, settings))
+    return results
+
+
+def _cap_check(source: Source, over_cap: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:
+    """Whether every user's rows were kept; a bot is told, and does not stop the others."""
+    limit = settings.landing.max_rows_per_user_per_day
+    metadata: dict[str, Any] = {"limit": limit, "users": 0, "rows_over_cap": 0}
+    description = None
+    if not over_cap.is_empty():
+        users, rows = over_cap["user_id"].n_unique(), int(over_cap["rows_over_cap"].sum())
+        metadata |= {"users": users, "rows_over_cap": rows}
+        description = (
+            f"{source.name}: {rows:,} rows of {users:,} users left out, who had more than {limit:,} in a day; their "
+            "newest are in. Is it a bot? Else raise landing.max_rows_per_user_per_day and run the days again."
+        )
+    return dg.AssetCheckResult(
+        check_name=OVER_CAP_CHECK,
+        passed=over_cap.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=description,
+    )
 
 
 def _share_check(source: Source, days: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:

@@ -284,6 +284,8 @@ def _print_counts(warehouse: Warehouse, as_of: date) -> None:
         select 'landing rows read' as what, sum(rows_read) as n, 0 as place from landed_days where arrival_day <= $day
         union all select 'landing rows accepted', sum(rows_accepted), 1 from landed_days where arrival_day <= $day
         union all select 'exact duplicates', sum(rows_duplicate), 2 from landed_days where arrival_day <= $day
+        union all select 'over the cap of rows per user and day', sum(rows_over_cap), 3
+        from landed_days where arrival_day <= $day having sum(rows_over_cap) > 0
         union all select 'rejected: ' || reason, count(*), 3 from rejected_rows where arrival_day <= $day group by all
         union all select 'users in scope', count(*), 4 from users_in_scope where as_of = $day
         union all select 'keywords of users', count(*), 5 from keywords where as_of = $day

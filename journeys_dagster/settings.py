@@ -51,6 +51,11 @@ class LandingSettings(_Section):
     future_tolerance_hours: Annotated[float, Field(ge=0, le=87_660)] = Field(
         24.0, description="Hours that occurred_at may lie after the end of the arrival day."
     )
+    max_rows_per_user_per_day: Count = Field(
+        10_000,
+        description="Rows of one source and arrival day that are kept of one user, the newest ones; the others are "
+        "counted and told. Days that were taken in before keep what they have until their files change.",
+    )
     days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
 
 

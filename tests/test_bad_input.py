@@ -48,7 +48,9 @@ def test_too_many_bad_rows_stop_the_run_but_the_good_ones_are_in(empty_pipeline:
     result = empty_pipeline.materialize(days=(DAY, DAY))
     assert not result.success
     (check,) = [
-        check for check in result.get_asset_check_evaluations() if check.asset_key.to_user_string() == "searches"
+        check
+        for check in result.get_asset_check_evaluations()
+        if (check.asset_key.to_user_string(), check.check_name) == ("searches", "rejected_share")
     ]
     assert not check.passed
     assert "20.0%" in str(check.description)

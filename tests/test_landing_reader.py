@@ -8,6 +8,7 @@ import re
 import string
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 
 from journeys_dagster.sources import files as files_module
 from journeys_dagster.sources import reader as reader_module
-from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
+from journeys_dagster.sources.contracts import LANDED_DAYS, MAX_ROW_TEXT, REJECTED_ROWS, declared_sources
 from journeys_dagster.sources.files import failure_text, file_groups, fingerprint, landing_files
 from journeys_dagster.sources.reader import LandedRows, read_days
 
@@ -81,23 +82,32 @@ def search(user_id: str = "u1", query: str = "oak", occurred_at: str = TIME) -> 
     return {"user_id": user_id, "query": query, "occurred_at": occurred_at}
 
 
-def read(folder: Path, source: str = "searches") -> LandedRows:
-    return read_days(SOURCES[source], {DAY: folder}, max_text_length=MAX_TEXT_LENGTH, future_tolerance_hours=24)
+def read(folder: Path, source: str = "searches", *, cap: int = 10_000) -> LandedRows:
+    return read_days(
+        SOURCES[source],
+        {DAY: folder},
+        max_text_length=MAX_TEXT_LENGTH,
+        future_tolerance_hours=24,
+        max_rows_per_user_per_day=cap,
+    )
 
 
-def read_alike(folder: Path, rows: Sequence[Mapping[str, Any]], source: str = "searches") -> LandedRows:
+def read_alike(
+    folder: Path, rows: Sequence[Mapping[str, Any]], source: str = "searches", *, cap: int = 10_000
+) -> LandedRows:
     """Read the same rows in all formats at once, and see to it that each format accepts and rejects the same."""
     for suffix in FORMATS:
         write_rows(folder / f"part.{suffix}", rows)
-    landed = read(folder, source)
+    landed = read(folder, source, cap=cap)
     by_format = [
         landed.rejected.filter(pl.col("file") == f"part.{suffix}").select("row_number", "reason") for suffix in FORMATS
     ]
     assert by_format[0].equals(by_format[1])
     assert by_format[0].equals(by_format[2])
     _, accepted, duplicate, _ = counts(landed)
-    assert accepted + duplicate == len(FORMATS) * (len(rows) - by_format[0].height)
-    return LandedRows(landed.accepted, landed.rejected.filter(pl.col("file") == "part.csv"), landed.days)
+    good = accepted + duplicate + landed.days["rows_over_cap"].sum()
+    assert good == len(FORMATS) * (len(rows) - by_format[0].height)
+    return replace(landed, rejected=landed.rejected.filter(pl.col("file") == "part.csv"))
 
 
 def users(landed: LandedRows) -> list[str]:
@@ -281,7 +291,9 @@ def test_the_same_row_on_two_days_is_no_duplicate(tmp_path: Path) -> None:
     for folder in folders.values():
         folder.mkdir()
         write_rows(folder / "part.parquet", [search(), search()])
-    landed = read_days(SOURCES["searches"], folders, max_text_length=50, future_tolerance_hours=24)
+    landed = read_days(
+        SOURCES["searches"], folders, max_text_length=50, future_tolerance_hours=24, max_rows_per_user_per_day=10_000
+    )
     assert landed.accepted["arrival_day"].to_list() == list(folders)
     assert landed.days["rows_duplicate"].to_list() == [1, 1]
 
@@ -298,6 +310,7 @@ def test_each_day_has_its_own_counts(tmp_path: Path) -> None:
         {second: tmp_path / "second", DAY: tmp_path / "first"},
         max_text_length=50,
         future_tolerance_hours=24,
+        max_rows_per_user_per_day=10_000,
     )
     columns = ("arrival_day", "files", "unreadable_files", "rows_read", "rows_accepted", "rows_rejected")
     assert landed.days.select(columns).rows() == [(DAY, 1, 0, 2, 1, 1), (second, 2, 1, 2, 2, 0)]
@@ -305,9 +318,96 @@ def test_each_day_has_its_own_counts(tmp_path: Path) -> None:
 
 
 def test_no_days_give_empty_frames() -> None:
-    landed = read_days(SOURCES["items"], {}, max_text_length=50, future_tolerance_hours=24)
+    landed = read_days(
+        SOURCES["items"], {}, max_text_length=50, future_tolerance_hours=24, max_rows_per_user_per_day=10_000
+    )
     assert (landed.accepted.height, landed.rejected.height, landed.days.height) == (0, 0, 0)
     assert landed.days.columns == list(LANDED_DAYS.columns)
+
+
+# ---- rows of one user in a day ----
+
+
+def over_cap(landed: LandedRows) -> list[tuple[Any, ...]]:
+    return landed.over_cap.select("user_id", "rows_over_cap").rows()
+
+
+def test_of_a_user_over_the_cap_the_newest_rows_are_kept(tmp_path: Path) -> None:
+    rows = [
+        search(user_id="bot", query=f"q{minute}", occurred_at=f"2025-06-01T12:{minute:02}:00") for minute in range(9)
+    ]
+    others = [search(user_id=user) for user in ("ann", "zoe")]
+    landed = read_alike(tmp_path, [*others, *rows], cap=3)
+    assert landed.accepted.select("user_id", "query").rows() == [
+        ("ann", "oak"),
+        *(("bot", f"q{minute}") for minute in (6, 7, 8)),
+        ("zoe", "oak"),
+    ]
+    assert over_cap(landed) == [("bot", 6)]
+    assert counts(landed) == (33, 5, 22, 0)
+    assert landed.days["rows_over_cap"].to_list() == [6]
+
+
+def test_duplicates_and_bad_rows_do_not_count_against_the_cap(tmp_path: Path) -> None:
+    rows = [search(query=query) for query in ("oak", "oak", "oak", "pine", " ", " ")]
+    landed = read_alike(tmp_path, rows, cap=2)
+    assert over_cap(landed) == []
+    assert counts(landed) == (18, 2, 10, 6)
+
+
+def test_the_cap_is_by_day_and_source(tmp_path: Path) -> None:
+    folders = {DAY + timedelta(days=number): tmp_path / str(number) for number in range(3)}
+    for number, folder in enumerate(folders.values()):
+        folder.mkdir()
+        write_rows(folder / "part.csv", [search(query=f"q{query}") for query in range(number + 1)])
+    landed = read_days(
+        SOURCES["searches"], folders, max_text_length=50, future_tolerance_hours=24, max_rows_per_user_per_day=2
+    )
+    assert landed.over_cap.rows() == [(DAY + timedelta(days=2), "u1", 1)]
+    assert landed.days["rows_over_cap"].to_list() == [0, 0, 1]
+    assert landed.days["rows_accepted"].to_list() == [1, 2, 2]
+
+
+def test_a_source_without_a_user_has_no_cap(tmp_path: Path) -> None:
+    write_rows(tmp_path / "part.ndjson", [{"item_id": f"i{number}", "title": "Table"} for number in range(5)])
+    assert counts(read(tmp_path, "items", cap=1)) == (5, 5, 0, 0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    rows=st.lists(
+        st.builds(
+            search,
+            user_id=st.sampled_from(["u1", "u2"]),
+            query=st.sampled_from("abcdef"),
+            occurred_at=st.sampled_from(["2025-05-30", "2025-05-31", TIME]),
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    cap=st.integers(1, 6),
+    random=st.randoms(use_true_random=False),
+)
+def test_what_the_cap_keeps_does_not_depend_on_the_order_of_rows_and_files(
+    rows: list[dict[str, str]], cap: int, random: Any
+) -> None:
+    frames = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as name:
+            cut = random.randint(0, len(rows))
+            for number, part in enumerate((rows[:cut], rows[cut:])):
+                if part:
+                    write_rows(Path(name) / f"{number}.{random.choice(FORMATS)}", part)
+            landed = read(Path(name), cap=cap)
+        frames.append(landed)
+        rows = random.sample(rows, len(rows))
+    assert frames[0].accepted.equals(frames[1].accepted)
+    assert frames[0].over_cap.equals(frames[1].over_cap)
+    distinct = {(row["user_id"], row["query"], row["occurred_at"]) for row in rows}
+    for user in ("u1", "u2"):
+        times = sorted((time for owner, _, time in distinct if owner == user), reverse=True)[:cap]
+        kept = frames[0].accepted.filter(pl.col("user_id") == user)["occurred_at"].to_list()
+        assert sorted(kept, reverse=True) == [datetime.fromisoformat(time) for time in times]
 
 
 # ---- times ----
@@ -371,7 +471,13 @@ def test_the_future_tolerance_starts_at_the_end_of_the_arrival_day(
     tmp_path: Path, hours: float, text: str, accepted: int
 ) -> None:
     write_rows(tmp_path / "part.csv", [search(occurred_at=text)])
-    landed = read_days(SOURCES["searches"], {DAY: tmp_path}, max_text_length=50, future_tolerance_hours=hours)
+    landed = read_days(
+        SOURCES["searches"],
+        {DAY: tmp_path},
+        max_text_length=50,
+        future_tolerance_hours=hours,
+        max_rows_per_user_per_day=10_000,
+    )
     assert landed.accepted.height == accepted
 
 
@@ -481,11 +587,23 @@ def test_the_longest_accepted_text_is_measured_in_characters(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("query", ["x" * 1_000_000, '"' + "x," * 500_000])
-def test_a_megabyte_of_text_costs_its_row_and_is_kept(tmp_path: Path, query: str) -> None:
+def test_a_megabyte_of_text_costs_its_row_and_its_beginning_is_kept(tmp_path: Path, query: str) -> None:
     landed = read_alike(tmp_path, [search(query=query), search(user_id="next")])
     assert users(landed) == ["next"]
     assert reasons(landed) == [f"query is longer than {MAX_TEXT_LENGTH} characters"]
-    assert json.loads(landed.rejected["row"][0])["query"] == query
+    kept = landed.rejected["row"][0]
+    assert len(kept) < MAX_ROW_TEXT + 40
+    assert re.search(r" … \(1,000,\d\d\d characters\)$", kept)
+    assert kept.startswith('{"user_id":"u1","query":"' + json.dumps(query[:100])[1:-1])
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_row_is_kept_whole_up_to_a_length(tmp_path: Path, suffix: str) -> None:
+    rows = [search(query="é" * length) for length in (9_900, MAX_ROW_TEXT)]
+    write_rows(tmp_path / f"part.{suffix}", rows)
+    whole, cut = read(tmp_path).rejected.sort("row_number")["row"]
+    assert json.loads(whole) == rows[0]
+    assert re.fullmatch(r'\{"user_id": ?"u1", ?"query": ?"é+ … \(10,0\d\d characters\)', cut)
 
 
 # ---- types ----
@@ -1043,7 +1161,7 @@ def test_endings_in_capitals_are_known(tmp_path: Path) -> None:
 def test_an_empty_day_has_a_record_and_no_rows(tmp_path: Path) -> None:
     (tmp_path / "_SUCCESS").touch()
     landed = read(tmp_path)
-    assert landed.days.drop("fingerprint").rows() == [(DAY, "searches", 0, 0, 0, 0, 0, 0)]
+    assert landed.days.drop("fingerprint").rows() == [(DAY, "searches", 0, 0, 0, 0, 0, 0, 0)]
     assert landed.accepted.is_empty()
     assert landed.rejected.is_empty()
 

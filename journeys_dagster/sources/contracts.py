@@ -58,6 +58,11 @@ class Source:
     user_activity: bool = False
 
     @property
+    def capped(self) -> bool:
+        """Whether what one user may bring in a day is limited."""
+        return {"user_id", "occurred_at"} <= self.fields.keys()
+
+    @property
     def table(self) -> Table:
         """The table that holds the source's accepted rows."""
         columns = {
@@ -168,6 +173,9 @@ def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
     return {source.name: source for source in sources}
 
 
+MAX_ROW_TEXT = 10_000
+"""Characters that are kept of a rejected row: enough to see what is wrong with it."""
+
 REJECTED_ROWS = Table(
     name="rejected_rows",
     description="Landing rows that break their source's contract, with the reason.",
@@ -182,7 +190,12 @@ REJECTED_ROWS = Table(
             nullable=True,
         ),
         "reason": Column(type="VARCHAR", description="what is wrong with it"),
-        "row": Column(type="VARCHAR", description="the row as JSON; null for a whole file", nullable=True),
+        "row": Column(
+            type="VARCHAR",
+            description=f"the row as JSON, or the line that is no row; where it is long, its first {MAX_ROW_TEXT:,} "
+            "characters and its length; null for a whole file",
+            nullable=True,
+        ),
     },
     partition_column="arrival_day",
 )
@@ -199,7 +212,10 @@ LANDED_DAYS = Table(
         "unreadable_files": Column(type="INTEGER", description="files that could not be read"),
         "rows_read": Column(type="BIGINT", description="rows found in readable files"),
         "rows_accepted": Column(type="BIGINT", description="rows kept in the source's table"),
-        "rows_duplicate": Column(type="BIGINT", description="exact duplicates of a kept row of the same day"),
+        "rows_duplicate": Column(type="BIGINT", description="exact duplicates of another good row of the same day"),
+        "rows_over_cap": Column(
+            type="BIGINT", description="distinct good rows left out, of users with more in a day than they may have"
+        ),
         "rows_rejected": Column(type="BIGINT", description="rows put aside in rejected_rows"),
     },
     key=("arrival_day", "source"),

@@ -1,7 +1,7 @@
 """Checking landing rows against their source's contract: good rows typed, bad rows put aside with a reason.
 
 The checks are SQL over whole files in a database of their own in memory, so that one bad row among millions costs
-nothing but itself. Rows read = accepted + duplicates + rejected, always.
+nothing but itself. Rows read = accepted + duplicates + rejected + over the cap of their user, always.
 """
 
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from journeys_dagster.sources.contracts import LANDED_DAYS, Field, Source
+from journeys_dagster.sources.contracts import LANDED_DAYS, MAX_ROW_TEXT, Field, Source
 from journeys_dagster.sources.files import (
     FileGroup,
     display_name,
@@ -30,6 +30,7 @@ _JSON_TEXT_TYPES = "('VARCHAR', 'BIGINT', 'UBIGINT')"
 _ISO_TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?"
 _WHOLE_NUMBER = r"^\s*([+-]?\d+)(\.0*)?\s*$"
 _BLANK = r"[\s\p{C}\p{Z}]*"
+_OVER_CAP = {"arrival_day": pl.Date, "user_id": pl.String, "rows_over_cap": pl.Int64}
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,14 @@ class LandedRows:
         Columns of `REJECTED_ROWS`.
     days : DataFrame
         Columns of `LANDED_DAYS`: one row per day that has a folder.
+    over_cap : DataFrame
+        Users who had more rows in a day than they may have: ``arrival_day``, ``user_id``, ``rows_over_cap``.
     """
 
     accepted: pl.DataFrame
     rejected: pl.DataFrame
     days: pl.DataFrame
+    over_cap: pl.DataFrame
 
 
 def read_days(
@@ -57,6 +61,7 @@ def read_days(
     *,
     max_text_length: int,
     future_tolerance_hours: float,
+    max_rows_per_user_per_day: int,
 ) -> LandedRows:
     """Read and check days of one source.
 
@@ -70,13 +75,16 @@ def read_days(
         Longest accepted text, in characters.
     future_tolerance_hours : float
         Hours that a time may lie after the end of its arrival day.
+    max_rows_per_user_per_day : int
+        Distinct rows of one user and day that are accepted: the newest by ``occurred_at``, ties by the other columns,
+        so that the order of files and rows plays no part. Sources without a user have no such limit.
 
     Returns
     -------
     LandedRows
-        For every day: rows read = accepted + duplicate + rejected.
+        For every day: rows read = accepted + duplicate + rejected + over the cap.
     """
-    limits = _Limits(max_text_length, future_tolerance_hours)
+    limits = _Limits(max_text_length, future_tolerance_hours, max_rows_per_user_per_day)
     # DuckDB gives back the paths of files without links and dots.
     files = {day: landing_files(folder.resolve()) for day, folder in folders.items()}
     try:
@@ -90,6 +98,7 @@ def read_days(
 class _Limits:
     max_text_length: int
     future_tolerance_hours: float
+    max_rows_per_user_per_day: int
 
 
 def _fatal_files(source: Source, files: dict[date, list[Path]], limits: _Limits) -> dict[Path, str]:
@@ -112,11 +121,18 @@ def _read(source: Source, files: dict[date, list[Path]], unreadable: dict[Path, 
         _create_work_tables(connection, source, files)
         for group in file_groups(connection, [path for paths in files.values() for path in paths], unreadable):
             unreadable |= _take_in(connection, source, group, limits)
-        accepted, rejected, counts = _checked_rows(connection, source)
+        accepted, over_cap = _accepted_rows(connection, source, limits)
+        rejected, counts = _rejected_rows(connection, source)
+    for frame in (
+        accepted.group_by("arrival_day").len("rows_accepted"),
+        over_cap.group_by("arrival_day").agg(pl.col("rows_over_cap").sum()),
+    ):
+        counts = counts.join(frame, on="arrival_day", how="left")
     return LandedRows(
         accepted,
         pl.concat([rejected, _unreadable_rows(source, files, unreadable, rejected.schema)]),
         _landed_days(source, files, fingerprints, unreadable, counts),
+        over_cap,
     )
 
 
@@ -172,7 +188,7 @@ def _check_sql(source: Source, group: FileGroup, limits: _Limits) -> str:
         select arrival_day, file, row_number,
             {", ".join(f'"{name}"' for name in source.fields)},
             case {" ".join(checks)} end as reason,
-            case when reason is not null then {group.row_sql} end
+            case when reason is not null then {_cut(group.row_sql)} end
         from (select raw.*, {", ".join(values)} from ({group.relation_sql}) raw)
         left join arrivals using (path)
     """
@@ -289,12 +305,50 @@ def _field_checks(name: str, field: Field, limits: _Limits) -> list[str]:
     return checks
 
 
-def _checked_rows(
-    connection: duckdb.DuckDBPyConnection, source: Source
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Accepted rows, rejected rows, and the counts of both by day."""
+def _cut(text: str) -> str:
+    """SQL expression of a text that is told by its beginning and its length where it is long."""
+    return (
+        f"case when length({text}) <= {MAX_ROW_TEXT} then {text} "
+        f"else left({text}, {MAX_ROW_TEXT}) || format(' … ({{:,}} characters)', length({text})) end"
+    )
+
+
+def _accepted_rows(
+    connection: duckdb.DuckDBPyConnection, source: Source, limits: _Limits
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Accepted rows, and how many of whom were over the cap."""
     columns = ", ".join(f'"{name}"' for name in ("arrival_day", *source.fields))
-    accepted = connection.sql(f"select distinct {columns} from checked where reason is null order by all").pl()
+    good = f"select distinct {columns} from checked where reason is null"
+    if not source.capped or not _find_busy_users(connection, limits):
+        return connection.sql(f"{good} order by all").pl(), pl.DataFrame(schema=_OVER_CAP)
+    cap = limits.max_rows_per_user_per_day
+    connection.execute(
+        "create table busy_rows as select *, row_number() over "
+        f"(partition by arrival_day, user_id order by occurred_at desc, {columns}) as place "
+        f"from ({good} and (arrival_day, user_id) in (from busy_users))"
+    )
+    accepted = connection.sql(
+        f"{good} and (arrival_day, user_id) not in (from busy_users) "
+        f"union all select {columns} from busy_rows where place <= {cap} order by all"
+    ).pl()
+    over_cap = connection.sql(
+        f"select arrival_day, user_id, count(*) as rows_over_cap from busy_rows where place > {cap} "
+        "group by all order by all"
+    ).pl()
+    return accepted, over_cap
+
+
+def _find_busy_users(connection: duckdb.DuckDBPyConnection, limits: _Limits) -> int:
+    """Put aside who may be over the cap: duplicates count here. On most days there is nobody."""
+    (count,) = connection.execute(
+        "create table busy_users as select arrival_day, user_id from checked where reason is null "
+        f"group by all having count(*) > {limits.max_rows_per_user_per_day}"
+    ).fetchall()[0]
+    return count
+
+
+def _rejected_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rejected rows, and by day the rows read, good and rejected."""
     rejected = connection.sql(
         f"select arrival_day, {quote_literal(source.name)} as source, file, row_number, reason, row_text as row "
         "from checked where reason is not null order by all"
@@ -303,8 +357,7 @@ def _checked_rows(
         "select arrival_day, count(*) as rows_read, count(*) filter (reason is null) as rows_good, "
         "count(*) filter (reason is not null) as rows_rejected from checked group by all"
     ).pl()
-    kept = accepted.group_by("arrival_day").len("rows_accepted")
-    return accepted, rejected, counts.join(kept, on="arrival_day", how="left")
+    return rejected, counts
 
 
 def _unreadable_rows(
@@ -343,11 +396,11 @@ def _landed_days(
         },
         orient="row",
     )
-    counted = ("rows_read", "rows_good", "rows_rejected", "rows_accepted")
+    counted = ("rows_read", "rows_good", "rows_rejected", "rows_accepted", "rows_over_cap")
     return (
         days.join(counts, on="arrival_day", how="left")
         .with_columns(pl.col(counted).fill_null(0).cast(pl.Int64))
-        .with_columns(rows_duplicate=pl.col("rows_good") - pl.col("rows_accepted"))
+        .with_columns(rows_duplicate=pl.col("rows_good") - pl.col("rows_accepted") - pl.col("rows_over_cap"))
         .select(list(LANDED_DAYS.columns))
         .sort("arrival_day")
     )
