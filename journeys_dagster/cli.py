@@ -18,7 +18,7 @@ from rich.table import Table
 from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
-from journeys_dagster.cli_warehouse import migrate_command
+from journeys_dagster.cli_warehouse import migrate_command, prune_command
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.file_lock import LockTimeoutError
@@ -96,6 +96,7 @@ def simulate_command(users: int, days: int, seed: int) -> None:
 
 cli.add_command(evaluate)
 cli.add_command(migrate_command)
+cli.add_command(prune_command)
 
 
 @cli.group("import")

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+from rich.table import Table
 
 from journeys_dagster.cli_progress import out
+from journeys_dagster.resources.compaction import compact
 from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.retention import Pruning, prune
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings, SettingsError, load_settings
 
@@ -38,3 +41,36 @@ def migrate_command() -> None:
         out.print(f"Warehouse {warehouse.path} has table version {after}, the newest.")
     else:
         out.print(f"Migrated warehouse {warehouse.path} from table version {before} to {after}.")
+
+
+@click.command("prune")
+@click.option("--dry-run", is_flag=True, help="Only show what would go.")
+def prune_command(dry_run: bool) -> None:
+    """Delete snapshots older than retention.keep_days, and give their space back; current journeys stay as they are."""
+    from assets.graph import snapshot_tables
+    from journeys_dagster.sql_models import load_models
+
+    with _plain_errors():
+        settings, warehouse = _settings_and_warehouse()
+        size = warehouse.path.stat().st_size
+        pruning = prune(warehouse, snapshot_tables(load_models()), settings.retention, dry_run=dry_run)
+        if pruning.keep_from is None:
+            raise WarehouseError(f"warehouse {warehouse.path} has no snapshots yet: use `journeys run` first")
+        _print_pruning(pruning, dry_run=dry_run)
+        if not dry_run:
+            share = settings.retention.rewrite_above_free_share
+            _, blocks = compact(warehouse, above_free_share=share)
+            out.print(
+                f"{size / 1e6:,.1f} MB before, {warehouse.path.stat().st_size / 1e6:,.1f} MB now, "
+                f"{blocks.free_share:.0%} of it free for later rows."
+            )
+
+
+def _print_pruning(pruning: Pruning, *, dry_run: bool) -> None:
+    go, stay = ("would go", "would stay") if dry_run else ("went", "stay")
+    table = Table("table", *(f"rows that {what}" for what in (go, stay)), f"days of which rows {go}")
+    for name, rows, pruned, _, days_pruned in pruning.tables.iter_rows():
+        table.add_row(name, f"{pruned:,}", f"{rows - pruned:,}", f"{days_pruned:,}")
+    out.print(table)
+    kept = ", ".join(map(str, pruning.whole_days)) or "no older day"
+    out.print(f"Snapshots before {pruning.keep_from}, but each user's newest of them. Kept whole: {kept}.")
