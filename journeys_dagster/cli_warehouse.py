@@ -1,13 +1,16 @@
 """Commands that look after the warehouse itself, not after journeys."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from rich.table import Table
 
 from journeys_dagster.cli_progress import out
 from journeys_dagster.resources.compaction import compact
+from journeys_dagster.resources.export import export_tables
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.retention import Pruning, prune
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
@@ -74,3 +77,25 @@ def _print_pruning(pruning: Pruning, *, dry_run: bool) -> None:
     out.print(table)
     kept = ", ".join(map(str, pruning.whole_days)) or "no older day"
     out.print(f"Snapshots before {pruning.keep_from}, but each user's newest of them. Kept whole: {kept}.")
+
+
+@click.command("export")
+@click.option("--to", "folder", required=True, type=click.Path(path_type=Path), help="Folder of exports.")
+@click.option("--keep", type=click.IntRange(1), help="Finished exports to keep there. Default: all.")
+@click.option("--json", "as_json", is_flag=True, help="The manifest instead of a table.")
+def export_command(folder: Path, keep: int | None, as_json: bool) -> None:
+    """Write the marts as Parquet to a new folder below --to, whole or not at all, while runs go on."""
+    from journeys_dagster.sql_models import load_models
+
+    marts = [model.table for model in load_models().values() if model.layer == "marts"]
+    with _plain_errors():
+        _, warehouse = _settings_and_warehouse()
+        export = export_tables(warehouse, marts, folder, keep=keep)
+    if as_json:
+        click.echo(json.dumps({"folder": str(export.folder), **export.manifest}))
+        return
+    table = Table("table", "rows", "MB", title=f"Marts as of {export.manifest['as_of']}")
+    for name, entry in export.manifest["tables"].items():
+        table.add_row(name, f"{entry['rows']:,}", f"{entry['bytes'] / 1e6:,.1f}")
+    out.print(table)
+    out.print(f"In {export.folder}", soft_wrap=True)

@@ -129,7 +129,9 @@ def newest() -> int:
 @pytest.mark.parametrize("fault", ["alter table landed_days drop column nothing;", "no sql;"])
 def test_a_migration_that_fails_leaves_the_old_version_whole(older: Warehouse, folder: Folder, fault: str):
     folder(m0002_add_colour=ADD_COLOUR, m0003_fault=fault)
-    with pytest.raises(MigrationError, match=r"from table version 1 to 3: migration 0003_fault failed: (.|\n)*Nothing was"):
+    with pytest.raises(
+        MigrationError, match=r"from table version 1 to 3: migration 0003_fault failed: (.|\n)*Nothing was"
+    ):
         older.migrate()
     assert "colour" not in columns_of(older.path, "landed_days")
     with pytest.raises(duckdb.CatalogException):
@@ -160,9 +162,7 @@ def migrate_in_process(warehouse: Warehouse, folder: Path) -> subprocess.Popen[s
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_process_killed_in_the_middle_leaves_the_old_version_whole(
-    older: Warehouse, folder: Folder, tmp_path: Path
-):
+def test_a_process_killed_in_the_middle_leaves_the_old_version_whole(older: Warehouse, folder: Folder, tmp_path: Path):
     signal_file = tmp_path / "in the middle.csv"
     path = folder(m0002_never_done=NEVER_DONE.format(signal=signal_file))
     with migrate_in_process(older, path) as process:

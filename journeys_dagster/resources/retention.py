@@ -1,8 +1,8 @@
-"""Which snapshots of a warehouse go, and the one transaction in which they do. What readers and runs see stays the same.
+"""Which snapshots of a warehouse go, and the one transaction in which they do. What is read later stays the same.
 
-Kept besides the snapshots of the last days are, of the older ones, each user's newest: everything that continues a user's
-journeys looks for the newest snapshot before a day, so every day within the kept span can be inferred anew with the same
-result, and the users who went quiet keep their journeys.
+Of the older snapshots, each user's newest is kept: whatever continues a user's journeys looks for the newest snapshot
+before a day. So every day within the kept span can be inferred again with the same result, and users who went quiet
+keep their journeys.
 """
 
 from collections.abc import Sequence
@@ -99,7 +99,9 @@ def prune(
     with warehouse.read() if dry_run else warehouse.write() as connection:
         there = {row[0] for row in connection.sql(_NAMES).fetchall()}
         inferred = connection.sql(_DAYS).fetchall() if "users_in_scope" in there else []
-        keep_from, whole_days = days_to_keep([day for day, _ in inferred], [d for d, full in inferred if full], settings)
+        keep_from, whole_days = days_to_keep(
+            [day for day, _ in inferred], [d for d, full in inferred if full], settings
+        )
         present = [table for table in tables if table.name in there]
         if keep_from is None:
             return Pruning(None, [], pl.DataFrame(schema=_REPORT))
@@ -180,7 +182,9 @@ def _delete(
     for table in tables:
         deleted = connection.execute(f'delete from "{table.name}" where {_condition(table)}', params).fetchall()[0][0]
         if deleted != counts[table.name]:
-            raise RetentionError(f"{deleted} rows of {table.name} went instead of {counts[table.name]}: nothing is pruned")
+            raise RetentionError(
+                f"{deleted} rows of {table.name} went instead of {counts[table.name]}: nothing is pruned"
+            )
     if guarded and _digest(connection) != before:
         raise RetentionError(f"pruning would have changed {_CURRENT}: nothing was pruned")
 
