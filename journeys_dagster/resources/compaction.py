@@ -15,6 +15,10 @@ from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 
 _UNFINISHED = ".compacting"
 _DISK_MARGIN = 1.2
+_BLOCKS = """
+    select block_size, total_blocks, free_blocks
+    from pragma_database_size() where database_name = current_database()
+"""
 
 
 class CompactionError(WarehouseError):
@@ -45,10 +49,7 @@ def checkpointed_blocks(warehouse: Warehouse) -> Blocks:
     """How much of the file holds data, after its log was folded in."""
     with warehouse.get_connection() as connection:
         connection.execute("checkpoint").fetchall()
-        size, total, free = connection.sql(
-            "select block_size, total_blocks, free_blocks from pragma_database_size() "
-            "where database_name = current_database()"
-        ).fetchall()[0]
+        size, total, free = connection.sql(_BLOCKS).fetchall()[0]
     return Blocks(total * size, free * size)
 
 
@@ -67,13 +68,14 @@ def compact(warehouse: Warehouse, *, above_free_share: float) -> tuple[Blocks, B
     CompactionError
         There is too little disk, or the copy is not the same; the old file stands.
     """
+    path = warehouse.path.resolve()
+    copy = path.with_name(f".{path.name}{_UNFINISHED}")
     before = checkpointed_blocks(warehouse)
-    if before.free_share <= above_free_share:
-        return before, before
     with warehouse.alone() as connection:
-        path = warehouse.path.resolve()
-        copy = path.with_name(f".{path.name}{_UNFINISHED}")
+        # What a process left that was killed.
         _remove(copy)
+        if before.free_share <= above_free_share:
+            return before, before
         _require_disk(path, before)
         try:
             _copy(connection, path, copy)

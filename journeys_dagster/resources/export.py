@@ -1,7 +1,7 @@
 """Copies of tables as Parquet files that other programs can read: whole or not there at all, while runs go on.
 
-An export is a folder of its own, named after the newest inferred day and the time it was made, and never touches another
-one. It is written under a hidden name and renamed when all of it is on disk.
+An export is a folder of its own, named after the newest inferred day and the time it was made; it touches no other one.
+It is written under a hidden name and renamed when all of it is on disk.
 """
 
 import hashlib
