@@ -82,10 +82,10 @@ def _named(to: Path) -> Iterator[None]:
     """What goes wrong with the folder is told with its name."""
     try:
         yield
-    except OSError as error:
-        raise ExportError(f"export to {to} failed: {error}. Nothing of it was left there.") from None
     except LockTimeoutError as error:
         raise ExportError(f"export to {to} failed: another export is under way there: {error}") from None
+    except OSError as error:
+        raise ExportError(f"export to {to} failed: {error}. Nothing of it was left there.") from None
 
 
 def _export(warehouse: Warehouse, tables: Sequence[Table], to: Path) -> Export:
