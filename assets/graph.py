@@ -11,6 +11,7 @@ from assets import (
     naming_model,
     ranking_labels,
     ranking_model,
+    retention,
     stage_model,
     users_in_scope,
 )
@@ -34,7 +35,7 @@ from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
-_NOT_ALGORITHM = {"run", "landing"}
+_NOT_ALGORITHM = {"run", "landing", "retention"}
 
 
 def build_assets(
@@ -66,6 +67,7 @@ def build_assets(
         stage_model.build_stage_model(),
         naming_model.build_naming_model(),
         diversification_trade_off.build_diversification_trade_off(),
+        retention.build_retention(snapshot_tables(models), cron=settings.retention.cron),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
     ]
 

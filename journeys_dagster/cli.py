@@ -18,7 +18,7 @@ from rich.table import Table
 from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
-from journeys_dagster.cli_warehouse import migrate_command
+from journeys_dagster.cli_warehouse import export_command, migrate_command, prune_command
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.file_lock import LockTimeoutError
@@ -94,8 +94,8 @@ def simulate_command(users: int, days: int, seed: int) -> None:
         _simulate(Home.from_environment(), users=users, days=days, seed=seed)
 
 
-cli.add_command(evaluate)
-cli.add_command(migrate_command)
+for command in (evaluate, migrate_command, prune_command, export_command):
+    cli.add_command(command)
 
 
 @cli.group("import")

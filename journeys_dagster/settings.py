@@ -232,6 +232,25 @@ class OutputSettings(_Section):
     max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")
 
 
+class RetentionSettings(_Section):
+    """Which snapshots are kept. Each user's newest is, in any case, and what feedback is about."""
+
+    keep_days: Days = Field(400, description="Days before the newest inferred day of which every snapshot is kept.")
+    keep_month_ends: bool = Field(
+        True, description="Whether of older days the last inferred one of each month is kept whole."
+    )
+    rewrite_above_free_share: Share = Field(
+        0.25,
+        description="Share of the warehouse file that is free above which pruning rewrites the file without it; "
+        "1: never.",
+    )
+    cron: str = Field(
+        "0 3 * * 0",
+        pattern=r"^\S+( \S+){4}$",
+        description="When the asset retention prunes, as a cron schedule in UTC, once automation is turned on.",
+    )
+
+
 class RunSettings(_Section):
     """How runs use the machine. None of these changes a result."""
 
@@ -259,6 +278,7 @@ class Settings(_Section):
     stages: StageSettings = StageSettings()  # type: ignore[call-arg]
     naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
+    retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]
 
 

@@ -88,9 +88,11 @@ def test_a_new_warehouse_has_the_newest_version(warehouse: Warehouse, folder: Fo
 
 def test_the_first_write_migrates_and_the_rows_stay(older: Warehouse, folder: Folder):
     folder(m0002_add_colour=ADD_COLOUR, m0003_count_users=COUNT_USERS)
+    with duckdb.connect(older.path) as connection:
+        connection.execute("create view marks as select fingerprint from landed_days")
     with older.write() as connection:
-        rows = connection.sql("select fingerprint, colour from landed_days").fetchall()
-    assert rows == [("f", "")]
+        assert connection.sql("select fingerprint, colour from landed_days").fetchall() == [("f", "")]
+        assert connection.sql("from marks").fetchall() == [("f",)]
     assert version_of(older.path) == 3
     assert "visits" in columns_of(older.path, "users_in_scope")
     with older.write() as connection, pytest.raises(duckdb.ConstraintException, match="colour"):
@@ -103,6 +105,13 @@ def test_a_migrated_warehouse_gets_only_what_is_new(older: Warehouse, folder: Fo
     assert older.migrate() == (2, 2)
     folder(m0003_count_users=COUNT_USERS)
     assert older.migrate() == (2, 3)
+
+
+def test_a_warehouse_that_lacks_the_table_is_migrated_too(warehouse: Warehouse, folder: Folder):
+    with duckdb.connect(warehouse.path) as connection:
+        connection.execute("create table things (a int)")
+    folder(m0002_add_colour=ADD_COLOUR)
+    assert warehouse.migrate() == (1, 2)
 
 
 def test_reading_an_older_warehouse_changes_nothing_and_says_what_to_do(older: Warehouse, folder: Folder):

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.ranking_labels import TrainingConfig
+from assets.retention import RETENTION
 from assets.users_in_scope import ScopeConfig
 
 INGEST_LANDING = "ingest_landing"
@@ -25,7 +26,7 @@ def build_jobs() -> dict[str, AssetJob]:
     models = dg.AssetSelection.assets(
         "ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"
     )
-    daily = dg.AssetSelection.all() - models
+    daily = dg.AssetSelection.all() - models - dg.AssetSelection.assets(RETENTION)
     jobs = [
         dg.define_asset_job(
             INGEST_LANDING,

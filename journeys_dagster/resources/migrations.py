@@ -1,7 +1,7 @@
 """Table versions: how a warehouse that an older version of the code made becomes one of this version.
 
-A change of a table that exists in warehouses is one file of ``dbt_like_sql/migrations``, ``NNNN_what_it_does.sql``, whose
-number is the version it leads to. A warehouse holds its version in a table of one row; one without has version 1.
+A change of a table that exists in warehouses is one file, ``dbt_like_sql/migrations/NNNN_what_it_does.sql``; its number
+is the version it leads to. A warehouse holds its version in a table of one row; one without has version 1.
 """
 
 import functools

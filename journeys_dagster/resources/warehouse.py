@@ -128,6 +128,13 @@ class Warehouse(DuckDBResource):
             yield connection
 
     @contextmanager
+    def alone(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection with the file to itself; for whoever puts another file in its place."""
+        with self._locked(shared=False), self._connection(read_only=True) as connection:
+            require_current(connection, self.path)
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction: committed at the end of the block, undone by an exception.
 
