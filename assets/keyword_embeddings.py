@@ -10,11 +10,12 @@ from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table
 
 TABLE = Table(
     name="keyword_embeddings",
-    description="Text embedding of each distinct keyword, computed once per model revision.",
+    description="Text embedding of each distinct keyword that is clustered, computed once per model revision.",
     grain="one row per model revision and keyword",
     columns={
         "model_revision": Column(type="VARCHAR", description="the embedding model"),
@@ -25,12 +26,19 @@ TABLE = Table(
 )
 
 _KEYWORDS_PER_WRITE = 16_384
+# Of each user the keywords that `clusters` takes (`strongest_keywords`): nothing looks at the others, and a bot may
+# have ten thousand of them.
 _MISSING = """
+    with strongest as (
+        select keyword
+        from keywords
+        where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
+        qualify row_number() over (partition by user_id order by weight desc, keyword) <= $max_keywords_per_user
+    )
+
     select distinct keyword
-    from keywords
-    where as_of = $as_of
-        and user_id in (select user_id from users_in_scope where as_of = $as_of)
-        and keyword not in (select keyword from keyword_embeddings where model_revision = $model_revision)
+    from strongest
+    where keyword not in (select keyword from keyword_embeddings where model_revision = $model_revision)
     order by keyword
 """
 
@@ -51,13 +59,20 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
         metadata=table_metadata(TABLE),
     )
     def keyword_embeddings(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, embedder: dg.ResourceParam[TextEmbedder]
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        embedder: dg.ResourceParam[TextEmbedder],
+        settings: dg.ResourceParam[Settings],
     ) -> dg.MaterializeResult:
         with warehouse.write() as connection:
             connection.execute(TABLE.create_sql())
         embedded = 0
         for partition_key in context.partition_keys:
-            params = {"as_of": date.fromisoformat(partition_key), "model_revision": embedder.revision}
+            params = {
+                "as_of": date.fromisoformat(partition_key),
+                "model_revision": embedder.revision,
+                "max_keywords_per_user": settings.clusters.max_keywords_per_user,
+            }
             missing = warehouse.query(_MISSING, params)["keyword"].to_list()
             for start in range(0, len(missing), _KEYWORDS_PER_WRITE):
                 keywords = missing[start : start + _KEYWORDS_PER_WRITE]

@@ -919,7 +919,7 @@ def test_blank_lines_are_no_rows_but_are_counted_in_the_row_number(tmp_path: Pat
     [
         ("", "it is empty or its first line is; a CSV file starts with a header line"),
         ("\n" + HEADER, "it is empty or its first line is; a CSV file starts with a header line"),
-        ("user_id,query,query\n", "its header repeats a column: query"),
+        ("user_id,query,query\n", "its header repeats a column (field 3)"),
         ('user_id,"query,occurred_at\n', "its header line has a stray quote"),
     ],
 )
@@ -1077,6 +1077,7 @@ def test_reasons_are_one_readable_line_without_folders(tmp_path: Path) -> None:
         (duckdb.Error("No files match '/day/part.parquet'"), "No files match 'part.parquet'"),
         (duckdb.Error(""), "Error"),
         (duckdb.Error("x" * 1000), "x" * 187),
+        (duckdb.Error('file "a": value "my\n"own"\\xFF" is not UTF8!'), 'file "a": a value is not UTF8!'),
     ],
 )
 def test_an_error_of_duckdb_becomes_one_short_line(error: Exception, text: str) -> None:

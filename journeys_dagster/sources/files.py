@@ -15,11 +15,15 @@ import duckdb
 import polars as pl
 
 FORMATS = (".parquet", ".csv", ".ndjson")
+# Data that cannot be read: told, as a day must not lose it in silence.
+_OTHER_FORMATS = (".json", ".jsonl", ".tsv", ".avro", ".orc", ".arrow", ".feather", ".gz", ".zst", ".bz2", ".zip")
+_NESTED_PARTITION = re.compile(r"\w+=[^.]*")
 _MAX_RECORD_LINES = 100
 _MAX_REASON = 200
 _TEXT_ROWS_AT_ONCE = 500_000
 _TEXT_VIEW = "text_rows"
 _CSV_FIELD = re.compile(r'"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*|)')
+_DUCKDB_VALUE = re.compile(r'\bvalue ".*"(?= is )', flags=re.DOTALL)
 _DUCKDB_ERROR_KIND = re.compile(r"^[A-Z][A-Za-z ]*Error: ")
 
 
@@ -87,9 +91,14 @@ def landing_files(folder: Path) -> list[Path]:
     """Data files of one day's folder, sorted by name; names that start with ``_`` or ``.`` are not data."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in FORMATS and not path.name.startswith(("_", "."))
-    )
+    return sorted(path for path in folder.iterdir() if is_landing_file(path.name))
+
+
+def is_landing_file(name: str) -> bool:
+    """Whether a file of that name holds data, readable or not; so does a folder such as ``hour=12``."""
+    if name.startswith(("_", ".")):
+        return False
+    return name.lower().endswith(FORMATS + _OTHER_FORMATS) or _NESTED_PARTITION.fullmatch(name) is not None
 
 
 def fingerprint(files: Sequence[Path]) -> str:
@@ -128,6 +137,8 @@ def file_groups(
         suffix = path.suffix.lower()
         try:
             _refuse_odd_file(path)
+            if suffix not in FORMATS:
+                raise UnreadableFileError(f"its format is not read; write one of {', '.join(FORMATS)}")
             if suffix == ".parquet":
                 parquet.setdefault(_parquet_schema(connection, path), []).append(path)
                 continue
@@ -149,7 +160,8 @@ def failure_text(error: Exception, path: Path) -> str:
     """One line on why a file cannot be read, without the folder it lies in."""
     text = str(error.strerror if isinstance(error, OSError) else error) or type(error).__name__
     if isinstance(error, duckdb.Error):
-        text = f"DuckDB says: {_DUCKDB_ERROR_KIND.sub('', text)}"
+        # Reasons are counted and shown; the text of a user is not repeated in them.
+        text = f"DuckDB says: {_DUCKDB_VALUE.sub('a value', _DUCKDB_ERROR_KIND.sub('', text))}"
     for folder in (_no_glob(path.parent), str(path.parent)):
         text = text.replace(f"{folder}{os.sep}", "")
     printable = "".join(char if char.isprintable() else " " for char in text.partition("\n")[0])
@@ -168,7 +180,10 @@ def display_name(path: Path) -> str:
 
 def _refuse_odd_file(path: Path) -> None:
     if path.is_dir():
-        raise UnreadableFileError("it is a folder, not a file")
+        raise UnreadableFileError("it is a folder; files are read from the day's own folder only")
+    if path.exists() and not path.is_file():
+        # Reading a pipe would wait for its writer.
+        raise UnreadableFileError("it is a pipe or a device, not a file")
     if display_name(path) != path.name:
         raise UnreadableFileError("its name is not UTF-8 text")
 
@@ -265,8 +280,9 @@ def _csv_header(line: str) -> tuple[str, ...]:
     if fields is None:
         raise UnreadableFileError("its header line has a stray quote")
     header = tuple(name or f"column {number}" for number, name in enumerate(fields, start=1))
-    if repeated := [name for name in dict.fromkeys(header) if header.count(name) > 1]:
-        raise UnreadableFileError(f"its header repeats a column: {', '.join(repeated)}")
+    # By number, not by name: where the header is missing, the first line is a user's.
+    if repeated := [str(number) for number, name in enumerate(header, start=1) if name in header[: number - 1]]:
+        raise UnreadableFileError(f"its header repeats a column (field {', '.join(repeated)})")
     return header
 
 

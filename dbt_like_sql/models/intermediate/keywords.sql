@@ -69,19 +69,29 @@ searched_at as (
     select distinct user_id, occurred_at as search_time from events where source = 'search'
 ),
 
-destinations as (
-    select events.user_id, events.keyword, followed.item_id, followed.occurred_at
+followed as (
+    select user_id, search_time, item_id, max(occurred_at) as occurred_at
     from (
         select actions.user_id, actions.item_id, actions.occurred_at, searched_at.search_time
         from actions
         asof join searched_at
             on actions.user_id = searched_at.user_id and actions.occurred_at >= searched_at.search_time
-    ) as followed
+    )
+    where occurred_at <= search_time + to_minutes(cast($search_result_minutes as integer))
+    group by user_id, search_time, item_id
+    -- No older one can be among a keyword's newest. Where a log has days but no times, and for a bot, all of a day's
+    -- searches are at one moment, and each of them would meet all of the day's items.
+    qualify row_number() over (partition by user_id, search_time order by max(occurred_at) desc, item_id)
+        <= $recent_limit
+),
+
+destinations as (
+    select events.user_id, events.keyword, followed.item_id, followed.occurred_at
+    from followed
     join events
         on events.user_id = followed.user_id
         and events.occurred_at = followed.search_time
         and events.source = 'search'
-    where followed.occurred_at <= followed.search_time + to_minutes(cast($search_result_minutes as integer))
 ),
 
 items_met as (
