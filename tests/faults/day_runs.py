@@ -33,9 +33,7 @@ FIRST_DAY = date(2024, 1, 1)
 MODELS, AUDITS, MACROS = load_models(), load_audits(), load_macros()
 STEP_OF = {step.name: step for step in STEPS}
 _SQL_SNAPSHOTS = [model.table for model in MODELS.values() if model.materialized == "snapshot"]
-OF_USERS = [
-    table.name for table in [*_SQL_SNAPSHOTS, *(step.table for step in STEPS)] if "user_id" in table.columns
-]
+OF_USERS = [table.name for table in [*_SQL_SNAPSHOTS, *(step.table for step in STEPS)] if "user_id" in table.columns]
 """Tables whose rows are replaced by (`as_of`, users in scope)."""
 OF_EVERYONE = [table.name for table in _SQL_SNAPSHOTS if "user_id" not in table.columns]
 
@@ -90,6 +88,20 @@ class DayRuns:
         for source in self.sources:
             self.call(source, FIRST_DAY)
         self.infer(FIRST_DAY, "all_users", views=True)
+
+    def embed(self, texts: Sequence[str]) -> None:
+        """Store the vectors of texts in their one spelling, so that no run has to load the model."""
+        spellings = "select distinct normalize_keyword(unnest($texts)) as keyword order by keyword"
+        keywords = self.warehouse.query(spellings, {"texts": list(texts)})["keyword"]
+        vectors = self.embedder.embed(keywords.to_list())
+        frame = pl.DataFrame(
+            {
+                "keyword": keywords,
+                "embedding": pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])).arr.to_list(),
+                "model_revision": self.embedder.revision,
+            }
+        )
+        self.warehouse.replace_table(keyword_embeddings.TABLE, [frame])
 
     def land(self, day: date, frames: Mapping[str, pl.DataFrame]) -> None:
         """Put files of a day into the landing zone, in place of those that are there."""

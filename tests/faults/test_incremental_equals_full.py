@@ -18,16 +18,17 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_logs import ODD_TEXTS, PHRASES, LogShape, RandomLog, Rows, changed_day, frames_of, random_log
 
-from assets.keyword_embeddings import TABLE as EMBEDDINGS
+from assets import keyword_embeddings
 from assets.naming_model import NAMING_MODEL
 from assets.ranking_labels import TrainingConfig
-from journeys_dagster.inference.stages import RULE
 from journeys_dagster.inference.ranking import HEURISTIC
+from journeys_dagster.inference.stages import RULE
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Table
 
 FIRST = date(2025, 1, 6)
+EMBEDDINGS = keyword_embeddings.TABLE.name
 Models = list[tuple[Table, pl.DataFrame]]
 SCOPES = ("active_users", "all_users")
 TRAINED = (RANKING_MODEL, STAGE_MODEL, NAMING_MODEL)
@@ -82,7 +83,9 @@ def cases(draw: st.DrawFn) -> Case:
     for number, (run_day, scope) in enumerate(runs):
         # A day that is inferred has landed; other days arrive earlier, later, or with the last step.
         landed = {*arrival[: number + 1], run_day} - {taken for step in history for taken, _ in step.takes_in}
-        history.append(Step(takes_in=[(landing, log.days[landing]) for landing in sorted(landed)], day=run_day, scope=scope))
+        history.append(
+            Step(takes_in=[(landing, log.days[landing]) for landing in sorted(landed)], day=run_day, scope=scope)
+        )
     taken = {landing for step in history for landing, _ in step.takes_in}
     late = draw(st.lists(st.sampled_from(days), max_size=2, unique=True))
     removes = draw(st.booleans())
@@ -115,7 +118,7 @@ def case_settings(draw: st.DrawFn) -> dict[str, Any]:
         "keywords": {
             "lookback_days": draw(st.sampled_from((20, 60, 365))),
             "recent_limit": draw(st.sampled_from((2, 8))),
-            "action_weights": {"closeup": 0.5, "clickthrough": 1.0, "save": 2.0, "purchase": draw(st.sampled_from((3.0, 0.7)))},
+            "search_weight": draw(st.sampled_from((1.0, 0.7))),
         },
         "clusters": {"max_keywords_per_user": draw(st.sampled_from((5, 400)))},
         "diversification": {"strategy": draw(st.sampled_from(("penalty", "penalty", "mmr", "dpp", "ssd")))},
@@ -133,12 +136,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with the views, empty sources, and the vector of every text."""
     runs = DayRuns(tmp_path_factory.mktemp("template") / "home", Settings(), EMBEDDER)
     runs.prepare()
-    texts = {"texts": [*PHRASES, *ODD_TEXTS]}
-    spellings = "select distinct normalize_keyword(unnest($texts)) as keyword order by keyword"
-    keywords = runs.warehouse.query(spellings, texts)["keyword"]
-    vectors = pl.Series(EMBEDDER.embed(keywords.to_list()), dtype=pl.Array(pl.Float32, 384)).arr.to_list()
-    frame = pl.DataFrame({"keyword": keywords, "embedding": vectors, "model_revision": EMBEDDER.revision})
-    runs.warehouse.replace_table(EMBEDDINGS, [frame.select(*EMBEDDINGS.columns)])
+    runs.embed([*PHRASES, *ODD_TEXTS])
     return runs.home.path
 
 
@@ -236,7 +234,7 @@ def _check(case: Case, path: Path, trained: Models, counts: Counter[str]) -> Non
     mine = {name: _unscoped(incremental[name].filter(of_shared)) for name in OF_USERS}
     theirs = {name: _unscoped(after_full[name].filter(of_shared)) for name in OF_USERS}
     assert _differing(mine, theirs) == [], "incremental and full"
-    across = [*OF_EVERYONE, EMBEDDINGS.name]
+    across = [*OF_EVERYONE, EMBEDDINGS]
     assert _differing({name: incremental[name] for name in across}, {name: after_full[name] for name in across}) == []
     unscoped = ({name: _unscoped(tables[name]) for name in OF_USERS} for tables in (after_full, after_both))
     assert _differing(*unscoped) == [], "incremental after full"
@@ -262,7 +260,7 @@ def _put_in_use(runs: DayRuns, trained: Models, day: date) -> None:
 
 
 def _tables(runs: DayRuns) -> dict[str, pl.DataFrame]:
-    return {name: runs.table(name) for name in (*OF_USERS, *OF_EVERYONE, EMBEDDINGS.name)}
+    return {name: runs.table(name) for name in (*OF_USERS, *OF_EVERYONE, EMBEDDINGS)}
 
 
 def _unscoped(frame: pl.DataFrame) -> pl.DataFrame:
