@@ -125,10 +125,13 @@ def changed_day(rng: random.Random, rows: Rows, day: date, users: Sequence[str],
     """A day's rows as a later delivery has them: more rows, other items, and, where told, some rows gone."""
     changed = {source: list(of_source) for source, of_source in rows.items()}
     if removes:
-        for of_source in changed.values():
-            rng.shuffle(of_source)
-            del of_source[: len(of_source) // 3]
-    for _ in range(rng.randint(1, 6)):
+        # All that some of the users did, and a third of the items.
+        gone = set(rng.sample(users, (len(users) + 1) // 2))
+        for source, of_source in changed.items():
+            changed[source] = [row for row in of_source if row[0] not in gone]
+        changed["items"] = changed["items"][len(changed["items"]) // 3 :]
+        users = [user for user in users if user not in gone]
+    for _ in range(rng.randint(1, 6) if users else 0):
         source, row, _ = _event(rng, rng.choice(users), PHRASES, [f"i{number}" for number in range(12)], day, 0.5)
         changed[source].append(row)
     changed["items"].append(item(rng, f"i{rng.randint(0, 10)}"))

@@ -40,7 +40,7 @@ QUICK = {"ranking": {"return_days": 3, "snapshot_every_days": 3, "min_returns": 
 class Step:
     """Days that are taken in, and the day that is inferred then."""
 
-    takes_in: Sequence[tuple[date, Rows]]
+    takes_in: Sequence[tuple[date, Rows]] = field(repr=False)
     day: date
     scope: str
 
@@ -49,7 +49,7 @@ class Step:
 class Case:
     """A log, a history of runs, and the day that is inferred in both scopes on the state reached."""
 
-    log: RandomLog
+    log: RandomLog = field(repr=False)
     history: Sequence[Step]
     last_step: Step
     settings: dict[str, Any]

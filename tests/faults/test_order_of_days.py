@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -47,8 +47,8 @@ class Disturbed:
         Days that landed after all of that.
     """
 
-    days: Mapping[date, Rows]
-    first: Mapping[date, Rows]
+    days: Mapping[date, Rows] = field(repr=False)
+    first: Mapping[date, Rows] = field(repr=False)
     order: Sequence[date]
     landed_late: Sequence[date]
     scopes: Mapping[date, str]
