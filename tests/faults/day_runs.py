@@ -149,6 +149,11 @@ class DayRuns:
         needed = {name: resources[name] for name in asset.required_resource_keys & resources.keys()}
         asset(context, **arguments, **needed)
 
+    def tables(self, names: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """All rows of several tables."""
+        with self.warehouse.read() as connection:
+            return {name: connection.sql(f"from {name}").pl() for name in names}
+
     def table(self, name: str, where: str = "true") -> pl.DataFrame:
         """Rows of a table in a fixed order."""
         return self.warehouse.query(f"from {name} where {where} order by all")

@@ -260,7 +260,7 @@ def _put_in_use(runs: DayRuns, trained: Models, day: date) -> None:
 
 
 def _tables(runs: DayRuns) -> dict[str, pl.DataFrame]:
-    return {name: runs.table(name) for name in (*OF_USERS, *OF_EVERYONE, EMBEDDINGS)}
+    return runs.tables([*OF_USERS, *OF_EVERYONE, EMBEDDINGS])
 
 
 def _unscoped(frame: pl.DataFrame) -> pl.DataFrame:

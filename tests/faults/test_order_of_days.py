@@ -179,7 +179,7 @@ def _take_in(runs: DayRuns, days: Mapping[date, Rows]) -> None:
 
 
 def _tables(runs: DayRuns) -> dict[str, pl.DataFrame]:
-    return {name: runs.table(name) for name in (*OF_USERS, *OF_EVERYONE, "current_user_journeys")}
+    return runs.tables([*OF_USERS, *OF_EVERYONE, "current_user_journeys"])
 
 
 def _differing(some: pl.DataFrame, other: pl.DataFrame) -> list[str]:
