@@ -27,6 +27,7 @@ ODD_TEXTS = (
     "summer\u00a0dress", "kitchen\ttiles", "x" * 120,
 )  # fmt: skip
 REJECTED_TEXTS = ("", "   ", "\u200b", "y" * 501)
+ITEMS = [f"i{number}" for number in range(12)]
 ACTIONS = ("closeup", "clickthrough", "save", "purchase")
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "searches": {"user_id": pl.String, "query": pl.String, "occurred_at": pl.Datetime("us")},
@@ -99,17 +100,16 @@ def random_log(shape: LogShape) -> RandomLog:
     """Draw a log; the same shape gives the same log."""
     rng = random.Random(shape.seed)  # noqa: S311
     log = RandomLog()
-    items = [f"i{number}" for number in range(12)]
     tastes = {f"u{user}": rng.sample(PHRASES, shape.interests_per_user) for user in range(shape.users)}
     sent: list[tuple[str, tuple[Any, ...]]] = []
     for day in shape.days:
         rows: Rows = {source: [] for source in _SCHEMAS}
         # Some items are engaged with before they arrive, some never arrive, some change what they are about.
-        rows["items"] += [item(rng, name) for name in rng.sample(items[:-1], rng.randint(1, 5))]
+        rows["items"] += [item(rng, name) for name in rng.sample(ITEMS[:-1], rng.randint(1, 5))]
         for user, taste in tastes.items():
             if rng.random() < shape.active_share:
                 for _ in range(rng.randint(1, shape.events_per_day)):
-                    source, row, is_late = _event(rng, user, taste, items, day, shape.late_share)
+                    source, row, is_late = _event(rng, user, taste, ITEMS, day=day, late_share=shape.late_share)
                     log.late_rows += is_late
                     rows[source].append(row)
                     sent.append((source, row))
@@ -132,7 +132,7 @@ def changed_day(rng: random.Random, rows: Rows, day: date, users: Sequence[str],
         changed["items"] = changed["items"][len(changed["items"]) // 3 :]
         users = [user for user in users if user not in gone]
     for _ in range(rng.randint(1, 6) if users else 0):
-        source, row, _ = _event(rng, rng.choice(users), PHRASES, [f"i{number}" for number in range(12)], day, 0.5)
+        source, row, _ = _event(rng, rng.choice(users), PHRASES, ITEMS, day=day, late_share=0.5)
         changed[source].append(row)
     changed["items"].append(item(rng, f"i{rng.randint(0, 10)}"))
     return changed
@@ -148,7 +148,7 @@ def item(rng: random.Random, name: str) -> tuple[Any, ...]:
 
 
 def _event(
-    rng: random.Random, user: str, taste: Sequence[str], items: Sequence[str], day: date, late_share: float
+    rng: random.Random, user: str, taste: Sequence[str], items: Sequence[str], *, day: date, late_share: float
 ) -> tuple[str, tuple[Any, ...], bool]:
     is_late = rng.random() < late_share
     back = rng.choice((1, 2, 5, 9, 30, 60, 200, 400)) if is_late else rng.choice((0, 0, 0, 0, -1))

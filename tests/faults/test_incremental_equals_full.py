@@ -239,7 +239,7 @@ def _check(case: Case, path: Path, trained: Models, counts: Counter[str]) -> Non
     unscoped = ({name: _unscoped(tables[name]) for name in OF_USERS} for tables in (after_full, after_both))
     assert _differing(*unscoped) == [], "incremental after full"
     assert _differing(*(_of_others(tables, active, day) for tables in (after_full, after_both))) == [], "other users"
-    _count(case, counts, mine, shared, everyone, runs)
+    _count(case, counts, compared=mine, shared=shared, everyone=everyone, runs=runs)
 
 
 def _settings(case: Case, users_per_batch: int) -> Settings:
@@ -284,6 +284,7 @@ def _rows(frame: pl.DataFrame) -> list[str]:
 def _count(
     case: Case,
     counts: Counter[str],
+    *,
     compared: dict[str, pl.DataFrame],
     shared: Sequence[str],
     everyone: set[str],
