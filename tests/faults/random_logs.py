@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-PHRASES = (
+PHRASES: Sequence[str] = (
     "kitchen renovation", "kitchen cabinets", "kitchen tiles", "bathroom tiles", "small bathroom ideas",
     "walk in shower", "summer dress", "linen dress", "floral midi dress", "beach outfit", "straw hat",
     "vegan dinner", "vegan lasagna", "crispy tofu", "healthy lunch", "meal prep", "sourdough bread", "bread scoring",
@@ -21,7 +21,7 @@ PHRASES = (
     "knitting pattern", "chunky knit blanket", "crochet granny square", "watercolor flowers", "urban sketching",
 )  # fmt: skip
 # The same keyword in other spellings, marks alone, codes, other scripts, what SQL or a parser could stumble over.
-ODD_TEXTS = (
+ODD_TEXTS: Sequence[str] = (
     "KITCHEN  Tiles", " kitchen tiles!", '"kitchen tiles"', "Crème brûlée", "Cre\u0300me bru\u0302le\u0301e", "!!!",
     "'; drop table keywords; --", "10", "b-4711/x", "www.example.com", "مطبخ", "台所", "🎃", "a", "null", "NaN",
     "summer\u00a0dress", "kitchen\ttiles", "x" * 120,
