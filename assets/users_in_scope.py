@@ -24,8 +24,10 @@ TABLE = Table(
 )
 
 _ACTIVE_USERS = "select distinct user_id from user_activity where arrival_day = $as_of"
+# Whoever is active is among all, also where all that arrived is older than the look-back: both kinds of run then say
+# that there is nothing left.
 _ALL_USERS = (
-    "select distinct user_id from user_activity where arrival_day <= $as_of "
+    "select distinct user_id from user_activity where arrival_day = $as_of or arrival_day < $as_of "
     "and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))"
 )
 # Inferred as of the day before, by such a run, and perhaps for rows that a later delivery of the day no longer has.
