@@ -162,7 +162,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Models:
     return rows
 
 
-@pytest.mark.parametrize("size", [6, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [4, pytest.param(500, marks=pytest.mark.slow)])
 def test_incremental_equals_full(
     size: int,
     tmp_path: Path,
