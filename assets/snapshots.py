@@ -121,8 +121,7 @@ def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDef
         notes: dict[str, float] = {}
         for partition_key in context.partition_keys:
             snapshot = open_snapshot(warehouse, settings, date.fromisoformat(partition_key))
-            frames = _frames(context, snapshot, step)
-            warehouse.replace_snapshot(table, frames, as_of=snapshot.as_of, constants=snapshot.constants)
+            replace_step(step, snapshot, log=context.log.info)
             notes = snapshot.notes
         newest = context.partition_keys[-1]
         metadata: dict[str, Any] = row_metadata(warehouse, table, newest) | notes
@@ -137,8 +136,14 @@ def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDef
     return _snapshot
 
 
-def _frames(context: dg.AssetExecutionContext, snapshot: Snapshot, step: SnapshotStep) -> Iterator[pl.DataFrame]:
+def replace_step(step: SnapshotStep, snapshot: Snapshot, *, log: Callable[[str], object] | None = None) -> None:
+    """Compute a step batch by batch and replace its rows of (`as_of`, users in scope)."""
+    frames = _frames(step, snapshot, log)
+    snapshot.warehouse.replace_snapshot(step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants)
+
+
+def _frames(step: SnapshotStep, snapshot: Snapshot, log: Callable[[str], object] | None) -> Iterator[pl.DataFrame]:
     for batch in snapshot.batches:
         yield step.compute(snapshot, batch)
-        if len(snapshot.batches) > 1:
-            context.log.info(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")
+        if log is not None and len(snapshot.batches) > 1:
+            log(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")

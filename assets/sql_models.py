@@ -62,7 +62,7 @@ def build_sql_asset(
         for partition_key in context.partition_keys:
             params = query_parameters(settings, date.fromisoformat(partition_key))
             try:
-                checked[partition_key] = _materialize(warehouse, model, audits, params, macros)
+                checked[partition_key] = replace_model(warehouse, model, audits, params, macros)
             except AuditFailedError as error:
                 yield from merge_check_results(checked | {partition_key: error.results})
                 raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
@@ -77,13 +77,14 @@ def build_sql_asset(
     return _model
 
 
-def _materialize(
+def replace_model(
     warehouse: Warehouse,
     model: SqlModel,
     audits: Sequence[SqlAudit],
     params: Mapping[str, Any],
     macros: Sequence[str],
 ) -> list[AuditResult]:
+    """Replace a model's snapshot, or define its view anew, and run its audits."""
     checks = [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
     if model.materialized == "view":
         return warehouse.replace_view(model.name, model.sql, macros=macros, audits=checks, params=params)

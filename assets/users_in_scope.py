@@ -24,10 +24,14 @@ TABLE = Table(
 )
 
 _ACTIVE_USERS = "select distinct user_id from user_activity where arrival_day = $as_of"
+# Whoever is active is among all, also where all that arrived is older than the look-back: both kinds of run then say
+# that there is nothing left.
 _ALL_USERS = (
-    "select distinct user_id from user_activity where arrival_day <= $as_of "
+    "select distinct user_id from user_activity where arrival_day = $as_of or arrival_day < $as_of "
     "and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))"
 )
+# Inferred as of the day before, by such a run, and perhaps for rows that a later delivery of the day no longer has.
+_INFERRED_BEFORE = "select user_id from user_snapshots where as_of = $as_of and $scope in (scope, 'all_users')"
 
 
 class ScopeConfig(dg.Config):
@@ -60,6 +64,8 @@ def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_v
         if config.scope not in SCOPES:
             raise dg.Failure(f"scope {config.scope!r} is unknown: use {' or '.join(SCOPES)}", allow_retries=False)
         users = _ALL_USERS if config.scope == "all_users" else _ACTIVE_USERS
+        if warehouse.has_table("user_snapshots"):
+            users = f"{users} union {_INFERRED_BEFORE}"
         select = (
             "select $as_of as as_of, user_id, "
             "cast((row_number() over (order by user_id) - 1) // $users_per_batch as integer) as batch, "

@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -77,11 +77,6 @@ class SqlModel:
         """Name of the model, its table and its asset."""
         return self.table.name
 
-    @cached_property
-    def expression(self) -> exp.Query:
-        """The parsed SELECT."""
-        return _parse(self.path, self.sql)
-
     def column_lineage(self, tables: Mapping[str, Table]) -> dict[str, frozenset[tuple[str, str]]]:
         """Which upstream columns each column is made of.
 
@@ -94,32 +89,12 @@ class SqlModel:
         -------
         dict of str to frozenset of (table, column)
         """
-        from sqlglot.lineage import lineage
-
-        schema: dict[str, object] = {
-            name: {column: spec.type for column, spec in tables[name].columns.items()} for name in self.depends_on
-        }
-        upstream: dict[str, set[tuple[str, str]]] = {column: set() for column in self.table.columns}
-        # Branch by branch: sqlglot follows the branches of a union by position, ours are matched by name.
-        for branch in _branches(self.expression):
-            alone = branch.copy()
-            if branch is not self.expression:
-                for cte in self.expression.ctes:
-                    alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
-            nodes = lineage(
-                None,
-                alone,
-                schema=schema,
-                dialect=_DIALECT,
-                validate_qualify_columns=False,
-                copy=False,
-                trim_selects=False,
-            )
-            for column in nodes.keys() & upstream.keys():
-                for node in nodes[column].walk():
-                    if isinstance(node.expression, exp.Table) and node.expression.name in self.depends_on:
-                        upstream[column].add((node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')))
-        return {column: frozenset(leaves) for column, leaves in upstream.items()}
+        columns = tuple(
+            (name, tuple((column, spec.type) for column, spec in tables[name].columns.items()))
+            for name in sorted(self.depends_on)
+        )
+        upstream = _column_lineage(self.path, self.sql, columns)
+        return {column: upstream.get(column, frozenset()) for column in self.table.columns}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +137,13 @@ def load_models(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
 
 def load_model(path: Path, macros: Sequence[str] = ()) -> SqlModel:
     """Read one model file; `macros` define the SQL functions it may call."""
-    header, sql = _split(path, keys=_MODEL_KEYS, required=_MODEL_REQUIRED)
+    return _model(path, path.read_text(encoding="utf-8"), tuple(macros))
+
+
+# The same text is the same model, however often definitions are built in a process.
+@cache
+def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
+    header, sql = _split(path, text, keys=_MODEL_KEYS, required=_MODEL_REQUIRED)
     if header["name"] != path.stem:
         raise ModelError(f"{path}: the header's name {header['name']!r} is not the file's name")
     if header["materialized"] not in get_args(Materialization):
@@ -205,7 +186,7 @@ def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
     models = {path.stem for path in (root / "models").glob("*/*.sql")}
     audits: dict[str, list[SqlAudit]] = {}
     for path in sorted((root / "audits").glob("*.sql")):
-        header, sql = _split(path, keys=_AUDIT_KEYS, required=set(_AUDIT_KEYS))
+        header, sql = _split(path, path.read_text(encoding="utf-8"), keys=_AUDIT_KEYS, required=set(_AUDIT_KEYS))
         expression = _parse(path, sql)
         if header["model"] not in models:
             raise ModelError(f"{path}: there is no model called {header['model']!r}")
@@ -226,8 +207,8 @@ def load_macros(root: Path = SQL_ROOT) -> list[str]:
     return [path.read_text(encoding="utf-8") for path in sorted((root / "macros").glob("*.sql"))]
 
 
-def _split(path: Path, *, keys: Mapping[str, type], required: set[str]) -> tuple[dict[str, Any], str]:
-    found = _HEADER.match(path.read_text(encoding="utf-8"))
+def _split(path: Path, text: str, *, keys: Mapping[str, type], required: set[str]) -> tuple[dict[str, Any], str]:
+    found = _HEADER.match(text)
     if not found:
         raise ModelError(f"{path}: the file must start with a /* header */ of YAML")
     try:
@@ -298,6 +279,39 @@ def _branches(expression: exp.Expr) -> list[exp.Query]:
     if isinstance(expression, exp.SetOperation):
         return [*_branches(expression.left), *_branches(expression.right)]
     return [expression] if isinstance(expression, exp.Query) else []
+
+
+@cache
+def _column_lineage(
+    path: Path, sql: str, columns: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+) -> dict[str, frozenset[tuple[str, str]]]:
+    """The columns that each column of a SELECT is made of; `columns` holds those of the tables it reads, with types."""
+    from sqlglot.lineage import lineage
+
+    schema: dict[str, object] = {name: dict(of_table) for name, of_table in columns}
+    expression = _parse(path, sql)
+    upstream: dict[str, set[tuple[str, str]]] = {}
+    # Branch by branch: sqlglot follows the branches of a union by position, ours are matched by name.
+    for branch in _branches(expression):
+        alone = branch.copy()
+        if branch is not expression:
+            for cte in expression.ctes:
+                alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
+        nodes = lineage(
+            None,
+            alone,
+            schema=schema,
+            dialect=_DIALECT,
+            validate_qualify_columns=False,
+            copy=False,
+            trim_selects=False,
+        )
+        for column in nodes:
+            for node in nodes[column].walk():
+                if isinstance(node.expression, exp.Table) and node.expression.name in schema:
+                    leaf = node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')
+                    upstream.setdefault(column, set()).add(leaf)
+    return {column: frozenset(leaves) for column, leaves in upstream.items()}
 
 
 def _tables_read(expression: exp.Query) -> frozenset[str]:
