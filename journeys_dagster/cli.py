@@ -201,7 +201,7 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
     instance = home.dagster_instance()
     try:
         with progress_bar("replay history and train", total=None):
-            report = train(defs, instance, as_of=as_of)
+            report = train(defs, instance, as_of=as_of, warn=err.print)
     finally:
         instance.dispose()
     for model, said in report.items():
@@ -241,9 +241,9 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
             with progress_bar(
                 f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
             ) as advance:
-                ingest(defs, instance, missing.ranges, sources=sources, progress=advance)
+                ingest(defs, instance, missing.ranges, sources=sources, progress=advance, warn=err.print)
         with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
-            infer(defs, instance, as_of=as_of, scope=scope, progress=advance)
+            infer(defs, instance, as_of=as_of, scope=scope, progress=advance, warn=err.print)
     finally:
         instance.dispose()
 
