@@ -20,11 +20,12 @@ from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
+from journeys_dagster.resources.disk_faults import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_zone import IncompleteDayError
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
-from journeys_dagster.settings import Settings, SettingsError, load_settings
+from journeys_dagster.settings import Settings, SettingsError, home_path, load_settings
 from journeys_dagster.simulation import SimulationError, simulate
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.writer import LandingWriteError
@@ -49,6 +50,15 @@ def _plain_errors() -> Iterator[None]:
         yield
     except _EXPECTED_ERRORS as error:
         raise click.ClickException(str(error)) from None
+    except Exception as error:
+        # Dagster's records lie on the same disk, and what it says of their faults is long.
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise click.ClickException(
+            f"the disk of {home_path()} {fault}, and run again. The error was: {said[0]}"
+        ) from None
 
 
 def main() -> None:
