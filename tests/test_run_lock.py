@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from dagster._core.launcher import WorkerStatus
 
 from journeys_dagster.automation.run_launcher import HomeRunLauncher
 from journeys_dagster.definitions import build_defs
+from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.run_lock import RunLockError, RunWarehouse, run_lock, was_killed
+from journeys_dagster.resources.run_lock import RunLockError, RunWarehouse, _mark, run_lock, was_killed
+from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import PROJECT_ROOT, Settings
 
 HOLD = """
@@ -81,7 +84,7 @@ def test_a_run_waits_until_the_other_one_has_ended(tmp_path: Path) -> None:
 
 
 def test_a_run_within_a_run_shares_its_turn_and_another_home_has_its_own(tmp_path: Path) -> None:
-    def turn(home: str, run_id: str):  # noqa: ANN202
+    def turn(home: str, run_id: str):
         return run_lock(tmp_path / home, run_id=run_id, title="", timeout_seconds=0, say=pytest.fail)
 
     with turn("home", "aaaa"), turn("home", "bbbb"), turn("elsewhere", "cccc"):
@@ -109,19 +112,13 @@ def instance(home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dagster
 
 
 @dg.asset
-def one(context: dg.AssetExecutionContext, warehouse: RunWarehouse) -> None:
-    assert was_killed(warehouse.path.parent, context.run_id) is False
-    with (
-        pytest.raises(RunLockError),
-        # Another thread, as another process would.
-        run_lock(warehouse.path.parent, run_id="zzzz", title="", timeout_seconds=0, say=lambda _: None),
-    ):
-        pass
+def nothing() -> None:
+    pass
 
 
 def started_run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     """A run as it stands in Dagster's records while it is under way, or after it was killed."""
-    run = instance.create_run_for_job(dg.Definitions([one]).resolve_implicit_global_asset_job_def())
+    run = instance.create_run_for_job(dg.Definitions([nothing]).resolve_implicit_global_asset_job_def())
     instance.report_dagster_event(
         dg.DagsterEvent(event_type_value="PIPELINE_START", job_name=run.job_name), run_id=run.run_id
     )
@@ -148,8 +145,11 @@ def test_the_next_run_records_the_end_of_killed_ones_and_of_no_others(home: Home
     lives, over = threading.Event(), threading.Event()
 
     @dg.asset
-    def two(warehouse: RunWarehouse) -> None:
-        assert warehouse.path.parent == home.path
+    def alone(context: dg.AssetExecutionContext, warehouse: Warehouse) -> None:
+        assert isinstance(warehouse, RunWarehouse)
+        assert was_killed(home.path, context.run.run_id) is False
+        with pytest.raises(LockTimeoutError), ThreadPoolExecutor() as another:
+            another.submit(take_the_lock, home.path).result()
 
     def wait() -> None:
         # A run that waits for its turn lives.
@@ -162,7 +162,7 @@ def test_the_next_run_records_the_end_of_killed_ones_and_of_no_others(home: Home
     assert lives.wait(5)
     try:
         resources = {"warehouse": home.run_warehouse(Settings())}
-        assert dg.materialize([two], instance=instance, resources=resources).success
+        assert dg.materialize([alone], instance=instance, resources=resources).success
     finally:
         over.set()
         thread.join()
@@ -171,10 +171,13 @@ def test_the_next_run_records_the_end_of_killed_ones_and_of_no_others(home: Home
     assert list((home.path / "runs").iterdir()) == []
 
 
+def take_the_lock(home: Path) -> None:
+    with file_lock(home / "run.lock", shared=False, timeout_seconds=0):
+        pass
+
+
 @contextmanager
 def held_mark(home: Path, run_id: str) -> Iterator[None]:
-    from journeys_dagster.resources.run_lock import _mark
-
     with _mark(home / "runs" / run_id, "waits"):
         yield
 

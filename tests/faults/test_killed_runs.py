@@ -1,16 +1,15 @@
 """Runs that are killed at any moment and run again: the end is that of an undisturbed run, and readers see no half."""
 
 import json
-import os
 import random
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -177,8 +176,48 @@ def make_plan(days: list[date], *, long: bool) -> list[tuple[date, str]]:
     ]
 
 
+@dataclass
+class Toll:
+    """What the kills of a test have done."""
+
+    struck: Counter[str] = field(default_factory=Counter)
+    unfinished_logs: int = 0
+    spools: int = 0
+    known_runs: set[str] = field(default_factory=set)
+
+    def kill(self, command: WarmCommand, home: Home, words: Sequence[str], moments: list[float], log: Path) -> None:
+        """Kill a run again and again, at these moments; too late ones are tried again, earlier."""
+        unfinished_log = home.path / "warehouse.duckdb.wal"
+        while moments:
+            run = command.start(*words, home=home.path, log=log)
+            moment = moments.pop()
+            # Every third one waits for a write, which are short.
+            if not kill_at(run, moment, aim_at=unfinished_log if len(moments) % 3 == 2 else None):
+                moments.append(moment / 2)
+                continue
+            self.unfinished_logs += unfinished_log.exists()
+            self.spools += any(home.path.glob("spool-*"))
+            self.struck[where_it_struck(home, self.known_runs)] += 1
+
+
+def partial_snapshots(polled: Polled, steps: Sequence[tuple[float, Step]]) -> list[str]:
+    """What a reader saw that neither was there before the step under way nor is after it."""
+    partial = polled.faults + [f"{user} has no list any more" for user in polled.gone]
+    for moment, user, fingerprint in polled.changes:
+        step = next(step for began, step in reversed(steps) if began <= moment)
+        if (user, fingerprint) not in step.before | step.after:
+            partial.append(f"{user} during {' '.join(step.words)}")
+    return partial
+
+
+def count_runs(home: Home, status: dg.DagsterRunStatus) -> int:
+    with home.dagster_instance() as instance:
+        return instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+
+
 @pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_killed_runs_run_again_end_as_if_undisturbed(
+    *,
     kills: int,
     tmp_path: Path,
     world_home: Path,
@@ -188,76 +227,50 @@ def test_killed_runs_run_again_end_as_if_undisturbed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")
-    chance, plan = random.Random(kills), make_plan(world_days, long=kills > 2)
+    chance, plan = random.Random(kills), make_plan(world_days, long=kills > 2)  # noqa: S311
     twin, home = Home(tmp_path / "twin"), Home(tmp_path / "home")
+    twin_path, path, log = twin.path / "warehouse.duckdb", home.path / "warehouse.duckdb", tmp_path / "log"
     for each in (twin, home):
         shutil.copytree(world_home, each.path)
         if kills > 2:
             # From nothing: taking in the whole landing zone is killed too.
             (each.path / "warehouse.duckdb").unlink()
-    log_file = home.path / "warehouse.duckdb.wal"
-    struck: Counter[str] = Counter()
-    known_runs: set[str] = set()
-    unfinished_logs = spools = compared_rows = 0
-    differing: dict[str, int] = {}
-    intervals: list[tuple[float, Step]] = []
-    killed_runs = 0
-    with polling(home.path / "warehouse.duckdb", tmp_path / "polled") as stop:
+    toll, rows, differing = Toll(), 0, dict[str, int]()
+    steps = [(0.0, Step((), lists(twin_path), lists(twin_path)))]
+    with polling(path, tmp_path / "polled") as stop:
         for number, (day, scope) in enumerate(plan):
             words = ("run", "--date", str(day), "--scope", scope)
-            before = lists(twin.path / "warehouse.duckdb")
-            seconds = command.run(*words, home=twin.path, log=tmp_path / "twin.log")
-            undisturbed = Step(words, before, lists(twin.path / "warehouse.duckdb"))
-            intervals.append((time.monotonic(), undisturbed))
+            before = lists(twin_path)
+            seconds = command.run(*words, home=twin.path, log=log)
+            steps.append((time.monotonic(), Step(words, before, lists(twin_path))))
             quota = len(range(number, kills, len(plan)))
             moments = [(place + chance.random()) / quota * seconds for place in range(quota)]
             chance.shuffle(moments)
-            while moments:
-                run = command.start(*words, home=home.path, log=tmp_path / "home.log")
-                aim = log_file if len(moments) % 3 == 0 else None
-                if not kill_at(run, moments.pop(), aim_at=aim):
-                    # Too late: once more, earlier.
-                    moments.append(chance.random() * seconds / 2)
-                    continue
-                killed_runs += 1
-                unfinished_logs += log_file.exists()
-                spools += any(home.path.glob("spool-*"))
-                struck[where_it_struck(home, known_runs)] += 1
-            command.run(*words, home=home.path, log=tmp_path / "home.log")
-            where_it_struck(home, known_runs)
-            expected, found = all_tables(twin.path / "warehouse.duckdb"), all_tables(home.path / "warehouse.duckdb")
-            differing |= differing_rows(expected, found)
-            compared_rows += sum(map(len, expected.values()))
+            toll.kill(command, home, words, moments, log)
+            command.run(*words, home=home.path, log=log)
+            where_it_struck(home, toll.known_runs)
+            expected = all_tables(twin_path)
+            differing |= differing_rows(expected, all_tables(path))
+            rows += sum(map(len, expected.values()))
         polled = stop()
-    partial = polled.faults + [f"{user} has no list" for user in polled.gone]
-    for moment, user, fingerprint in polled.changes:
-        began = [step for start, step in intervals if start <= moment]
-        step = began[-1] if began else Step((), intervals[0][1].before, intervals[0][1].before)
-        if (user, fingerprint) not in step.before | step.after:
-            partial.append(f"{user} during {' '.join(step.words)}")
-    with home.dagster_instance() as instance:
-        left = [
-            record.dagster_run.run_id
-            for record in instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        ]
-        ended = instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
+    partial = partial_snapshots(polled, steps)
     figures(
-        kills=killed_runs,
-        struck=", ".join(f"{step} {count}" for step, count in struck.most_common()),
-        with_an_unfinished_log=unfinished_logs,
-        with_a_spool_left_behind=spools,
-        runs_recorded_as_failed=ended,
-        runs_left_as_started=len(left),
+        kills=toll.struck.total(),
+        struck=", ".join(f"{step} {count}" for step, count in toll.struck.most_common()),
+        with_an_unfinished_log=toll.unfinished_logs,
+        with_a_spool_left_behind=toll.spools,
+        runs_recorded_as_failed=count_runs(home, dg.DagsterRunStatus.FAILURE),
+        runs_left_as_started=count_runs(home, dg.DagsterRunStatus.STARTED),
         polls=polled.polls,
         lists_seen=len({change[1:] for change in polled.changes}),
         partial_snapshots=len(partial),
         reader_waited_at_most_seconds=polled.longest_wait,
         tables_compared=len(expected),
-        rows_compared=compared_rows,
+        rows_compared=rows,
         differing_rows=sum(differing.values()),
         spools_left_at_the_end=len(list(home.path.glob("spool-*"))),
     )
-    assert killed_runs == kills
+    assert toll.struck.total() == kills
     assert polled.errors == ""
     assert polled.polls > kills
     assert partial == []

@@ -1,5 +1,6 @@
 """Two runs of one home at once: each has it alone, and the end is that of one after the other."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,6 @@ COMMAND = "from journeys_dagster.cli import main; main()"
 
 
 def start(home: Home, day: date, scope: str) -> "subprocess.Popen[str]":
-    import os
-
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, "run", "--date", str(day), "--scope", scope],
         env={**os.environ, "JOURNEYS_HOME": str(home.path), "COLUMNS": "250"},
@@ -32,6 +31,7 @@ def start(home: Home, day: date, scope: str) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 @pytest.mark.parametrize("same_day", [True, False], ids=["same day", "neighbouring days"])
 def test_two_scopes_at_once_equal_one_after_the_other(
+    *,
     same_day: bool,
     tmp_path: Path,
     world_home: Path,

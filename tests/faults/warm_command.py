@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,10 +46,8 @@ class Command:
 
     def kill(self) -> None:
         """SIGKILL to its whole process group; one that has ended is left."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def alive(self) -> bool:
         """Whether it is still running; not to be asked after `wait`."""
