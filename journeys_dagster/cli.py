@@ -21,11 +21,12 @@ from journeys_dagster.cli_progress import err, out, progress_bar
 from journeys_dagster.cli_warehouse import export_command, migrate_command, prune_command
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
+from journeys_dagster.resources.disk_faults import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_zone import IncompleteDayError
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
-from journeys_dagster.settings import Settings, SettingsError, load_settings
+from journeys_dagster.settings import Settings, SettingsError, home_path, load_settings
 from journeys_dagster.simulation import SimulationError, simulate
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.writer import LandingWriteError
@@ -50,6 +51,15 @@ def _plain_errors() -> Iterator[None]:
         yield
     except _EXPECTED_ERRORS as error:
         raise click.ClickException(str(error)) from None
+    except Exception as error:
+        # Dagster's records lie on the same disk, and what it says of their faults is long.
+        fault = disk_fault(error)
+        if fault is None:
+            raise
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise click.ClickException(
+            f"the disk of {home_path()} {fault}, and run again. The error was: {said[0]}"
+        ) from None
 
 
 def main() -> None:
@@ -205,7 +215,7 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
     instance = home.dagster_instance()
     try:
         with progress_bar("replay history and train", total=None):
-            report = train(defs, instance, as_of=as_of)
+            report = train(defs, instance, as_of=as_of, warn=err.print)
     finally:
         instance.dispose()
     for model, said in report.items():
@@ -246,9 +256,9 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
             with progress_bar(
                 f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
             ) as advance:
-                ingest(defs, instance, missing.ranges, sources=sources, progress=advance)
+                ingest(defs, instance, missing.ranges, sources=sources, progress=advance, warn=err.print)
         with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
-            infer(defs, instance, as_of=as_of, scope=scope, progress=advance)
+            infer(defs, instance, as_of=as_of, scope=scope, progress=advance, warn=err.print)
     finally:
         instance.dispose()
 

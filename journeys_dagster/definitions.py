@@ -44,7 +44,7 @@ def build_defs(
     resources: dict[str, Any] = {
         "settings": settings,
         "landing_zone": landing_zone,
-        "warehouse": home.warehouse(settings),
+        "warehouse": home.run_warehouse(settings),
         "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
     }
     partitions_def = daily_partitions(_first_day(settings, landing_zone))

@@ -1,5 +1,6 @@
 """Running jobs from Python: which landing days are missing, and runs that the UI shows like any other."""
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from journeys_dagster.automation.jobs import (
     INGEST_LANDING,
@@ -29,6 +31,8 @@ _TAKEN_IN = """
 
 StepProgress = Callable[[str, int, int], None]
 """Called with the step that has just ended, steps done, and steps in all."""
+Warn = Callable[[str], None]
+"""Called with what a run warns of."""
 
 
 class RunFailedError(RuntimeError):
@@ -107,13 +111,14 @@ def ingest(
     *,
     sources: Sequence[str],
     progress: StepProgress | None = None,
+    warn: Warn | None = None,
 ) -> None:
     """Take in stretches of landing days of some sources, one run each.
 
     Sources that have nothing are best left out: Dagster records every day of every source.
     """
     for first, last in ranges:
-        _execute(defs, instance, INGEST_LANDING, (first, last), progress=progress, only=sources)
+        _execute(defs, instance, INGEST_LANDING, (first, last), progress=progress, warn=warn, only=sources)
 
 
 def infer(
@@ -123,16 +128,19 @@ def infer(
     as_of: date,
     scope: str,
     progress: StepProgress | None = None,
+    warn: Warn | None = None,
 ) -> None:
     """Infer journeys as of a day."""
     config = scope_config(scope).to_config_dict()
-    _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, run_config=config)
+    _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, warn=warn, run_config=config)
 
 
-def train(defs: dg.Definitions, instance: dg.DagsterInstance, *, as_of: date | None) -> dict[str, Mapping[str, Any]]:
+def train(
+    defs: dg.Definitions, instance: dg.DagsterInstance, *, as_of: date | None, warn: Warn | None = None
+) -> dict[str, Mapping[str, Any]]:
     """Train the models on what had arrived until a day (default: the newest); returns what the run says of each."""
     config = training_config(as_of).to_config_dict()
-    result = _execute(defs, instance, TRAIN_MODELS, None, progress=None, run_config=config)
+    result = _execute(defs, instance, TRAIN_MODELS, None, progress=None, warn=warn, run_config=config)
     said = {}
     for model in ("ranking_model", "stage_model"):
         (materialization,) = result.asset_materializations_for_node(model)
@@ -147,13 +155,16 @@ def _execute(
     days: tuple[date, date] | None,
     *,
     progress: StepProgress | None,
+    warn: Warn | None,
     only: Sequence[str] | None = None,
     run_config: Mapping[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
     job = defs.resolve_job_def(job_name)
     run_id = str(uuid.uuid4())
     if progress is not None:
-        instance.add_event_listener(run_id, _listener(progress, len(only or job.graph.nodes)))
+        instance.add_event_listener(run_id, _progress_listener(progress, len(only or job.graph.nodes)))
+    if warn is not None:
+        instance.add_event_listener(run_id, _warning_listener(warn))
     first, last = (day.isoformat() for day in days) if days else (None, None)
     result = job.execute_in_process(
         instance=instance,
@@ -169,7 +180,7 @@ def _execute(
     return result
 
 
-def _listener(progress: StepProgress, steps: int) -> Callable[[dg.EventLogEntry], None]:
+def _progress_listener(progress: StepProgress, steps: int) -> Callable[[dg.EventLogEntry], None]:
     done: list[str] = []
 
     def listen(event: dg.EventLogEntry) -> None:
@@ -181,14 +192,30 @@ def _listener(progress: StepProgress, steps: int) -> Callable[[dg.EventLogEntry]
     return listen
 
 
+def _warning_listener(warn: Warn) -> Callable[[dg.EventLogEntry], None]:
+    """Of warnings that a run logs, as when it waits for another run."""
+
+    def listen(event: dg.EventLogEntry) -> None:
+        if event.dagster_event is None and event.level == logging.WARNING:
+            warn(event.user_message)
+
+    return listen
+
+
 def _failure(result: dg.ExecuteInProcessResult) -> str:
     causes = []
     for event in result.filter_events(lambda event: event.is_step_failure):
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        causes.append(f"{event.step_key}: {error.message.strip() if error else 'no reason given'}")
+        causes.append(f"{event.step_key}: {_root_cause(event.step_failure_data.error)}")
+    # What fails before the first step, as waiting for another run does.
+    for event in result.filter_events(lambda event: event.is_job_failure and not causes):
+        causes.append(_root_cause(event.job_failure_data.error))
     for event in result.get_asset_check_evaluations():
         if not event.passed and event.blocking:
             causes.append(f"{event.asset_key.to_user_string()}: check {event.check_name}: {event.description}")
     return "; ".join(causes) or "see the run's log in the UI"
+
+
+def _root_cause(error: SerializableErrorInfo | None) -> str:
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error else "no reason given"

@@ -1,10 +1,12 @@
 """A lock between processes with many readers or one writer."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import portalocker
 from portalocker.exceptions import AlreadyLocked, LockException
@@ -35,6 +37,9 @@ def file_lock(path: Path, *, shared: bool, timeout_seconds: float) -> Iterator[N
     Everyone passes a turnstile first and stays in it until the lock is theirs, so that a stream of readers cannot
     starve a writer. The operating system drops the locks of a killed process.
 
+    A reader that may not write the lock files locks them as they are; where there are none, nobody has ever written
+    here, and there is nothing to wait for.
+
     Raises
     ------
     LockTimeoutError
@@ -42,7 +47,7 @@ def file_lock(path: Path, *, shared: bool, timeout_seconds: float) -> Iterator[N
     NestedLockError
         The block lies inside another one that holds the same lock, shared or not.
     OSError
-        The file system has no locks.
+        The file system has no locks, or a writer may not make the lock files.
     """
     path = path.resolve()
     # A shared lock inside a shared one would wait too, as soon as a writer stands in the turnstile.
@@ -54,17 +59,24 @@ def file_lock(path: Path, *, shared: bool, timeout_seconds: float) -> Iterator[N
         yield
     finally:
         _held.paths.remove(path)
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
-def _pass_turnstile(path: Path, *, shared: bool, timeout_seconds: float) -> portalocker.Lock:
+def _pass_turnstile(path: Path, *, shared: bool, timeout_seconds: float) -> portalocker.Lock | None:
     deadline = time.monotonic() + timeout_seconds
     mode = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    turnstile_path = path.with_name(path.name + ".turnstile")
     path.parent.mkdir(parents=True, exist_ok=True)
+    open_mode: Literal["a", "r"] = "a"
+    if shared and not all(map(_may_write, (path, turnstile_path))):
+        if not (path.exists() and turnstile_path.exists()):
+            return None
+        open_mode = "r"
     try:
-        turnstile = _acquire(path.with_name(path.name + ".turnstile"), portalocker.LockFlags.EXCLUSIVE, deadline)
+        turnstile = _acquire(turnstile_path, portalocker.LockFlags.EXCLUSIVE, deadline, open_mode)
         try:
-            return _acquire(path, mode, deadline)
+            return _acquire(path, mode, deadline, open_mode)
         finally:
             turnstile.release()
     except AlreadyLocked:
@@ -73,10 +85,16 @@ def _pass_turnstile(path: Path, *, shared: bool, timeout_seconds: float) -> port
         raise OSError(f"{path} cannot be locked, its disk may have no file locks: {error}") from error
 
 
-def _acquire(path: Path, mode: portalocker.LockFlags, deadline: float) -> portalocker.Lock:
+def _may_write(path: Path) -> bool:
+    return os.access(path if path.exists() else path.parent, os.W_OK)
+
+
+def _acquire(
+    path: Path, mode: portalocker.LockFlags, deadline: float, open_mode: Literal["a", "r"]
+) -> portalocker.Lock:
     lock = portalocker.Lock(
         path,
-        mode="a",
+        mode=open_mode,
         flags=mode | portalocker.LockFlags.NON_BLOCKING,
         timeout=max(0.0, deadline - time.monotonic()),
         check_interval=_POLL_SECONDS,

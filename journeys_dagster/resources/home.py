@@ -4,11 +4,13 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from journeys_dagster.resources.file_lock import file_lock
 from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.run_lock import RunWarehouse
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import PROJECT_ROOT, Settings, home_path
 
@@ -41,14 +43,21 @@ class Home:
         return LandingZone(path=str(self.landing))
 
     def warehouse(self, settings: Settings) -> Warehouse:
-        """The warehouse as a resource."""
+        """The warehouse, for whoever reads or writes it outside a run."""
+        return Warehouse(**self._warehouse_fields(settings))
+
+    def run_warehouse(self, settings: Settings) -> RunWarehouse:
+        """The warehouse as the resource of runs, which take turns."""
+        return RunWarehouse(**self._warehouse_fields(settings))
+
+    def _warehouse_fields(self, settings: Settings) -> dict[str, Any]:
         self.path.mkdir(parents=True, exist_ok=True)
         threads = settings.run.warehouse_threads or os.cpu_count() or 1
-        return Warehouse(
-            database=str(self.path / "warehouse.duckdb"),
-            connection_config={"memory_limit": settings.run.warehouse_memory_limit, "threads": threads},
-            lock_timeout_seconds=settings.run.lock_timeout_seconds,
-        )
+        return {
+            "database": str(self.path / "warehouse.duckdb"),
+            "connection_config": {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads},
+            "lock_timeout_seconds": settings.run.lock_timeout_seconds,
+        }
 
     def dagster_instance(self) -> dg.DagsterInstance:
         """Dagster's instance, its storage set up by one process before any other opens it.

@@ -22,6 +22,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from journeys_dagster.resources.database_file import WarehouseError, open_database
+from journeys_dagster.resources.disk_faults import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
 from journeys_dagster.sql_parameters import used_params
@@ -107,7 +108,7 @@ class Warehouse(DuckDBResource):
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that may write, with the file to itself; an older one is migrated. Prefer `read` and `write`."""
-        with self._locked(shared=False), self._connection(read_only=False) as connection:
+        with self._told_disk_faults(), self._locked(shared=False), self._connection(read_only=False) as connection:
             migrate(connection, self.path)
             yield connection
 
@@ -123,14 +124,14 @@ class Warehouse(DuckDBResource):
         """
         if not self.path.exists():
             raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
-        with self._locked(shared=True), self._connection(read_only=True) as connection:
+        with self._told_disk_faults(), self._locked(shared=True), self._connection(read_only=True) as connection:
             require_current(connection, self.path)
             yield connection
 
     @contextmanager
     def alone(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection with the file to itself; for whoever puts another file in its place."""
-        with self._locked(shared=False), self._connection(read_only=True) as connection:
+        with self._told_disk_faults(), self._locked(shared=False), self._connection(read_only=True) as connection:
             require_current(connection, self.path)
             yield connection
 
@@ -247,9 +248,12 @@ class Warehouse(DuckDBResource):
     def _spooled(self, frames: Iterable[pl.DataFrame]) -> Iterator[str | None]:
         """Frames put on disk one by one: a pattern of their files, or none where there are no frames."""
         self._remove_abandoned_spools()
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL) as spool:
+        with self._told_disk_faults():
+            made = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL)
+        with made as spool:
             for number, frame in enumerate(frames):
-                frame.write_parquet(Path(spool) / f"{number:06}.parquet")
+                with self._told_disk_faults():
+                    frame.write_parquet(Path(spool) / f"{number:06}.parquet")
             yield f"{glob.escape(spool)}/*.parquet" if any(Path(spool).iterdir()) else None
 
     def replace_snapshot_sql(
@@ -303,6 +307,19 @@ class Warehouse(DuckDBResource):
             with suppress(FileNotFoundError):
                 if time.time() - spool.stat().st_mtime > _SPOOL_ABANDONED_SECONDS:
                     shutil.rmtree(spool)
+
+    @contextmanager
+    def _told_disk_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.Error, pl.exceptions.PolarsError, OSError) as error:
+            fault = disk_fault(error)
+            if fault is None:
+                raise
+            raise WarehouseError(
+                f"the disk of warehouse {self.path} {fault}, and run again. What was being written is there as a whole "
+                f"or not at all. The error was: {error}"
+            ) from None
 
     @contextmanager
     def _locked(self, *, shared: bool) -> Iterator[None]:

@@ -1,0 +1,161 @@
+"""Three writers and four readers on one warehouse: nobody fails, nobody reads half a write, and how long they wait."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from statistics import median, quantiles
+from typing import Any
+
+import pytest
+
+from journeys_dagster.resources.warehouse import Warehouse
+
+WRITERS, READERS = 3, 4
+USERS, DAYS = 40, 5
+# What is written carries its generation in every row of a day, in three tables, two of them replaced at once.
+WORK = """
+import json, sys, time
+from contextlib import contextmanager
+from datetime import date, timedelta
+import polars as pl
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.tables import Column, Table, snapshot_columns
+
+role, number, path, seconds, users, days = sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(float, sys.argv[4:])
+users, days = int(users), [date(2025, 6, 1) + timedelta(days=back) for back in range(int(days))]
+waits = []
+
+class TimedWarehouse(Warehouse):
+    @contextmanager
+    def _locked(self, *, shared):
+        began = time.monotonic()
+        with super()._locked(shared=shared):
+            waits.append(time.monotonic() - began)
+            yield
+
+def table(name, columns, make=dict):
+    columns = {column: Column(type=kind, description="") for column, kind in columns.items()}
+    return Table(name=name, description="", grain="", columns=make(columns), partition_column="arrival_day")
+
+warehouse = TimedWarehouse(database=path, lock_timeout_seconds=60)
+events = table("events", {"arrival_day": "DATE", "user_id": "VARCHAR", "generation": "VARCHAR"})
+counts = table("counts", {"arrival_day": "DATE", "generation": "VARCHAR", "rows": "INTEGER"})
+lists = table("lists", {"generation": "VARCHAR"}, snapshot_columns)
+scope = table("users_in_scope", {"batch": "INTEGER"}, snapshot_columns)
+names = [f"user-{each}" for each in range(users)]
+constants = {"scope": "all_users", "algorithm_version": "v1"}
+HALF = '''
+    select 'events of ' || arrival_day as half from events full join counts using (arrival_day, generation)
+    group by arrival_day, counts.rows
+    having count(user_id) != any_value(counts.rows) or count(distinct generation) != 1
+        or count(arrival_day) != any_value(counts.rows)
+    union all
+    select 'days of events' from events having count(distinct arrival_day) != $days or count(*) != $days * $users
+    union all
+    select 'lists of ' || as_of from lists group by as_of having count(*) != $users or count(distinct generation) != 1
+    union all
+    select 'days of lists' from lists having count(distinct as_of) != $days
+'''
+
+def write(turn):
+    day, generation = days[turn % len(days)], f"{number}-{turn}"
+    if turn % 2:
+        frame = pl.DataFrame({"arrival_day": [day] * users, "user_id": names, "generation": [generation] * users})
+        count = pl.DataFrame(
+            {"arrival_day": [day], "generation": [generation], "rows": pl.Series([users], dtype=pl.Int32)}
+        )
+        warehouse.replace_days([(events, frame, {}), (counts, count, {})], [day])
+    else:
+        halves = [names[: users // 2], names[users // 2 :]]
+        frames = [pl.DataFrame({"user_id": half, "generation": [generation] * len(half)}) for half in halves]
+        warehouse.replace_snapshot(lists, frames, as_of=day, constants=constants)
+
+def read(turn):
+    with warehouse.read() as connection:
+        first, again = (
+            connection.sql(HALF, params={"days": len(days), "users": users}).fetchall() for _ in range(2)
+        )
+        seen.update(row[0] for row in connection.sql("select generation from lists").fetchall())
+    return first + again
+
+seen, halves = set(), []
+if role == "prepare":
+    for day in days:
+        frame = pl.DataFrame({"as_of": [day] * users, "user_id": names, "batch": [0] * users})
+        frame = frame.with_columns(pl.lit(value).alias(name) for name, value in constants.items())
+        with warehouse.write() as connection:
+            connection.execute(scope.create_sql())
+            connection.register("new_rows", frame)
+            connection.execute("insert into users_in_scope by name from new_rows")
+    for turn in range(2 * len(days)):
+        write(turn)
+    sys.exit()
+print("ready", flush=True)
+sys.stdin.readline()
+began = ended = time.monotonic()
+turn, starved, operations = number, 0.0, []
+while ended < began + seconds:
+    started = time.monotonic()
+    if role == "writer":
+        write(turn)
+    else:
+        halves += read(turn)
+    operations.append(time.monotonic() - started)
+    starved = max(starved, time.monotonic() - ended)
+    ended, turn = time.monotonic(), turn + 1
+print(json.dumps({"waits": waits, "operations": operations, "starved": starved, "halves": halves, "seen": len(seen)}))
+"""
+
+
+def summary(of: Sequence[dict[str, Any]]) -> str:
+    waits = [wait for each in of for wait in each["waits"]]
+    turns = [len(each["operations"]) for each in of]
+    return (
+        f"{sum(turns)} operations ({min(turns)} to {max(turns)} each), wait median {median(waits):.3f} s, "
+        f"p95 {quantiles(waits, n=20, method='inclusive')[-1]:.3f} s, max {max(waits):.3f} s, "
+        f"longest time without a turn {max(each['starved'] for each in of):.3f} s"
+    )
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(120, marks=pytest.mark.slow)])
+def test_writers_and_readers_share_a_warehouse(
+    seconds: int, warehouse: Warehouse, figures: Callable[..., None]
+) -> None:
+    def start(role: str, number: int) -> "subprocess.Popen[str]":
+        words = [role, number, warehouse.path, seconds, USERS, DAYS]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, "-c", WORK, *map(str, words)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+
+    _, problems = start("prepare", 0).communicate(timeout=120)
+    assert problems == ""
+    roles = ["writer"] * WRITERS + ["reader"] * READERS
+    running = [start(role, number) for number, role in enumerate(roles)]
+    try:
+        for each in running:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "ready\n"
+        for each in running:
+            assert each.stdin is not None
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        ended = [each.communicate(timeout=seconds + 120) for each in running]
+    finally:
+        for each in running:
+            each.kill()
+    errors = [error for _, error in ended if error]
+    assert errors == []
+    told = [json.loads(out) for out, _ in ended]
+    halves = [half for each in told for half in each["halves"]]
+    figures(
+        seconds=seconds,
+        errors=len(errors),
+        half_reads=len(halves),
+        writers=summary(told[:WRITERS]),
+        readers=summary(told[WRITERS:]),
+    )
+    assert halves == []
+    assert min(len(each["operations"]) for each in told) >= 1, "everybody has turns"
+    assert max(each["seen"] for each in told[WRITERS:]) > DAYS, "readers see what writers write"
