@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets import (
     diversification_trade_off,
+    inferred_days,
     keyword_embeddings,
     naming_model,
     ranking_labels,
@@ -23,7 +24,7 @@ from assets.snapshots import build_snapshot_asset
 from assets.sources import build_source_asset
 from assets.sql_models import Draw, build_sql_asset
 from assets.stages import STAGES
-from journeys_dagster.inference.algorithm import algorithm_version
+from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
@@ -34,7 +35,7 @@ from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
-_NOT_ALGORITHM = {"run", "landing"}
+_NOT_ALGORITHM = {"run", "landing", "automation", "alerts"}
 
 
 def build_assets(
@@ -43,6 +44,7 @@ def build_assets(
     """Sources, SQL models and steps."""
     sources = declared_sources(tuple(settings.keywords.action_weights))
     audits, macros = load_audits(), load_macros()
+    algorithm = algorithm_in_use(settings, models)
     tables: dict[str, Table] = {
         **{name: source.table for name, source in sources.items()},
         **{name: model.table for name, model in models.items()},
@@ -66,9 +68,7 @@ def build_assets(
             )
             for model in models.values()
         ),
-        users_in_scope.build_users_in_scope(
-            partitions_def=partitions_def, algorithm_version=current_algorithm_version(settings, models)
-        ),
+        users_in_scope.build_users_in_scope(partitions_def=partitions_def, algorithm_version=algorithm.version),
         keyword_embeddings.build_keyword_embeddings(partitions_def=partitions_def),
         ranking_labels.build_ranking_labels(models["journey_features"].table),
         ranking_model.build_ranking_model(),
@@ -76,12 +76,13 @@ def build_assets(
         naming_model.build_naming_model(),
         diversification_trade_off.build_diversification_trade_off(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
+        inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
     ]
 
 
-def current_algorithm_version(settings: Settings, models: Mapping[str, SqlModel]) -> str:
-    """Fingerprint of this code location; settings that only steer runs have no part in it."""
-    return algorithm_version(
+def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algorithm:
+    """The algorithm of this code location; settings that only steer runs have no part in it."""
+    return current_algorithm(
         settings=settings.model_dump(mode="json", exclude=_NOT_ALGORITHM),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         sql_code_versions={name: model.code_version for name, model in models.items()},

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
@@ -38,6 +38,7 @@ def build_naming_model() -> dg.AssetsDefinition:
         description=f"{NAMING_MODEL.description} Grain: {NAMING_MODEL.grain}.",
         group_name="training",
         kinds={"sql", "duckdb", "table"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[NAMING_MODEL.name],
         metadata=table_metadata(NAMING_MODEL),

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, plot, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.reporting.plots import daily_counts
@@ -86,6 +86,7 @@ def build_ranking_labels(features: Table) -> dg.AssetsDefinition:
         description=f"{table.description} Grain: {table.grain}.",
         group_name="training",
         kinds={"python", "duckdb", "table"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[table.name],
         metadata=table_metadata(table),

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from assets.labels import read_labels
-from assets.reporting import OWNER, plot, promotion_result, promotion_spec, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, promotion_result, promotion_spec, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.reporting.calibration import calibration_curve
 from journeys_dagster.reporting.plots import bars
@@ -29,6 +29,7 @@ def build_ranking_model() -> dg.AssetsDefinition:
         description=f"{RANKING_MODEL.description} Grain: {RANKING_MODEL.grain}.",
         group_name="training",
         kinds={"python", "duckdb", "xgboost"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[RANKING_MODEL.name],
         metadata=table_metadata(RANKING_MODEL),

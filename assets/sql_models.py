@@ -6,7 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNER, column_lineage, merge_check_results, plot, row_metadata, table_metadata
+from assets.reporting import (
+    OWNER,
+    WAREHOUSE_POOL,
+    column_lineage,
+    merge_check_results,
+    plot,
+    row_metadata,
+    table_metadata,
+)
 from journeys_dagster.resources.warehouse import Audit, AuditFailedError, AuditResult, Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit, SqlModel
@@ -47,6 +55,7 @@ def build_sql_asset(
         description=f"{model.table.description} Grain: {model.table.grain}.\n\n```sql\n{model.sql}\n```",
         group_name=model.group,
         kinds={"sql", "duckdb", "view" if model.materialized == "view" else "table"},
+        pool=WAREHOUSE_POOL,
         owners=[model.owner or OWNER],
         code_version=model.code_version,
         metadata=table_metadata(model.table),

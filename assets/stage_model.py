@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from assets.labels import read_labels
-from assets.reporting import OWNER, plot, promotion_result, promotion_spec, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, promotion_result, promotion_spec, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.stage_model import FEATURES
 from journeys_dagster.reporting.plots import bars
@@ -28,6 +28,7 @@ def build_stage_model() -> dg.AssetsDefinition:
         description=f"{STAGE_MODEL.description} Grain: {STAGE_MODEL.grain}.",
         group_name="training",
         kinds={"python", "duckdb", "scipy"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[STAGE_MODEL.name],
         metadata=table_metadata(STAGE_MODEL),

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.graph import build_assets, current_algorithm_version
+from assets.graph import algorithm_in_use, build_assets
 from journeys_dagster.automation.jobs import build_jobs
 from journeys_dagster.automation.sensors import build_automation
 from journeys_dagster.inference.embedding import TextEmbedder
@@ -56,7 +56,7 @@ def build_defs(
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(graph, build_automation(current_algorithm_version(settings, models), jobs))
+    return dg.Definitions.merge(graph, build_automation(algorithm_in_use(settings, models).version, jobs))
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

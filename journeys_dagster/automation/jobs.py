@@ -63,7 +63,7 @@ def range_tags(first: date, last: date) -> dict[str, str]:
 
 def scope_config(scope: str) -> dg.RunConfig:
     """Run config that sets the scope."""
-    return dg.RunConfig(ops={"users_in_scope": ScopeConfig(scope=scope)})
+    return dg.RunConfig(ops={name: ScopeConfig(scope=scope) for name in ("users_in_scope", "inferred_days")})
 
 
 def training_config(as_of: date | None) -> dg.RunConfig:

@@ -25,12 +25,7 @@ BACKLOG_DAYS = 31
 """Days in a row from which a stretch is taken in by one run, and inferred as of its last day only."""
 
 _LAST_FULL = """
-    select any_value(algorithm_version) as version
-    from users_in_scope
-    where scope = 'all_users'
-    group by as_of
-    order by as_of desc
-    limit 1
+    select algorithm_version as version from inferred_days where scope = 'all_users' order by as_of desc limit 1
 """
 _NEWEST_TAKEN_IN = "select max(arrival_day) as day from landed_days"
 
@@ -90,7 +85,7 @@ def stale_since(warehouse: Warehouse, algorithm_version: str) -> str | None:
     str or None
         "no full inference yet", or that the algorithm has changed since the last one, with both versions.
     """
-    if not warehouse.has_table("users_in_scope"):
+    if not warehouse.has_table("inferred_days"):
         return "no full inference yet"
     found = warehouse.query(_LAST_FULL)["version"].to_list()
     if not found:
