@@ -24,6 +24,7 @@ from assets.snapshots import build_snapshot_asset
 from assets.sources import build_source_asset
 from assets.sql_models import Draw, build_sql_asset
 from assets.stages import STAGES
+from assets.timing import at_training_time, marts_freshness
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.reporting.plots import histogram
@@ -65,15 +66,18 @@ def build_assets(
                 macros=macros,
                 partitions_def=partitions_def,
                 draw=_DRAWINGS.get(model.name),
+                freshness_policy=marts_freshness(settings.automation) if model.group == "marts" else None,
             )
             for model in models.values()
         ),
         users_in_scope.build_users_in_scope(partitions_def=partitions_def, algorithm_version=algorithm.version),
         keyword_embeddings.build_keyword_embeddings(partitions_def=partitions_def),
-        ranking_labels.build_ranking_labels(models["journey_features"].table),
+        ranking_labels.build_ranking_labels(
+            models["journey_features"].table, condition=at_training_time(settings.automation)
+        ),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
-        naming_model.build_naming_model(),
+        naming_model.build_naming_model(condition=at_training_time(settings.automation)),
         diversification_trade_off.build_diversification_trade_off(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),

@@ -32,6 +32,7 @@ def build_sql_asset(
     macros: Sequence[str],
     partitions_def: dg.PartitionsDefinition,
     draw: Draw | None = None,
+    freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of one SQL model, with its audits as checks.
 
@@ -59,6 +60,7 @@ def build_sql_asset(
         owners=[model.owner or OWNER],
         code_version=model.code_version,
         metadata=table_metadata(model.table),
+        freshness_policy=freshness_policy,
         check_specs=[
             dg.AssetCheckSpec(audit.name, asset=model.name, blocking=audit.blocking, description=audit.description)
             for audit in audits

@@ -18,6 +18,7 @@ from rich.table import Table
 from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
+from journeys_dagster.cli_status import status
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.file_lock import LockTimeoutError
@@ -94,6 +95,7 @@ def simulate_command(users: int, days: int, seed: int) -> None:
 
 
 cli.add_command(evaluate)
+cli.add_command(status)
 
 
 @cli.group("import")
@@ -228,6 +230,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
             warehouse,
             landing_zone,
             sources,
+            since=settings.landing.first_day or date.min,
             up_to=as_of - timedelta(days=1),
             max_rejected_share=settings.landing.max_rejected_share,
         )

@@ -47,7 +47,8 @@ def build_defs(
         "warehouse": home.warehouse(settings),
         "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
     }
-    partitions_def = daily_partitions(_first_day(settings, landing_zone))
+    first_day = _first_day(settings, landing_zone)
+    partitions_def = daily_partitions(first_day)
     jobs, models = build_jobs(), load_models()
     graph = dg.Definitions(
         assets=build_assets(settings, partitions_def, models),
@@ -56,7 +57,8 @@ def build_defs(
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(graph, build_automation(algorithm_in_use(settings, models).version, jobs))
+    version = algorithm_in_use(settings, models).version
+    return dg.Definitions.merge(graph, build_automation(version, jobs, settings, first_day=first_day))
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

@@ -17,6 +17,8 @@ FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
+_RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
+"""A run whose process died begins anew: another run may have taken its place meanwhile."""
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
@@ -31,23 +33,27 @@ def build_jobs() -> dict[str, AssetJob]:
             INGEST_LANDING,
             selection=dg.AssetSelection.groups("sources"),
             description="Takes in landing days, without inference.",
+            tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             DAILY_INCREMENTAL,
             selection=daily,
             config=scope_config("active_users"),
             description="Takes in a landing day and infers the journeys of users with a row that arrived that day.",
+            tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             FULL_INFERENCE,
             selection=daily,
             config=scope_config("all_users"),
             description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
+            tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             TRAIN_MODELS,
             selection=models,
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
+            tags=_RETRY_TAGS,
         ),
     ]
     return {job.name: job for job in jobs}

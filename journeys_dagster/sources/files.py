@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -87,12 +87,15 @@ def landing_files(folder: Path) -> list[Path]:
     """Data files of one day's folder, sorted by name; names that start with ``_`` or ``.`` are not data."""
     if not folder.is_dir():
         return []
-    return sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in FORMATS and not path.name.startswith(("_", "."))
-    )
+    return sorted(path for path in folder.iterdir() if is_landing_file(path.name))
 
 
-def fingerprint(files: Sequence[Path]) -> str:
+def is_landing_file(name: str) -> bool:
+    """Whether a file of that name holds data."""
+    return name.lower().endswith(FORMATS) and not name.startswith(("_", "."))
+
+
+def fingerprint(files: Iterable[Path | os.DirEntry[str]]) -> str:
     """Hash of names, sizes and change times: it differs when a day's files have changed."""
     digest = hashlib.sha256()
     for path in files:
