@@ -2,8 +2,11 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -12,8 +15,16 @@ import pytest
 from conftest import Pipeline
 
 from journeys_dagster.automation.jobs import DAILY_INCREMENTAL, INGEST_LANDING
+from journeys_dagster.automation.run_days import LOST, end_lost_runs
 from journeys_dagster.automation.runs import MissingDays, missing_days
-from journeys_dagster.automation.sensors import BACKLOG_DAYS, landing_requests, stale_since
+from journeys_dagster.automation.sensors import (
+    AUTOMATION,
+    BACKLOG_DAYS,
+    landing_requests,
+    overdue_requests,
+    read_cursor,
+    stale_since,
+)
 from journeys_dagster.resources.home import Home
 from journeys_dagster.sources.writer import write_day
 
@@ -55,6 +66,38 @@ def test_a_backlog_is_taken_in_by_one_run_and_inferred_as_of_its_last_day() -> N
     assert backlog.tags["dagster/asset_partition_range_start"] == DAY.isoformat()
     assert backlog.tags["dagster/asset_partition_range_end"] == days[-2].isoformat()
     assert last.partition_key == days[-1].isoformat()
+
+
+def test_older_days_come_first_in_the_queue() -> None:
+    requests, _ = landing_requests(missing(*days_from(DAY, 3)), {})
+    priorities = [int(request.tags["dagster/priority"]) for request in requests]
+    assert priorities == sorted(priorities, reverse=True)
+    assert len(set(priorities)) == 3
+
+
+@pytest.mark.parametrize("cursor", ["not json", "[1, 2]", '{"2025-06-10": {"fingerprint": "x"}}', "7", ""])
+def test_a_cursor_that_is_not_ours_is_taken_for_none(cursor: str) -> None:
+    assert read_cursor(cursor) == {}
+
+
+def test_a_lost_cursor_requests_the_same_runs() -> None:
+    """Dagster starts one run for each key."""
+    first, _ = landing_requests(missing(*days_from(DAY, 3)), {})
+    again, _ = landing_requests(missing(*days_from(DAY, 3)), read_cursor("garbage"))
+    assert [request.run_key for request in again] == [request.run_key for request in first]
+
+
+def test_what_is_overdue_is_requested_in_order_unless_a_run_is_under_way() -> None:
+    days = days_from(DAY, 5)
+    requests = overdue_requests(missing(*days), [(days[1], days[2])], attempt="now")
+    assert [request.partition_key for request in requests] == [str(days[0]), str(days[3]), str(days[4])]
+
+
+def test_a_long_overdue_stretch_is_one_run() -> None:
+    days = days_from(DAY, BACKLOG_DAYS + 1)
+    (request,) = overdue_requests(missing(*days), [], attempt="now")
+    assert request.tags["dagster/asset_partition_range_start"] == str(days[0])
+    assert request.tags["dagster/asset_partition_range_end"] == str(days[-1])
 
 
 # On a home
@@ -139,15 +182,58 @@ def test_an_empty_home_waits_for_its_first_day(home: Home) -> None:
     assert stale_since(pipeline.warehouse, "v") == "no full inference yet"
 
 
-def test_the_schedules_target_their_jobs(empty_pipeline: Pipeline) -> None:
-    schedules = {schedule.name: schedule for schedule in empty_pipeline.defs.schedules or []}
-    assert schedules["weekly_training"].job_name == "train_models"  # type: ignore[union-attr]
+def test_everything_is_stopped_and_named(empty_pipeline: Pipeline) -> None:
+    defs = empty_pipeline.defs
+    schedules = {schedule.name: schedule for schedule in defs.schedules or []}
     assert schedules["daily_schedule"].job_name == DAILY_INCREMENTAL  # type: ignore[union-attr]
+    both = [*schedules.values(), *(defs.sensors or [])]
+    assert {one.name for one in both} == set(AUTOMATION)
+    assert {one.default_status.value for one in both} == {"STOPPED"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 400])
+def test_a_day_that_is_not_over_waits(home: Home, offset: int) -> None:
+    pipeline = Pipeline(home)
+    write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    day = datetime.now(UTC).date() + timedelta(days=offset)
+    write_day(home.landing, source="searches", day=day, frame=search("ann", DAY))
+    landed = tick(pipeline, "landing_sensor")
+    assert isinstance(landed, dg.SensorResult)
+    assert [request.partition_key for request in landed.run_requests or []] == [DAY.isoformat()]
+
+
+def test_a_day_before_the_first_partition_does_not_fail_the_tick(home: Home) -> None:
+    write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    pipeline = Pipeline(home)
+    write_day(home.landing, source="searches", day=DAY - timedelta(days=1), frame=search("ann", DAY))
+    landed = tick(pipeline, "landing_sensor")
+    assert isinstance(landed, dg.SensorResult)
+    assert [request.partition_key for request in landed.run_requests or []] == [DAY.isoformat()]
+    reloaded = tick(Pipeline(home), "landing_sensor", landed.cursor)
+    assert isinstance(reloaded, dg.SensorResult)
+    assert [request.partition_key for request in reloaded.run_requests or []] == [str(DAY - timedelta(days=1))]
+
+
+def test_a_file_overwritten_in_place_is_noticed(home: Home) -> None:
+    """Its folder does not change then."""
+    pipeline = Pipeline(home)
+    folder = write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    before, of_folder = fingerprints(pipeline)[DAY], folder.stat().st_mtime_ns
+    with (folder / "part-0.parquet").open("r+b") as file:
+        file.seek(10)
+        file.write(b"other")
+    assert folder.stat().st_mtime_ns == of_folder
+    assert fingerprints(pipeline)[DAY] != before
 
 
 def test_the_schedule_requests_what_is_still_missing(home: Home) -> None:
+    """The run that the sensor requested may have failed, or been deleted."""
     pipeline = Pipeline(home)
     write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    landed = tick(pipeline, "landing_sensor")
+    assert isinstance(landed, dg.SensorResult)
+    assert landed.run_requests
+    assert not tick(pipeline, "landing_sensor", landed.cursor).run_requests  # type: ignore[union-attr]
     schedule = next(schedule for schedule in pipeline.defs.schedules or [] if schedule.name == "daily_schedule")
     context = dg.build_schedule_context(
         instance=pipeline.instance,
@@ -180,3 +266,46 @@ def test_a_days_fingerprint_tells_a_change(home: Home, changes: str) -> None:
 def fingerprints(pipeline: Pipeline) -> dict[date, str]:
     zone = pipeline.home.landing_zone()
     return missing_days(pipeline.warehouse, zone, ["searches"], up_to=date.max, max_rejected_share=0.05).fingerprints
+
+
+# Runs whose process is gone
+
+RUN_AND_HANG = """
+import sys, time
+from pathlib import Path
+import dagster as dg
+
+@dg.asset
+def slow():
+    Path(sys.argv[2]).touch()
+    time.sleep(600)
+
+with dg.DagsterInstance.from_config(sys.argv[1]) as instance:
+    dg.Definitions([slow], jobs=[dg.define_asset_job("hanging")]).resolve_job_def("hanging").execute_in_process(
+        instance=instance, tags={"journeys/host": sys.argv[3]} if len(sys.argv) > 3 else {}
+    )
+"""
+
+
+@pytest.mark.parametrize("host", ["", "another-host"])
+def test_a_run_whose_process_was_killed_is_ended(home: Home, tmp_path: Path, host: str) -> None:
+    """It would be under way for ever, and hold up the queue."""
+    instance = home.dagster_instance()
+    began = tmp_path / "began"
+    command = [sys.executable, "-c", RUN_AND_HANG, str(home.dagster), str(began), *([host] if host else [])]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not began.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    (run,) = instance.get_runs()
+    assert end_lost_runs(instance) == []
+    process.kill()
+    process.wait()
+    assert end_lost_runs(instance) == ([] if host else [run.run_id])
+    (run,) = instance.get_runs()
+    assert run.is_failure == (not host)
+    if not host:
+        (event,) = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
+        assert LOST in event.event_log_entry.user_message or LOST in str(event.event_log_entry.dagster_event)
+        assert end_lost_runs(instance) == []
+    instance.dispose()

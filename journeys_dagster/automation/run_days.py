@@ -3,13 +3,13 @@
 import os
 import socket
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-HOST_TAG = "journeys/host"
+_HOST_TAG, _PID_TAG = "journeys/host", "journeys/pid"
 _FIRST, _LAST = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _WITH_PROCESS = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 UNFINISHED = [
@@ -21,6 +21,11 @@ UNFINISHED = [
 LOST = "The run's process is gone, as after a crash or a power cut; nothing half-written is left."
 _STARTS_AFTER_SECONDS = 60
 _EPOCH = date(1970, 1, 1)
+
+
+def process_tags() -> dict[str, str]:
+    """Run tags that tell of this process, in which the run is executed."""
+    return {_HOST_TAG: socket.gethostname(), _PID_TAG: str(os.getpid())}
 
 
 def priority_tags(day: date) -> dict[str, str]:
@@ -65,26 +70,25 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
 def lost_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """Runs that are said to be under way but whose process is gone."""
     records = instance.get_run_records(dg.RunsFilter(statuses=_WITH_PROCESS))
-    now = datetime.now(UTC).timestamp()
     here = socket.gethostname()
     return [
         record.dagster_run
         for record in records
-        if (record.start_time or now) < now - 1
-        and record.dagster_run.tags.get(HOST_TAG, here) == here
-        and not _has_process(instance, record.dagster_run.run_id)
+        if record.dagster_run.tags.get(_HOST_TAG, here) == here and not _has_process(instance, record)
     ]
 
 
-def _has_process(instance: dg.DagsterInstance, run_id: str) -> bool:
+def _has_process(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     """Whether the newest process that a run has told of is there; unknown counts as there."""
-    events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
-    for record in reversed(events):
-        event = record.event_log_entry.dagster_event
+    run = record.dagster_run
+    for told in reversed(instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records):
+        event = told.event_log_entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event else None
         if pid is not None:
-            return _is_alive(int(str(pid.value)), since=record.event_log_entry.timestamp)
-    return True
+            return _is_alive(int(str(pid.value)), since=told.event_log_entry.timestamp)
+    # A copy of a run has its tags too, so they count only for a run that was killed before it told anything.
+    tag = run.tags.get(_PID_TAG)
+    return _is_alive(int(tag), since=record.create_timestamp.timestamp()) if tag else True
 
 
 def _is_alive(pid: int, *, since: float) -> bool:

@@ -1,6 +1,5 @@
 """Running jobs from Python: which landing days are missing, and runs that the UI shows like any other."""
 
-import socket
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from journeys_dagster.automation.jobs import (
     scope_config,
     training_config,
 )
-from journeys_dagster.automation.run_days import HOST_TAG
+from journeys_dagster.automation.run_days import process_tags
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.warehouse import Warehouse
 
@@ -162,7 +161,7 @@ def _execute(
         run_id=run_id,
         raise_on_error=False,
         partition_key=first if first == last else None,
-        tags={HOST_TAG: socket.gethostname()} | (range_tags(*days) if days and first != last else {}),
+        tags=process_tags() | (range_tags(*days) if days and first != last else {}),
         asset_selection=[dg.AssetKey(name) for name in only] if only else None,
         run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
