@@ -235,8 +235,9 @@ def test_the_schedule_requests_what_is_still_missing(home: Home) -> None:
     assert landed.run_requests
     assert not tick(pipeline, "landing_sensor", landed.cursor).run_requests  # type: ignore[union-attr]
     schedule = next(schedule for schedule in pipeline.defs.schedules or [] if schedule.name == "daily_schedule")
+    instance = home.dagster_instance()
     context = dg.build_schedule_context(
-        instance=pipeline.instance,
+        instance=instance,
         scheduled_execution_time=datetime(2025, 6, 11, 6),
         resources={
             "landing_zone": home.landing_zone(),
@@ -246,6 +247,10 @@ def test_the_schedule_requests_what_is_still_missing(home: Home) -> None:
     )
     (request,) = schedule(context)  # type: ignore[operator,misc]
     assert request.partition_key == DAY.isoformat()  # type: ignore[union-attr]
+    job = dg.job(name=DAILY_INCREMENTAL)(lambda: None)
+    instance.create_run_for_job(job, tags={"dagster/partition": str(DAY)}, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(schedule(context), dg.SkipReason)  # type: ignore[operator]
+    instance.dispose()
 
 
 @pytest.mark.parametrize("changes", ["name", "size", "time"])

@@ -27,10 +27,16 @@ def days_from(first: date, count: int) -> list[date]:
     return [first + timedelta(days=number) for number in range(count)]
 
 
-def land(home: Home, day: date, *users: str, source: str = "searches") -> Path:
+def land(home: Home, day: date, *users: str) -> Path:
     times = [datetime(day.year, day.month, day.day)] * len(users)
     frame = pl.DataFrame({"user_id": users, "query": ["sofa"] * len(users), "occurred_at": times})
-    return write_day(home.landing, source=source, day=day, frame=frame)
+    return write_day(home.landing, source="searches", day=day, frame=frame)
+
+
+def land_closeup(home: Home, day: date, user: str) -> Path:
+    times = [datetime(day.year, day.month, day.day)]
+    frame = pl.DataFrame({"user_id": [user], "item_id": ["i"], "action": ["closeup"], "occurred_at": times})
+    return write_day(home.landing, source="engagements", day=day, frame=frame)
 
 
 def printed(home: Home, *words: str) -> Result:
@@ -84,7 +90,7 @@ def test_late_data_makes_later_days_stale_and_says_why(home: Home) -> None:
     assert changed["inference"]["stale"] == []
 
     pipeline.ingest(days[1])
-    land(home, days[2], "late", source="notification_feedback")
+    land_closeup(home, days[2], "late")
     status = home_status(home, Settings())["inference"]
     cause = [{"source": "searches", "day": str(days[1]), "how": "changed"}]
     assert [(day["as_of"], day["because"], day["users"]) for day in status["stale"]] == [
@@ -97,8 +103,8 @@ def test_late_data_makes_later_days_stale_and_says_why(home: Home) -> None:
     assert (str(days[3]), "all_users") not in {(day["as_of"], day["scope"]) for day in after["stale"]}
     assert after["users_with_stale_journeys"] == 0
     by_day = {(day["as_of"], day["scope"]): day["because"] for day in after["stale"]}
-    feedback = {"source": "notification_feedback", "day": str(days[2]), "how": "arrived later"}
-    assert by_day[str(days[3]), "active_users"] == [*cause, feedback]
+    closeup = {"source": "engagements", "day": str(days[2]), "how": "arrived later"}
+    assert by_day[str(days[3]), "active_users"] == [*cause, closeup]
     assert by_day[str(days[1]), "active_users"] == cause
     assert f"searches {days[1]} changed" in printed(home).output
 
@@ -139,7 +145,7 @@ def test_a_changed_algorithm_is_explained_part_by_part(home: Home, monkeypatch: 
     output = printed(home).output
     for said in ("clusters.distance_threshold 0.59 → 0.62", "model keywords changed", "step stages 1 → 2"):
         assert said in output
-    assert f"journeys run --date {DAY} --scope all_users" in output
+    assert f"journeys run --date {DAY} --scope all_users" in " ".join(output.split())
 
 
 def test_days_held_up_and_runs_that_were_not_finished(home: Home) -> None:
@@ -163,11 +169,11 @@ def test_what_dagster_tells(home: Home) -> None:
     land(home, DAY, "ann")
     instance = home.dagster_instance()
     job = dg.job(name="daily_incremental")(lambda: None)
-    run = instance.create_run_for_job(job, tags={"dagster/partition": str(DAY)}, status=dg.DagsterRunStatus.QUEUED)
+    run = instance.create_run_for_job(job, tags={"dagster/partition": str(DAY)}, status=dg.DagsterRunStatus.STARTED)
     instance.dispose()
     status = home_status(home, Settings())
     (under_way,) = status["runs"]["under_way"]
-    assert (under_way["run_id"], under_way["first_day"], under_way["status"]) == (run.run_id, str(DAY), "queued")
+    assert (under_way["run_id"], under_way["first_day"], under_way["status"]) == (run.run_id, str(DAY), "started")
     assert status["automation"]["on"] == []
     assert "landing_sensor" in status["automation"]["off"]
 

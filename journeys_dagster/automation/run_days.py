@@ -20,6 +20,8 @@ UNFINISHED = [
 ]
 LOST = "The run's process is gone, as after a crash or a power cut; nothing half-written is left."
 _STARTS_AFTER_SECONDS = 60
+_DEAD = {"Z", "X"}
+"""States of a process that has ended but that nobody has asked after, as in a container without an init."""
 _EPOCH = date(1970, 1, 1)
 
 
@@ -99,15 +101,15 @@ def _is_alive(pid: int, *, since: float) -> bool:
         return False
     except PermissionError:
         pass
-    began = _began(pid)
-    return began is None or began < since + _STARTS_AFTER_SECONDS
+    state, began = _state(pid)
+    return state not in _DEAD and (began is None or began < since + _STARTS_AFTER_SECONDS)
 
 
-def _began(pid: int) -> float | None:
-    """When a process began, where the system tells it (Linux)."""
+def _state(pid: int) -> tuple[str, float | None]:
+    """A process's state, and when it began, where the system tells it (Linux)."""
     try:
-        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
+        return state, int(boot.split()[1]) + int(fields[18]) / os.sysconf("SC_CLK_TCK")
     except (OSError, StopIteration, ValueError, IndexError):
-        return None
-    return int(boot.split()[1]) + ticks / os.sysconf("SC_CLK_TCK")
+        return "", None

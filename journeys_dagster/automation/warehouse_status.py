@@ -27,7 +27,7 @@ _LANDED = """
 _STALE = f"""
     with days as (select arrival_day, sum({LANDED_DAY_KEY}) as added from landed_days group by arrival_day),
     running as (select arrival_day, sum(added) over (order by arrival_day) as total from days)
-    select as_of, scope, coalesce(total, 0) - cast(landing_fingerprint as hugeint) as difference
+    select as_of, scope, coalesce(total, 0) - try_cast(landing_fingerprint as hugeint) as difference
     from inferred_days asof left join running on inferred_days.as_of >= running.arrival_day
     where landing_fingerprint != '' and cast(coalesce(total, 0) as varchar) != landing_fingerprint
     order by as_of desc, scope

@@ -107,10 +107,10 @@ def _day_folders(landing: str, source: str) -> Iterator[tuple[date, os.DirEntry[
 
 def _landed_day(folder: os.DirEntry[str]) -> LandedDay:
     with os.scandir(folder) as entries:
-        found = list(entries)
-    if not any(entry.name == SUCCESS for entry in found):
+        found = {entry.name: entry for entry in entries}
+    if SUCCESS not in found:
         return LandedDay(is_complete=False, fingerprint="")
-    files = sorted((entry for entry in found if is_landing_file(entry.name)), key=lambda entry: entry.name)
+    files = [found[name] for name in sorted(found) if is_landing_file(name)]
     return LandedDay(is_complete=True, fingerprint=fingerprint(files))
 
 

@@ -9,14 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 from conftest import WORLD_LAST_DAY, Pipeline
 
+from journeys_dagster.automation.status import home_status
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import PROJECT_ROOT, Settings
+from journeys_dagster.simulation import simulate
 
 BIN = Path(sys.executable).parent
 SOURCES = ("searches", "engagements", "items", "board_items", "notification_feedback", "human_labels")
@@ -88,34 +90,34 @@ def land(home: Home, day: date, aside: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_day_that_lands_is_inferred_without_a_hand(
-    copy_of_world: Callable[[str], Pipeline], tmp_path: Path, figures: Callable[..., None]
-) -> None:
-    pipeline = copy_of_world("watched")
-    home, day, log, aside = pipeline.home, WORLD_LAST_DAY, tmp_path / "daemon.log", tmp_path / "aside"
+def test_a_day_that_lands_is_inferred_without_a_hand(home: Home, tmp_path: Path, figures: Callable[..., None]) -> None:
+    day, log, aside = WORLD_LAST_DAY, tmp_path / "daemon.log", tmp_path / "aside"
+    simulate(home.landing, users=20, days=10, seed=11, last_day=day)
     aside.mkdir()
     hold_back(home, day, aside)
+    Pipeline(home).run(day - timedelta(days=1), "all_users")
     home.dagster_instance().dispose()
-    turn_on(home, "landing_sensor", "algorithm_change_sensor", "run_failure_alert")
+    turn_on(home, "landing_sensor")
     warehouse = home.warehouse(Settings())
 
     def inferred() -> bool:
-        where = f"as_of = date '{day}' and scope = 'active_users'"
-        return not warehouse.query(f"from inferred_days where {where} and users > 0").is_empty()
+        where = f"as_of = date '{day}' and scope = 'active_users' and users > 0"
+        return not warehouse.query(f"from inferred_days where {where}").is_empty()
 
     with daemon(home, log) as process:
-        eventually(lambda: "landing_sensor" in log.read_text(), "the first tick", log=log)
+        eventually(lambda: "Sensor landing_sensor skipped" in log.read_text(), "the first tick", log=log)
         assert not inferred()
         land(home, day, aside)
         seconds = eventually(inferred, f"{day} inferred", log=log)
         journeys = warehouse.query(f"select count(*) as n from user_journeys where as_of = date '{day}'")["n"][0]
         assert process.poll() is None
+        instance = home.dagster_instance()
+        eventually(lambda: instance.get_runs()[0].is_finished, "the run's end", log=log)
+        (run,) = instance.get_runs()
+        instance.dispose()
     figures(seconds_from_landing_to_journeys=round(seconds, 1), journeys=journeys)
     assert journeys > 0
     assert process.poll() is not None
-    instance = home.dagster_instance()
-    (run,) = instance.get_runs()
-    instance.dispose()
     assert run.is_success
     assert run.tags["dagster/partition"] == day.isoformat()
-    shutil.copy(log, os.environ["DAEMON_LOG"]) if "DAEMON_LOG" in os.environ else None
+    assert home_status(home, Settings())["what_to_do"] == []
