@@ -7,7 +7,8 @@ import polars as pl
 
 from assets.labels import labels_read_until
 from assets.ranking_labels import known_vectors, sampled_history
-from assets.reporting import OWNER, plot, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from assets.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
 from journeys_dagster.evaluation.plots import trade_off
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
@@ -42,8 +43,10 @@ def build_diversification_trade_off() -> dg.AssetsDefinition:
         name=TRADE_OFF.name,
         deps=["ranking_labels", "keyword_embeddings"],
         description=f"{TRADE_OFF.description} Grain: {TRADE_OFF.grain}.",
-        group_name="training",
+        group_name=TRAINING_GROUP,
+        automation_condition=after_labels(),
         kinds={"python", "duckdb", "table"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[TRADE_OFF.name],
         metadata=table_metadata(TRADE_OFF),

@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets import (
     diversification_trade_off,
+    inferred_days,
     keyword_embeddings,
     naming_model,
     ranking_labels,
@@ -18,13 +19,15 @@ from assets import (
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
+from assets.landing_state import SEEN_LANDING_DAYS
 from assets.names import NAMES
 from assets.rankings import RANKINGS
 from assets.snapshots import build_snapshot_asset
 from assets.sources import build_source_asset
 from assets.sql_models import Draw, build_sql_asset
 from assets.stages import STAGES
-from journeys_dagster.inference.algorithm import algorithm_version
+from assets.timing import at_training_time, marts_freshness, require_cron
+from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
@@ -35,7 +38,7 @@ from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
-_NOT_ALGORITHM = {"run", "landing", "retention"}
+_NOT_ALGORITHM = {"run", "landing", "automation", "alerts", "retention"}
 
 
 def build_assets(
@@ -44,6 +47,7 @@ def build_assets(
     """Sources, SQL models and steps."""
     sources = declared_sources(tuple(settings.keywords.action_weights))
     audits, macros = load_audits(), load_macros()
+    algorithm = algorithm_in_use(settings, models)
     tables = declared_tables(settings, models)
     return [
         *(build_source_asset(source, partitions_def=partitions_def) for source in sources.values()),
@@ -55,20 +59,24 @@ def build_assets(
                 macros=macros,
                 partitions_def=partitions_def,
                 draw=_DRAWINGS.get(model.name),
+                freshness_policy=marts_freshness(settings.automation) if model.group == "marts" else None,
             )
             for model in models.values()
         ),
-        users_in_scope.build_users_in_scope(
-            partitions_def=partitions_def, algorithm_version=current_algorithm_version(settings, models)
-        ),
+        users_in_scope.build_users_in_scope(partitions_def=partitions_def, algorithm_version=algorithm.version),
         keyword_embeddings.build_keyword_embeddings(partitions_def=partitions_def),
-        ranking_labels.build_ranking_labels(models["journey_features"].table),
+        ranking_labels.build_ranking_labels(
+            models["journey_features"].table, condition=at_training_time(settings.automation)
+        ),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
-        naming_model.build_naming_model(),
+        naming_model.build_naming_model(condition=at_training_time(settings.automation)),
         diversification_trade_off.build_diversification_trade_off(),
-        retention.build_retention(snapshot_tables(models), cron=settings.retention.cron),
+        retention.build_retention(
+            snapshot_tables(models), cron=require_cron("retention.cron", settings.retention.cron)
+        ),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
+        inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
     ]
 
 
@@ -88,6 +96,9 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         STAGE_MODEL,
         naming_model.NAMING_MODEL,
         diversification_trade_off.TRADE_OFF,
+        inferred_days.INFERRED_DAYS,
+        inferred_days.ALGORITHM_PARTS,
+        SEEN_LANDING_DAYS,
     ]
     return {table.name: table for table in tables}
 
@@ -101,9 +112,9 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
     ]
 
 
-def current_algorithm_version(settings: Settings, models: Mapping[str, SqlModel]) -> str:
-    """Fingerprint of this code location; settings that only steer runs have no part in it."""
-    return algorithm_version(
+def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algorithm:
+    """The algorithm of this code location; settings that only steer runs have no part in it."""
+    return current_algorithm(
         settings=settings.model_dump(mode="json", exclude=_NOT_ALGORITHM),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         sql_code_versions={name: model.code_version for name, model in models.items()},

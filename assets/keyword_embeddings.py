@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.reporting.tables import markdown_table
@@ -54,6 +54,7 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
         description=f"{TABLE.description} Grain: {TABLE.grain}.",
         group_name="inference",
         kinds={"python", "duckdb", "pytorch"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[TABLE.name],
         metadata=table_metadata(TABLE),

@@ -5,7 +5,8 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
+from assets.timing import TRAINING_GROUP
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
@@ -29,15 +30,17 @@ _NEWEST = "select max(as_of) as as_of from clusters"
 _MOST_CENTRAL = "select keyword, users, centrality from naming_model order by centrality desc, keyword limit 10"
 
 
-def build_naming_model() -> dg.AssetsDefinition:
-    """The asset."""
+def build_naming_model(*, condition: dg.AutomationCondition) -> dg.AssetsDefinition:
+    """The asset; `condition` is when it is made by itself."""
 
     @dg.asset(
         name=NAMING_MODEL.name,
         deps=["keyword_centrality"],
         description=f"{NAMING_MODEL.description} Grain: {NAMING_MODEL.grain}.",
-        group_name="training",
+        group_name=TRAINING_GROUP,
+        automation_condition=condition,
         kinds={"sql", "duckdb", "table"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[NAMING_MODEL.name],
         metadata=table_metadata(NAMING_MODEL),

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, plot, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from assets.timing import TRAINING_GROUP
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.reporting.plots import daily_counts
@@ -76,16 +77,18 @@ def labels_table(features: Table) -> Table:
     )
 
 
-def build_ranking_labels(features: Table) -> dg.AssetsDefinition:
-    """The asset; `features` is the table of `journey_features`."""
+def build_ranking_labels(features: Table, *, condition: dg.AutomationCondition) -> dg.AssetsDefinition:
+    """The asset; `features` is the table of `journey_features`, `condition` when it is made by itself."""
     table = labels_table(features)
 
     @dg.asset(
         name=table.name,
         deps=["feedback_labels", "journey_features", "keyword_embeddings", "keyword_events", "user_activity"],
         description=f"{table.description} Grain: {table.grain}.",
-        group_name="training",
+        group_name=TRAINING_GROUP,
+        automation_condition=condition,
         kinds={"python", "duckdb", "table"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[table.name],
         metadata=table_metadata(table),

@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from assets.labels import read_labels
-from assets.reporting import OWNER, plot, promotion_result, promotion_spec, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, promotion_result, promotion_spec, table_metadata
+from assets.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.reporting.calibration import calibration_curve
 from journeys_dagster.reporting.plots import bars
@@ -27,8 +28,10 @@ def build_ranking_model() -> dg.AssetsDefinition:
         name=RANKING_MODEL.name,
         deps=["ranking_labels"],
         description=f"{RANKING_MODEL.description} Grain: {RANKING_MODEL.grain}.",
-        group_name="training",
+        group_name=TRAINING_GROUP,
+        automation_condition=after_labels(),
         kinds={"python", "duckdb", "xgboost"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[RANKING_MODEL.name],
         metadata=table_metadata(RANKING_MODEL),

@@ -14,6 +14,8 @@ from journeys_dagster.tables import Table
 SAMPLE_ROWS = 5
 PROMOTED = "promoted"
 OWNER = "team:journeys"
+WAREHOUSE_POOL = "warehouse"
+"""Dagster's pool of all that write to the warehouse: one run at a time, see `dagster.yaml`."""
 _SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, plot
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.compaction import compact
@@ -31,6 +31,7 @@ def build_retention(tables: Sequence[Table], *, cron: str) -> dg.AssetsDefinitio
         kinds={"python", "duckdb"},
         owners=[OWNER],
         code_version="1",
+        pool=WAREHOUSE_POOL,
         automation_condition=dg.AutomationCondition.on_cron(cron),
     )
     def retention(

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, plot, row_metadata, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -111,6 +111,7 @@ def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDef
         description=f"{step.description} Grain: {step.grain}.",
         group_name="inference",
         kinds={"python", "duckdb", *step.kinds},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[step.name],
         metadata=table_metadata(table),

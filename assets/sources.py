@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, SAMPLE_ROWS, plot, row_metadata, table_metadata
+from assets.reporting import OWNER, SAMPLE_ROWS, WAREHOUSE_POOL, plot, row_metadata, table_metadata
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone
@@ -49,6 +49,7 @@ def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinitio
         description=f"{source.description} Grain: {source.grain}.",
         group_name="sources",
         kinds={"python", "duckdb"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version="1",
         metadata=table_metadata(source.table),

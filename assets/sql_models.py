@@ -6,7 +6,15 @@ from typing import Any
 
 import dagster as dg
 
-from assets.reporting import OWNER, column_lineage, merge_check_results, plot, row_metadata, table_metadata
+from assets.reporting import (
+    OWNER,
+    WAREHOUSE_POOL,
+    column_lineage,
+    merge_check_results,
+    plot,
+    row_metadata,
+    table_metadata,
+)
 from journeys_dagster.resources.warehouse import Audit, AuditFailedError, AuditResult, Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit, SqlModel
@@ -24,6 +32,7 @@ def build_sql_asset(
     macros: Sequence[str],
     partitions_def: dg.PartitionsDefinition,
     draw: Draw | None = None,
+    freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of one SQL model, with its audits as checks.
 
@@ -47,9 +56,11 @@ def build_sql_asset(
         description=f"{model.table.description} Grain: {model.table.grain}.\n\n```sql\n{model.sql}\n```",
         group_name=model.group,
         kinds={"sql", "duckdb", "view" if model.materialized == "view" else "table"},
+        pool=WAREHOUSE_POOL,
         owners=[model.owner or OWNER],
         code_version=model.code_version,
         metadata=table_metadata(model.table),
+        freshness_policy=freshness_policy,
         check_specs=[
             dg.AssetCheckSpec(audit.name, asset=model.name, blocking=audit.blocking, description=audit.description)
             for audit in audits

@@ -5,7 +5,8 @@ from typing import Any
 import dagster as dg
 
 from assets.labels import read_labels
-from assets.reporting import OWNER, plot, promotion_result, promotion_spec, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, promotion_result, promotion_spec, table_metadata
+from assets.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.stage_model import FEATURES
 from journeys_dagster.reporting.plots import bars
@@ -26,8 +27,10 @@ def build_stage_model() -> dg.AssetsDefinition:
         name=STAGE_MODEL.name,
         deps=["ranking_labels"],
         description=f"{STAGE_MODEL.description} Grain: {STAGE_MODEL.grain}.",
-        group_name="training",
+        group_name=TRAINING_GROUP,
+        automation_condition=after_labels(),
         kinds={"python", "duckdb", "scipy"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[STAGE_MODEL.name],
         metadata=table_metadata(STAGE_MODEL),

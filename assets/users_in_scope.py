@@ -4,7 +4,8 @@ from datetime import date
 
 import dagster as dg
 
-from assets.reporting import OWNER, row_metadata, table_metadata
+from assets.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
+from assets.reporting import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -17,7 +18,12 @@ TABLE = Table(
     description="Users who are inferred as of a day by its latest run.",
     grain="one row per as_of and user",
     columns=snapshot_columns(
-        {"batch": Column(type="INTEGER", description="users with one number are held in memory together")}
+        {
+            "batch": Column(type="INTEGER", description="users with one number are held in memory together"),
+            "landing_fingerprint": Column(
+                type="VARCHAR", description="what of the landing zone the snapshot sees, as in inferred_days"
+            ),
+        }
     ),
     key=("as_of", "user_id"),
     partition_column="as_of",
@@ -51,6 +57,7 @@ def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_v
         description=f"{TABLE.description} Grain: {TABLE.grain}.",
         group_name="inference",
         kinds={"sql", "duckdb", "table"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[TABLE.name],
         metadata=table_metadata(TABLE),
@@ -69,6 +76,7 @@ def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_v
         select = (
             "select $as_of as as_of, user_id, "
             "cast((row_number() over (order by user_id) - 1) // $users_per_batch as integer) as batch, "
+            f"({LANDING_FINGERPRINT}) as landing_fingerprint, "
             f"$scope as scope, $algorithm_version as algorithm_version from ({users})"
         )
         for partition_key in context.partition_keys:
@@ -79,7 +87,7 @@ def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_v
                 "scope": config.scope,
                 "algorithm_version": algorithm_version,
             }
-            warehouse.replace_snapshot_sql(TABLE, select, params=params)
+            warehouse.replace_snapshot_sql(TABLE, select, params=params, before=SEE_LANDING_DAYS)
         metadata = row_metadata(warehouse, TABLE, context.partition_keys[-1])
         return dg.MaterializeResult(
             metadata={**metadata, "scope": config.scope, "algorithm_version": algorithm_version}

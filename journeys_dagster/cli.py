@@ -18,6 +18,7 @@ from rich.table import Table
 from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
+from journeys_dagster.cli_status import status
 from journeys_dagster.cli_warehouse import export_command, migrate_command, prune_command
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
@@ -104,7 +105,7 @@ def simulate_command(users: int, days: int, seed: int) -> None:
         _simulate(Home.from_environment(), users=users, days=days, seed=seed)
 
 
-for command in (evaluate, migrate_command, prune_command, export_command):
+for command in (evaluate, status, migrate_command, prune_command, export_command):
     cli.add_command(command)
 
 
@@ -243,6 +244,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
             warehouse,
             landing_zone,
             sources,
+            since=settings.landing.first_day or date.min,
             up_to=as_of - timedelta(days=1),
             max_rejected_share=settings.landing.max_rejected_share,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.graph import build_assets, current_algorithm_version
+from assets.graph import algorithm_in_use, build_assets
 from journeys_dagster.automation.jobs import build_jobs
 from journeys_dagster.automation.sensors import build_automation
 from journeys_dagster.inference.embedding import TextEmbedder
@@ -47,7 +47,8 @@ def build_defs(
         "warehouse": home.run_warehouse(settings),
         "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
     }
-    partitions_def = daily_partitions(_first_day(settings, landing_zone))
+    first_day = _first_day(settings, landing_zone)
+    partitions_def = daily_partitions(first_day)
     jobs, models = build_jobs(), load_models()
     graph = dg.Definitions(
         assets=build_assets(settings, partitions_def, models),
@@ -56,7 +57,8 @@ def build_defs(
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(graph, build_automation(current_algorithm_version(settings, models), jobs))
+    version = algorithm_in_use(settings, models).version
+    return dg.Definitions.merge(graph, build_automation(version, jobs, settings, first_day=first_day))
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

@@ -24,6 +24,7 @@ SourceName = Literal["search", "engagement", "board"]
 SourceValues = dict[SourceName, Annotated[float, Field(ge=0, le=2)]]
 SourceScales = dict[SourceName, Positive]
 LabelSource = Literal["return", "notification", "human"]
+Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
 ActionName = Annotated[str, Field(pattern=r"\S")]
 
 
@@ -266,6 +267,34 @@ class RunSettings(_Section):
     warehouse_threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="DuckDB's threads; 0: one per core.")
 
 
+class AutomationSettings(_Section):
+    """When what runs by itself runs, once it is turned on, UTC. None of these changes a result."""
+
+    daily_cron: Cron = Field("0 6 * * *", description="When days that are still missing are requested again.")
+    training_cron: Cron = Field("0 4 * * 1", description="When the models are trained.")
+    freshness_cron: Cron = Field(
+        "0 9 * * *", description="When the marts must have been inferred anew; else they are late."
+    )
+    freshness_hours: Annotated[float, Field(ge=0.1, le=744)] = Field(
+        9.0, description="Hours before that from which an inference counts."
+    )
+
+
+class AlertSettings(_Section):
+    """Who is told when a run fails, or a check of a run that does not."""
+
+    webhook_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        "JOURNEYS_WEBHOOK",
+        description="Environment variable that holds the URL to post to, a secret; without it, nobody is told.",
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        5.0, description="Seconds to wait for an answer; 40 over all attempts."
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        3, description="Further attempts after no answer, a server's error or too many requests."
+    )
+
+
 class Settings(_Section):
     """All of `journeys.toml`."""
 
@@ -280,6 +309,8 @@ class Settings(_Section):
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]
+    automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
+    alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
 
 
 def load_settings(path: Path | None = None) -> Settings:

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from conftest import Pipeline
 
-from assets.graph import current_algorithm_version
+from assets.graph import algorithm_in_use
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import load_models
@@ -156,9 +156,9 @@ def test_users_who_went_quiet_keep_their_newest_snapshot(finished: Pipeline, wor
 
 def test_a_threshold_changes_the_algorithm_version_and_a_timeout_does_not(finished: Pipeline) -> None:
     models = load_models()
-    version = current_algorithm_version(Settings(), models)
+    version = algorithm_in_use(Settings(), models).version
     assert set(finished.table("user_journeys")["algorithm_version"]) == {version}
     wider = Settings.model_validate({"clusters": {"distance_threshold": 0.61}})
     patient = Settings.model_validate({"run": {"lock_timeout_seconds": 1.0}})
-    assert current_algorithm_version(wider, models) != version
-    assert current_algorithm_version(patient, models) == version
+    assert algorithm_in_use(wider, models).version != version
+    assert algorithm_in_use(patient, models).version == version

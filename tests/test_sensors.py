@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +13,14 @@ from conftest import Pipeline
 
 from journeys_dagster.automation.jobs import DAILY_INCREMENTAL, INGEST_LANDING
 from journeys_dagster.automation.runs import MissingDays, missing_days
-from journeys_dagster.automation.sensors import BACKLOG_DAYS, landing_requests, stale_since
+from journeys_dagster.automation.sensors import (
+    AUTOMATION,
+    BACKLOG_DAYS,
+    landing_requests,
+    overdue_requests,
+    read_cursor,
+    stale_since,
+)
 from journeys_dagster.resources.home import Home
 from journeys_dagster.sources.writer import write_day
 
@@ -55,6 +62,38 @@ def test_a_backlog_is_taken_in_by_one_run_and_inferred_as_of_its_last_day() -> N
     assert backlog.tags["dagster/asset_partition_range_start"] == DAY.isoformat()
     assert backlog.tags["dagster/asset_partition_range_end"] == days[-2].isoformat()
     assert last.partition_key == days[-1].isoformat()
+
+
+def test_older_days_come_first_in_the_queue() -> None:
+    requests, _ = landing_requests(missing(*days_from(DAY, 3)), {})
+    priorities = [int(request.tags["dagster/priority"]) for request in requests]
+    assert priorities == sorted(priorities, reverse=True)
+    assert len(set(priorities)) == 3
+
+
+@pytest.mark.parametrize("cursor", ["not json", "[1, 2]", '{"2025-06-10": {"fingerprint": "x"}}', "7", ""])
+def test_a_cursor_that_is_not_ours_is_taken_for_none(cursor: str) -> None:
+    assert read_cursor(cursor) == {}
+
+
+def test_a_lost_cursor_requests_the_same_runs() -> None:
+    """Dagster starts one run for each key."""
+    first, _ = landing_requests(missing(*days_from(DAY, 3)), {})
+    again, _ = landing_requests(missing(*days_from(DAY, 3)), read_cursor("garbage"))
+    assert [request.run_key for request in again] == [request.run_key for request in first]
+
+
+def test_what_is_overdue_is_requested_in_order_unless_a_run_is_under_way() -> None:
+    days = days_from(DAY, 5)
+    requests = overdue_requests(missing(*days), [(days[1], days[2])], attempt="now")
+    assert [request.partition_key for request in requests] == [str(days[0]), str(days[3]), str(days[4])]
+
+
+def test_a_long_overdue_stretch_is_one_run() -> None:
+    days = days_from(DAY, BACKLOG_DAYS + 1)
+    (request,) = overdue_requests(missing(*days), [], attempt="now")
+    assert request.tags["dagster/asset_partition_range_start"] == str(days[0])
+    assert request.tags["dagster/asset_partition_range_end"] == str(days[-1])
 
 
 # On a home
@@ -139,18 +178,62 @@ def test_an_empty_home_waits_for_its_first_day(home: Home) -> None:
     assert stale_since(pipeline.warehouse, "v") == "no full inference yet"
 
 
-def test_the_schedules_target_their_jobs(empty_pipeline: Pipeline) -> None:
-    schedules = {schedule.name: schedule for schedule in empty_pipeline.defs.schedules or []}
-    assert schedules["weekly_training"].job_name == "train_models"  # type: ignore[union-attr]
+def test_everything_is_stopped_and_named(empty_pipeline: Pipeline) -> None:
+    defs = empty_pipeline.defs
+    schedules = {schedule.name: schedule for schedule in defs.schedules or []}
     assert schedules["daily_schedule"].job_name == DAILY_INCREMENTAL  # type: ignore[union-attr]
+    both = [*schedules.values(), *(defs.sensors or [])]
+    assert {one.name for one in both} == set(AUTOMATION)
+    assert {one.default_status.value for one in both} == {"STOPPED"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("offset", [0, 1, 400])
+def test_a_day_that_is_not_over_waits(home: Home, offset: int) -> None:
+    pipeline = Pipeline(home)
+    write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    day = datetime.now(UTC).date() + timedelta(days=offset)
+    write_day(home.landing, source="searches", day=day, frame=search("ann", DAY))
+    landed = tick(pipeline, "landing_sensor")
+    assert isinstance(landed, dg.SensorResult)
+    assert [request.partition_key for request in landed.run_requests or []] == [DAY.isoformat()]
+
+
+def test_a_day_before_the_first_partition_does_not_fail_the_tick(home: Home) -> None:
+    write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    pipeline = Pipeline(home)
+    write_day(home.landing, source="searches", day=DAY - timedelta(days=1), frame=search("ann", DAY))
+    landed = tick(pipeline, "landing_sensor")
+    assert isinstance(landed, dg.SensorResult)
+    assert [request.partition_key for request in landed.run_requests or []] == [DAY.isoformat()]
+    reloaded = tick(Pipeline(home), "landing_sensor", landed.cursor)
+    assert isinstance(reloaded, dg.SensorResult)
+    assert [request.partition_key for request in reloaded.run_requests or []] == [str(DAY - timedelta(days=1))]
+
+
+def test_a_file_overwritten_in_place_is_noticed(home: Home) -> None:
+    """Its folder does not change then."""
+    pipeline = Pipeline(home)
+    folder = write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    before, of_folder = fingerprints(pipeline)[DAY], folder.stat().st_mtime_ns
+    with (folder / "part-0.parquet").open("r+b") as file:
+        file.seek(10)
+        file.write(b"other")
+    assert folder.stat().st_mtime_ns == of_folder
+    assert fingerprints(pipeline)[DAY] != before
 
 
 def test_the_schedule_requests_what_is_still_missing(home: Home) -> None:
+    """The run that the sensor requested may have failed, or been deleted."""
     pipeline = Pipeline(home)
     write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
+    landed = tick(pipeline, "landing_sensor")
+    assert isinstance(landed, dg.SensorResult)
+    assert landed.run_requests
+    assert not tick(pipeline, "landing_sensor", landed.cursor).run_requests  # type: ignore[union-attr]
     schedule = next(schedule for schedule in pipeline.defs.schedules or [] if schedule.name == "daily_schedule")
+    instance = home.dagster_instance()
     context = dg.build_schedule_context(
-        instance=pipeline.instance,
+        instance=instance,
         scheduled_execution_time=datetime(2025, 6, 11, 6),
         resources={
             "landing_zone": home.landing_zone(),
@@ -160,6 +243,10 @@ def test_the_schedule_requests_what_is_still_missing(home: Home) -> None:
     )
     (request,) = schedule(context)  # type: ignore[operator,misc]
     assert request.partition_key == DAY.isoformat()  # type: ignore[union-attr]
+    job = dg.job(name=DAILY_INCREMENTAL)(lambda: None)
+    instance.create_run_for_job(job, tags={"dagster/partition": str(DAY)}, status=dg.DagsterRunStatus.STARTED)
+    assert isinstance(schedule(context), dg.SkipReason)  # type: ignore[operator]
+    instance.dispose()
 
 
 @pytest.mark.parametrize("changes", ["name", "size", "time"])

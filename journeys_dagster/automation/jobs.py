@@ -18,6 +18,8 @@ FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
+_RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
+"""A run whose process died begins anew: another run may have taken its place meanwhile."""
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
@@ -32,23 +34,27 @@ def build_jobs() -> dict[str, AssetJob]:
             INGEST_LANDING,
             selection=dg.AssetSelection.groups("sources"),
             description="Takes in landing days, without inference.",
+            tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             DAILY_INCREMENTAL,
             selection=daily,
             config=scope_config("active_users"),
             description="Takes in a landing day and infers the journeys of users with a row that arrived that day.",
+            tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             FULL_INFERENCE,
             selection=daily,
             config=scope_config("all_users"),
             description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
+            tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             TRAIN_MODELS,
             selection=models,
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
+            tags=_RETRY_TAGS,
         ),
     ]
     return {job.name: job for job in jobs}
@@ -64,7 +70,7 @@ def range_tags(first: date, last: date) -> dict[str, str]:
 
 def scope_config(scope: str) -> dg.RunConfig:
     """Run config that sets the scope."""
-    return dg.RunConfig(ops={"users_in_scope": ScopeConfig(scope=scope)})
+    return dg.RunConfig(ops={name: ScopeConfig(scope=scope) for name in ("users_in_scope", "inferred_days")})
 
 
 def training_config(as_of: date | None) -> dg.RunConfig:

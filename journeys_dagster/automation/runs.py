@@ -20,7 +20,6 @@ from journeys_dagster.automation.jobs import (
 )
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.sources.files import fingerprint, landing_files
 
 _TAKEN_IN = """
     select source, arrival_day, fingerprint
@@ -65,30 +64,31 @@ def missing_days(
     *,
     up_to: date,
     max_rejected_share: float,
+    since: date = date.min,
 ) -> MissingDays:
-    """Compare the landing zone with what has been taken in.
+    """Compare the landing zone with what has been taken in, from `since` to `up_to`.
 
     A day counts as missing when one of its sources has not been taken in, when its files have changed since, or when
     more than `max_rejected_share` of it was rejected: then it stops every run until it is mended, not only the first.
     """
-    names = list(sources)
-    complete, incomplete = landing_zone.complete_days(names)
+    landed = landing_zone.landed_days(list(sources))
     taken_in: set[tuple[str, date, str]] = set()
     if warehouse.has_table("landed_days"):
         taken_in = set(warehouse.query(_TAKEN_IN, {"limit": max_rejected_share}).iter_rows())
-    there = {source: landing_zone.days(source) for source in names}
-    missing: dict[date, str] = {}
-    for day in sorted(complete):
-        if day > up_to:
-            break
-        sources_there = [source for source in names if day in there[source]]
-        marks = [fingerprint(landing_files(landing_zone.folder(source, day))) for source in sources_there]
-        if any((source, day, mark) not in taken_in for source, mark in zip(sources_there, marks, strict=True)):
-            missing[day] = "-".join(marks)
+    incomplete = {pair for pair, there in landed.items() if not there.is_complete}
+    complete = {day for _, day in landed} - {day for _, day in incomplete}
+    marks: dict[date, list[str]] = {}
+    new: set[date] = set()
+    for (source, day), there in landed.items():
+        if day in complete and since <= day <= up_to:
+            marks.setdefault(day, []).append(there.fingerprint)
+            if (source, day, there.fingerprint) not in taken_in:
+                new.add(day)
+    missing = {day: "-".join(marks[day]) for day in sorted(new)}
     held_up = {day for _, day in incomplete} | (complete - missing.keys())
     return MissingDays(
         ranges=_stretches(list(missing), held_up),
-        incomplete=sorted(pair for pair in incomplete if pair[1] <= up_to),
+        incomplete=sorted(pair for pair in incomplete if since <= pair[1] <= up_to),
         fingerprints=missing,
     )
 

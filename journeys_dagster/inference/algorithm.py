@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +25,46 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Version of each step's Python code. Raise a step's number when its results change."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What decides results: its fingerprint, and the parts that the fingerprint is made of.
+
+    Attributes
+    ----------
+    version : str
+        See `algorithm_version`.
+    parts : mapping of str to str
+        Value of each part as JSON, by name: ``clusters.distance_threshold``, ``model keywords`` (an SQL model's hash),
+        ``step stages``, ``embedding model``.
+    """
+
+    version: str
+    parts: Mapping[str, str]
+
+
+def current_algorithm(
+    *, settings: Mapping[str, Any], model_revision: str, sql_code_versions: Mapping[str, str]
+) -> Algorithm:
+    """The algorithm with its parts; parameters as of `algorithm_version`."""
+    version = algorithm_version(settings=settings, model_revision=model_revision, sql_code_versions=sql_code_versions)
+    parts: dict[str, Any] = {"embedding model": model_revision}
+    parts |= {f"step {name}": code for name, code in STEP_CODE_VERSIONS.items()}
+    parts |= {f"model {name}": code for name, code in sql_code_versions.items()}
+    parts |= _flat(settings)
+    return Algorithm(version, {name: json.dumps(value, sort_keys=True) for name, value in sorted(parts.items())})
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def algorithm_version(*, settings: Mapping[str, Any], model_revision: str, sql_code_versions: Mapping[str, str]) -> str:

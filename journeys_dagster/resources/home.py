@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from journeys_dagster.resources.file_lock import file_lock
 from journeys_dagster.resources.landing_zone import LandingZone
@@ -14,6 +15,7 @@ from journeys_dagster.resources.run_lock import RunWarehouse
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import PROJECT_ROOT, Settings, home_path
 
+_DAGSTER_SETTINGS = "dagster.yaml"
 _SETUP_TIMEOUT_SECONDS = 120.0
 
 
@@ -38,6 +40,29 @@ class Home:
         """Dagster's home: runs, event logs, schedules."""
         return self.path / "dagster"
 
+    @property
+    def warehouse_path(self) -> Path:
+        """The warehouse's file."""
+        return self.path / "warehouse.duckdb"
+
+    @property
+    def has_dagster(self) -> bool:
+        """Whether Dagster's home is set up."""
+        return (self.dagster / _DAGSTER_SETTINGS).exists()
+
+    def differing_dagster_settings(self) -> list[str]:
+        """Sections of the home's `dagster.yaml` that differ from the one that comes with the project.
+
+        The home's copy belongs to its operator, so an upgrade leaves it as it is.
+        """
+        if not self.has_dagster:
+            return []
+        own, shipped = (
+            yaml.safe_load((folder / _DAGSTER_SETTINGS).read_text(encoding="utf-8")) or {}
+            for folder in (self.dagster, PROJECT_ROOT)
+        )
+        return sorted(name for name in own.keys() | shipped.keys() if own.get(name) != shipped.get(name))
+
     def landing_zone(self) -> LandingZone:
         """The landing zone as a resource."""
         return LandingZone(path=str(self.landing))
@@ -54,7 +79,7 @@ class Home:
         self.path.mkdir(parents=True, exist_ok=True)
         threads = settings.run.warehouse_threads or os.cpu_count() or 1
         return {
-            "database": str(self.path / "warehouse.duckdb"),
+            "database": str(self.warehouse_path),
             "connection_config": {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads},
             "lock_timeout_seconds": settings.run.lock_timeout_seconds,
         }
@@ -67,8 +92,7 @@ class Home:
         with file_lock(self.path / "setup.lock", shared=False, timeout_seconds=_SETUP_TIMEOUT_SECONDS):
             self.landing.mkdir(parents=True, exist_ok=True)
             self.dagster.mkdir(parents=True, exist_ok=True)
-            config = self.dagster / "dagster.yaml"
-            if not config.exists():
-                shutil.copyfile(PROJECT_ROOT / "dagster.yaml", config)
+            if not self.has_dagster:
+                shutil.copyfile(PROJECT_ROOT / _DAGSTER_SETTINGS, self.dagster / _DAGSTER_SETTINGS)
             os.environ["DAGSTER_HOME"] = str(self.dagster)
             return dg.DagsterInstance.from_config(str(self.dagster))

@@ -1,13 +1,16 @@
 """The landing zone: which days have arrived, and which of them are complete."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from journeys_dagster.sources.files import fingerprint, is_landing_file
 from journeys_dagster.sources.writer import SUCCESS, day_folder
 
 _DAY_FOLDER = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
@@ -15,6 +18,22 @@ _DAY_FOLDER = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 class IncompleteDayError(RuntimeError):
     """A day's folder has no `_SUCCESS`; the message names the folder and what to do."""
+
+
+@dataclass(frozen=True)
+class LandedDay:
+    """A source's day as it lies in the landing zone.
+
+    Attributes
+    ----------
+    is_complete : bool
+        Whether the producer has finished it.
+    fingerprint : str
+        See `journeys_dagster.sources.files.fingerprint`; empty where the day is not complete.
+    """
+
+    is_complete: bool
+    fingerprint: str
 
 
 class LandingZone(dg.ConfigurableResource):
@@ -28,14 +47,20 @@ class LandingZone(dg.ConfigurableResource):
 
     def days(self, source: str) -> set[date]:
         """Days of a source that have a folder, complete or not."""
-        root = Path(self.path) / source
-        if not root.is_dir():
-            return set()
-        return {day for entry in root.iterdir() if (day := _day_of(entry.name)) is not None and entry.is_dir()}
+        return {day for day, _ in _day_folders(self.path, source)}
 
     def is_complete(self, source: str, day: date) -> bool:
         """Whether the producer has finished the day."""
         return (self.folder(source, day) / SUCCESS).exists()
+
+    def landed_days(self, sources: Iterable[str]) -> dict[tuple[str, date], LandedDay]:
+        """Every day that has a folder, with what is to be known of its files; each folder is read once.
+
+        Nothing is remembered between calls: a file that is overwritten in place does not change its folder.
+        """
+        return {
+            (source, day): _landed_day(entry) for source in sources for day, entry in _day_folders(self.path, source)
+        }
 
     def complete_days(self, sources: Iterable[str]) -> tuple[set[date], set[tuple[str, date]]]:
         """Days on which every source that has a folder has finished it.
@@ -67,6 +92,26 @@ class LandingZone(dg.ConfigurableResource):
                     f"Wait until its producer has finished, or create {SUCCESS} if it has."
                 )
         return folders
+
+
+def _day_folders(landing: str, source: str) -> Iterator[tuple[date, os.DirEntry[str]]]:
+    """Folders of a source's days, as the system lists them: ten thousand `Path` objects would take half a second."""
+    root = Path(landing, source)
+    if not root.is_dir():
+        return
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if (day := _day_of(entry.name)) is not None and entry.is_dir():
+                yield day, entry
+
+
+def _landed_day(folder: os.DirEntry[str]) -> LandedDay:
+    with os.scandir(folder) as entries:
+        found = {entry.name: entry for entry in entries}
+    if SUCCESS not in found:
+        return LandedDay(is_complete=False, fingerprint="")
+    files = [found[name] for name in sorted(found) if is_landing_file(name)]
+    return LandedDay(is_complete=True, fingerprint=fingerprint(files))
 
 
 def _day_of(name: str) -> date | None:

@@ -119,6 +119,7 @@ class RunWarehouse(Warehouse):
         """Wait for the home's other runs; sensors and schedules, which only read, do not."""
         run = context.run
         if run is None:
+            self.setup_for_execution(context)
             yield self
             return
         days = {run.tags.get(f"dagster/asset_partition_range_{end}", "") for end in ("start", "end")}
@@ -129,4 +130,5 @@ class RunWarehouse(Warehouse):
         ):
             if context.instance is not None:
                 end_killed_runs(self.path.parent, context.instance)
+            self.setup_for_execution(context)
             yield self

@@ -257,13 +257,24 @@ class Warehouse(DuckDBResource):
             yield f"{glob.escape(spool)}/*.parquet" if any(Path(spool).iterdir()) else None
 
     def replace_snapshot_sql(
-        self, table: Table, select: str, *, params: Mapping[str, Any], audits: Sequence[Audit] = ()
+        self,
+        table: Table,
+        select: str,
+        *,
+        params: Mapping[str, Any],
+        audits: Sequence[Audit] = (),
+        before: Sequence[str] = (),
     ) -> list[AuditResult]:
-        """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``."""
+        """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``.
+
+        The statements `before` come first in the same transaction.
+        """
         insert = f'insert into "{table.name}" by name select * from ({select}\n)'
         if _is_by_scope(table):
             insert += f" where user_id in ({USERS_IN_SCOPE})"
         with self.write() as connection:
+            for statement in before:
+                connection.execute(statement)
             self._delete_snapshot(connection, table, {"as_of": params["as_of"]})
             connection.execute(insert, used_params(insert, params))
             return run_audits(connection, table.name, audits, params)

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def is_landing_file(name: str) -> bool:
     return name.lower().endswith(FORMATS + _OTHER_FORMATS) or _NESTED_PARTITION.fullmatch(name) is not None
 
 
-def fingerprint(files: Sequence[Path]) -> str:
+def fingerprint(files: Iterable[Path | os.DirEntry[str]]) -> str:
     """Hash of names, sizes and change times: it differs when a day's files have changed."""
     digest = hashlib.sha256()
     for path in files:

@@ -1,0 +1,41 @@
+"""What of the landing zone a snapshot has seen: its fingerprint, and the states of landing days in order."""
+
+from journeys_dagster.sources.contracts import LANDED_DAYS
+from journeys_dagster.tables import Column, Table
+
+SEEN_LANDING_DAYS = Table(
+    name="seen_landing_days",
+    description="Every state of a landing day that an inference has seen, in order. Tells what has changed since a "
+    "snapshot.",
+    grain="one row per number, source and arrival_day",
+    columns={
+        "number": Column(type="BIGINT", description="1 for what the first inference saw, then one more per change"),
+        "source": Column(type="VARCHAR", description="the source"),
+        "arrival_day": Column(type="DATE", description="UTC day on which the rows arrived"),
+        "fingerprint": Column(type="VARCHAR", description="as in landed_days"),
+    },
+    key=("number", "source", "arrival_day"),
+)
+LANDED_DAY_KEY = "md5_number_lower(concat_ws('|', source, arrival_day, fingerprint))"
+LANDING_FINGERPRINT = f"""
+    select coalesce(cast(sum({LANDED_DAY_KEY}) as varchar), '0') as landing_fingerprint
+    from landed_days where arrival_day <= $as_of
+"""
+"""What of the landing zone a snapshot sees. A sum, so that a running sum gives it for all days in one pass."""
+
+SEE_LANDING_DAYS = (
+    LANDED_DAYS.create_sql(),
+    SEEN_LANDING_DAYS.create_sql(),
+    """
+    insert into seen_landing_days
+    with latest as (
+        select source, arrival_day, arg_max(fingerprint, number) as fingerprint
+        from seen_landing_days group by source, arrival_day
+    )
+    select (select coalesce(max(number), 0) + 1 from seen_landing_days), source, arrival_day, landed_days.fingerprint
+    from landed_days left join latest using (source, arrival_day)
+    where latest.fingerprint is distinct from landed_days.fingerprint
+    order by arrival_day, source
+    """,
+)
+"""Statements that note the state of the landing days for `seen_landing_days`."""

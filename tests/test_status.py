@@ -1,0 +1,214 @@
+"""`journeys status`: what it tells of homes in every state, and that asking changes nothing."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from conftest import Pipeline
+
+from journeys_dagster.automation.status import home_status
+from journeys_dagster.cli import cli
+from journeys_dagster.resources.home import Home
+from journeys_dagster.settings import PROJECT_ROOT, Settings
+from journeys_dagster.sources.writer import write_day
+
+DAY = date(2025, 6, 10)
+
+
+def days_from(first: date, count: int) -> list[date]:
+    return [first + timedelta(days=number) for number in range(count)]
+
+
+def land(home: Home, day: date, *users: str) -> Path:
+    times = [datetime(day.year, day.month, day.day)] * len(users)
+    frame = pl.DataFrame({"user_id": users, "query": ["sofa"] * len(users), "occurred_at": times})
+    return write_day(home.landing, source="searches", day=day, frame=frame)
+
+
+def land_closeup(home: Home, day: date, user: str) -> Path:
+    times = [datetime(day.year, day.month, day.day)]
+    frame = pl.DataFrame({"user_id": [user], "item_id": ["i"], "action": ["closeup"], "occurred_at": times})
+    return write_day(home.landing, source="engagements", day=day, frame=frame)
+
+
+def printed(home: Home, *words: str) -> Result:
+    return CliRunner().invoke(cli, ["status", *words], env={"JOURNEYS_HOME": str(home.path), "COLUMNS": "120"})
+
+
+def test_an_empty_home_is_not_made_by_asking(home: Home) -> None:
+    result = printed(home)
+    assert result.exit_code == 0, result.output
+    assert "journeys simulate" in result.output
+    assert not home.path.exists()
+
+
+def test_a_home_without_a_warehouse(home: Home) -> None:
+    land(home, DAY, "ann")
+    (land(home, DAY + timedelta(days=1), "ann") / "_SUCCESS").unlink()
+    land(home, datetime.now(UTC).date(), "ann")
+    status = home_status(home, Settings())
+    assert status["landing"]["not_taken_in"] == [{"source": "searches", "day": "2025-06-10"}]
+    assert status["landing"]["incomplete"] == [{"source": "searches", "day": "2025-06-11"}]
+    assert status["landing"]["not_over"] == [str(datetime.now(UTC).date())]
+    assert status["inference"]["newest_day"] is None
+    assert any("landing_sensor" in line for line in status["what_to_do"])
+    assert not home.warehouse_path.exists()
+    assert "searches 2025-06-11" in printed(home).output
+
+
+def test_a_home_in_order_has_nothing_to_do(home: Home) -> None:
+    pipeline = Pipeline(home)
+    land(home, DAY, "ann", "ben")
+    pipeline.run(DAY, "all_users")
+    status = home_status(home, Settings())
+    assert status["what_to_do"] == []
+    assert status["inference"]["users"] == 2
+    assert (status["landing"]["newest_taken_in"], status["inference"]["newest_full_day"]) == ("2025-06-10",) * 2
+    assert "Nothing to do." in printed(home).output
+
+
+def test_late_data_makes_later_days_stale_and_says_why(home: Home) -> None:
+    pipeline = Pipeline(home)
+    days = days_from(DAY, 4)
+    for number, day in enumerate(days):
+        land(home, day, f"user-{number}")
+    for day in days:
+        pipeline.run(day)
+    assert home_status(home, Settings())["inference"]["stale"] == []
+
+    land(home, days[1], "user-1", "late")
+    changed = home_status(home, Settings())
+    assert changed["landing"]["changed"] == [{"source": "searches", "day": str(days[1])}]
+    assert changed["inference"]["stale"] == []
+
+    pipeline.ingest(days[1])
+    land_closeup(home, days[2], "late")
+    status = home_status(home, Settings())["inference"]
+    cause = [{"source": "searches", "day": str(days[1]), "how": "changed"}]
+    assert [(day["as_of"], day["because"], day["users"]) for day in status["stale"]] == [
+        (str(day), cause, 1) for day in reversed(days[1:])
+    ]
+    assert status["users_with_stale_journeys"] == 3
+
+    pipeline.run(days[3], "all_users")
+    after = home_status(home, Settings())["inference"]
+    assert (str(days[3]), "all_users") not in {(day["as_of"], day["scope"]) for day in after["stale"]}
+    assert after["users_with_stale_journeys"] == 0
+    by_day = {(day["as_of"], day["scope"]): day["because"] for day in after["stale"]}
+    closeup = {"source": "engagements", "day": str(days[2]), "how": "arrived later"}
+    assert by_day[str(days[3]), "active_users"] == [*cause, closeup]
+    assert by_day[str(days[1]), "active_users"] == cause
+    assert f"searches {days[1]} changed" in printed(home).output
+
+
+def test_a_migrated_warehouse_is_not_called_stale(home: Home) -> None:
+    pipeline = Pipeline(home)
+    land(home, DAY, "ann")
+    pipeline.run(DAY, "all_users")
+    with pipeline.warehouse.write() as connection:
+        connection.execute("update inferred_days set landing_fingerprint = ''")
+        connection.execute("update users_in_scope set landing_fingerprint = ''")
+    status = home_status(home, Settings())
+    assert (status["inference"]["stale"], status["inference"]["unfinished"]) == ([], [])
+
+
+def test_a_changed_algorithm_is_explained_part_by_part(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(home)
+    land(home, DAY, "ann")
+    pipeline.run(DAY, "all_users")
+    with pipeline.warehouse.write() as connection:
+        for part, value in (("model keywords", '"other"'), ("step stages", '"1"'), ("ranking.gone", "5")):
+            connection.execute("delete from algorithm_parts where part = ?", [part])
+            connection.execute(
+                "insert into algorithm_parts select any_value(algorithm_version), ?, ? from algorithm_parts",
+                [part, value],
+            )
+    settings = home.path / "journeys.toml"
+    settings.write_text("[clusters]\ndistance_threshold = 0.62\n")
+    monkeypatch.setenv("JOURNEYS_SETTINGS", str(settings))
+    algorithm = json.loads(printed(home, "--json").stdout)["algorithm"]
+    assert algorithm["changes"] == [
+        {"part": "clusters.distance_threshold", "before": "0.59", "now": "0.62"},
+        {"part": "model keywords", "before": '"other"', "now": algorithm["changes"][1]["now"]},
+        {"part": "ranking.gone", "before": "5", "now": None},
+        {"part": "step stages", "before": '"1"', "now": '"2"'},
+    ]
+    assert algorithm["users_by_another_version"] == 1
+    output = printed(home).output
+    for said in ("clusters.distance_threshold 0.59 → 0.62", "model keywords changed", "step stages 1 → 2"):
+        assert said in output
+    assert f"journeys run --date {DAY} --scope all_users" in " ".join(output.split())
+
+
+def test_days_held_up_and_runs_that_were_not_finished(home: Home) -> None:
+    pipeline = Pipeline(home)
+    land(home, DAY, "ann")
+    pipeline.run(DAY, "all_users")
+    bad = pl.DataFrame({"user_id": ["ann"] * 2, "query": ["x", None], "occurred_at": [datetime(2025, 6, 11)] * 2})
+    write_day(home.landing, source="searches", day=DAY + timedelta(days=1), frame=bad)
+    with pytest.raises(RuntimeError):
+        pipeline.ingest(DAY + timedelta(days=1))
+    with pipeline.warehouse.write() as connection:
+        connection.execute("delete from inferred_days")
+    status = home_status(home, Settings())
+    assert status["landing"]["held_up"] == [{"source": "searches", "day": "2025-06-11", "rejected_share": 0.5}]
+    assert status["landing"]["changed"] == []
+    assert status["inference"]["unfinished"] == [{"as_of": "2025-06-10", "scope": "all_users"}]
+    assert any("--date 2025-06-10 --scope all_users" in line for line in status["what_to_do"])
+
+
+def test_what_dagster_tells(home: Home) -> None:
+    land(home, DAY, "ann")
+    instance = home.dagster_instance()
+    job = dg.job(name="daily_incremental")(lambda: None)
+    run = instance.create_run_for_job(job, tags={"dagster/partition": str(DAY)}, status=dg.DagsterRunStatus.STARTED)
+    instance.dispose()
+    status = home_status(home, Settings())
+    (under_way,) = status["runs"]["under_way"]
+    assert (under_way["run_id"], under_way["first_day"], under_way["status"]) == (run.run_id, str(DAY), "started")
+    assert status["automation"]["on"] == []
+    assert "landing_sensor" in status["automation"]["off"]
+
+
+def test_an_upgrade_says_where_the_homes_dagster_yaml_differs(home: Home) -> None:
+    home.dagster_instance().dispose()
+    assert home.differing_dagster_settings() == []
+    own = home.dagster / "dagster.yaml"
+    kept: dict[str, Any] = yaml.safe_load(own.read_text())
+    kept["run_retries"]["max_retries"] = 0
+    del kept["retention"]
+    own.write_text(yaml.safe_dump(kept))
+    assert home_status(home, Settings())["dagster_settings_that_differ"] == ["retention", "run_retries"]
+    home.dagster_instance().dispose()
+    assert yaml.safe_load(own.read_text()) == kept
+
+
+def test_asking_imports_nothing_heavy_and_changes_nothing(
+    finished_home: Path,
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished_home.rglob("*") if path.is_file()}
+    code = (
+        "import sys; from journeys_dagster.automation.status import home_status; "
+        "from journeys_dagster.resources.home import Home; from journeys_dagster.settings import load_settings; "
+        "home_status(Home.from_environment(), load_settings()); "
+        "print(sorted({'torch', 'sentence_transformers', 'sklearn', 'xgboost', 'numba', 'matplotlib'} "
+        "& {name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"JOURNEYS_HOME": str(finished_home), "PYTHONPATH": str(PROJECT_ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout.strip() == "[]"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
