@@ -52,7 +52,7 @@ def test_good_rows_are_in_bad_rows_are_put_aside_and_counts_add_up(
     figures(
         **{column: int(days[column].sum()) for column in days.columns if column.startswith("rows_")},
         seconds_of_intake=seconds,
-        rows_per_second=int(days["rows_read"].sum() / seconds),
+        rows_per_second=int(int(days["rows_read"].sum()) / seconds),
         megabyte_of_landing_files=sum(path.stat().st_size for path in home.landing.rglob("*")) / 1e6,
         reasons=pipeline.table("rejected_rows")["reason"].n_unique(),
         users=keywords["user_id"].n_unique(),

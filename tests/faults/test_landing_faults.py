@@ -378,7 +378,7 @@ def compressed(path: Path) -> None:
     path.write_bytes(b"\x1f\x8b\x08\x00")
 
 
-ODD_ENTRIES: dict[str, tuple[Callable[[Path], None], str]] = {
+ODD_ENTRIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "loop.csv": (loop, "Too many levels of symbolic links"),
     "loop.parquet": (loop, "DuckDB says"),
     "pipe.csv": (os.mkfifo, "it is a pipe or a device, not a file"),
