@@ -64,7 +64,8 @@ while True:
     if changed or gone or faults or not polls % 20:
         print(json.dumps([now, polls, longest, changed, gone, faults]), flush=True)
     known = seen
-    time.sleep(0.01)
+    # Often enough to look between any two writes, and not so often that runs wait for the reader all the time.
+    time.sleep(0.03)
 """
 
 
