@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from journeys_dagster.automation.jobs import (
     INGEST_LANDING,

@@ -19,7 +19,7 @@ from warm_command import Command, WarmCommand, warm_command
 from whole_tables import all_tables, differing_rows
 
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
 
 # A reader sees users' whole lists as fingerprints, so that it can poll fast and tell any other list from a known one.
 LISTS = """
@@ -64,7 +64,8 @@ while True:
     if changed or gone or faults or not polls % 20:
         print(json.dumps([now, polls, longest, changed, gone, faults]), flush=True)
     known = seen
-    time.sleep(0.01)
+    # Often enough to look between any two writes, and not so often that runs wait for the reader all the time.
+    time.sleep(0.03)
 """
 
 
@@ -123,7 +124,7 @@ def polling(path: Path, log: Path) -> Iterator[Callable[[], Polled]]:
 
 def lists(path: Path) -> frozenset[tuple[str, str]]:
     """Each user's current list."""
-    warehouse = Warehouse(database=str(path))
+    warehouse = Home(path.parent).warehouse(Settings())
     return (
         frozenset(warehouse.query(LISTS).iter_rows()) if warehouse.has_table("current_user_journeys") else frozenset()
     )
@@ -235,7 +236,7 @@ def test_killed_runs_run_again_end_as_if_undisturbed(
         if kills > 2:
             # From nothing: taking in the whole landing zone is killed too.
             (each.path / "warehouse.duckdb").unlink()
-    toll, rows, differing = Toll(), 0, dict[str, int]()
+    toll, rows, differing, expected = Toll(), 0, dict[str, int](), all_tables(twin_path)
     steps = [(0.0, Step((), lists(twin_path), lists(twin_path)))]
     with polling(path, tmp_path / "polled") as stop:
         for number, (day, scope) in enumerate(plan):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.resources.home import Home
+from journeys_dagster.settings import Settings
 
 _TABLES = """
     select table_name
@@ -15,8 +16,10 @@ _TABLES = """
 
 
 def all_tables(path: Path) -> dict[str, pl.DataFrame]:
-    """Every table and view with its rows in a fixed order."""
-    warehouse = Warehouse(database=str(path))
+    """Every table and view of a home's warehouse file with its rows in a fixed order; none where there is no file."""
+    if not path.exists():
+        return {}
+    warehouse = Home(path.parent).warehouse(Settings())
     names = warehouse.query(_TABLES)["table_name"].to_list()
     return {name: warehouse.query(f'from "{name}" order by all') for name in names}
 
