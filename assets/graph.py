@@ -9,6 +9,7 @@ from assets import (
     diversification_trade_off,
     keyword_embeddings,
     naming_model,
+    quality_metrics,
     ranking_labels,
     ranking_model,
     stage_model,
@@ -34,7 +35,7 @@ from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
-_NOT_ALGORITHM = {"run", "landing"}
+_NOT_ALGORITHM = {"run", "landing", "quality"}
 
 
 def build_assets(
@@ -76,6 +77,7 @@ def build_assets(
         naming_model.build_naming_model(),
         diversification_trade_off.build_diversification_trade_off(),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
+        quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
 
 
