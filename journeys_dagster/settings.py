@@ -244,7 +244,7 @@ class QualitySettings(_Section):
 
     trailing_days: Days = Field(56, description="Days before a day from which its values are expected.")
     min_history_days: Annotated[int, Field(ge=3, le=3_650)] = Field(
-        14, description="Days with a value among them below which nothing is expected, and nothing is an alarm."
+        21, description="Days with a value among them below which nothing is expected, and nothing is an alarm."
     )
     min_observations: Count = Field(
         10, description="Rows, users, … behind a value below which it is not judged; a volume always is."
@@ -266,7 +266,7 @@ class QualitySettings(_Section):
         _check(0.15, 3.5, "warn"), description="Share of a source's rows that happened on the day they arrived."
     )
     hour_drift: QualityCheck = Field(
-        _check(0.25, 3.5, "warn"), description="Drift (PSI) of a source's active users by hour of the day."
+        _check(0.25, 4.0, "warn"), description="Drift (PSI) of a source's active users by hour of the day."
     )
     silent_hours: QualityCheck = Field(
         _check(0.2, 4.0, "warn"), description="Share of a usual day's users of a source in the hours without any."

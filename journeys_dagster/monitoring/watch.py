@@ -34,10 +34,11 @@ JUDGED_SCHEMA = {
 _MIN_REFERENCE_DAYS = 7
 _MIN_SAME_WEEKDAYS = 4
 # A source is missed where at least this share of the same weekdays, and at least so many, had rows of it.
-_REGULAR_SHARE = 0.75
+_REGULAR_SHARE = 0.5
 _MIN_REGULAR_WEEKDAYS = 3
 # Of a source so small that no rows are within the ordinary, only so many such days in a row are a fault.
 _SILENT_DAYS = 3
+_MAX_LOG_FACTOR = 50.0
 _WEEK = 7
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
@@ -204,10 +205,10 @@ def _expect(
     values = np.array([past.values[index] for index in indices], dtype=np.float64)
     weekdays = np.array([past.days[index].weekday() for index in indices])
     observations = np.array([past.observations[index] for index in indices], dtype=np.float64)
-    # Fewer observations than usual make the value as much noisier.
     scarcity = max(1.0, float(np.median(observations)) / max(row["observations"], 1))
-    on_line = values if metric.scale == "share" else np.log(values)
-    expected = baseline(on_line, weekdays, row["as_of"].weekday())
+    # On these scales ordinary days scatter alike at every level; the index of chance alone is like a chi-square.
+    scaled = {"share": lambda: values, "factor": lambda: np.log(values), "drift": lambda: np.sqrt(values)}[metric.scale]()
+    expected = baseline(scaled, weekdays, row["as_of"].weekday())
     if metric.scale == "share":
         centre = min(max(expected.centre, 0.0), 1.0)
         mean = float(values @ observations / max(observations.sum(), 1.0))
@@ -216,13 +217,16 @@ def _expect(
         low, high = max(0.0, centre - width), min(1.0, centre + width)
     elif metric.scale == "factor":
         centre = math.exp(expected.centre)
-        # The volume itself says how many observations there are.
-        noise = expected.deviation * (1.0 if metric.name == "volume" else math.sqrt(scarcity))
-        factor = max(1 + check.tolerance, math.exp(check.deviations * noise))
+        # Counts scatter by chance; of other values it is fewer observations than usual that make them do so.
+        noise = expected.deviation * math.sqrt(scarcity)
+        if metric.name == "volume":
+            noise = math.sqrt(expected.deviation**2 + 1 / centre)
+        factor = max(1 + check.tolerance, math.exp(min(check.deviations * noise, _MAX_LOG_FACTOR)))
         low, high = centre / factor, centre * factor
     else:
-        centre = math.exp(expected.centre) * scarcity
-        low, high = 0.0, max(check.tolerance, centre * math.exp(check.deviations * expected.deviation))
+        centre = max(expected.centre, 0.0) ** 2 * scarcity
+        limit = max(expected.centre, 0.0) + check.deviations * expected.deviation
+        low, high = 0.0, max(check.tolerance, limit**2 * scarcity)
     return _Expectation(len(indices), centre, low, high)
 
 
