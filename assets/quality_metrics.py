@@ -48,7 +48,9 @@ QUALITY_METRICS = Table(
         ),
         "observations": Column(type="BIGINT", description="rows, users, … the value is made from"),
         "counts": Column(
-            type="BIGINT[]", description="of a drift: the day's distribution, which later days compare with", nullable=True
+            type="BIGINT[]",
+            description="of a distribution: the day's, which later days compare with",
+            nullable=True,
         ),
         "fingerprint": Column(
             type="VARCHAR", description="of the landing files, empty where there are none; or the algorithm version"
@@ -88,7 +90,9 @@ _HISTORY = f"from {QUALITY_METRICS.name} where as_of between $first and $last"
 _CREATE = QUALITY_METRICS.create_sql()
 
 
-def build_quality_metrics(*, partitions_def: dg.PartitionsDefinition, sources: Mapping[str, Source]) -> dg.AssetsDefinition:
+def build_quality_metrics(
+    *, partitions_def: dg.PartitionsDefinition, sources: Mapping[str, Source]
+) -> dg.AssetsDefinition:
     """The asset, with a check per metric. No check stops a run: the rows it is about are written by then."""
 
     @dg.asset(
@@ -222,12 +226,11 @@ def _days_to_measure(warehouse: Warehouse, table: str, missing: str, days: Seque
 def _history(
     warehouse: Warehouse, measured: pl.DataFrame, replaced: pl.DataFrame, settings: QualitySettings
 ) -> pl.DataFrame:
-    days = measured["as_of"]
-    if days.is_empty():
+    days: list[date] = measured["as_of"].to_list()
+    if not days:
         return measured
-    first, last = days.min(), days.max()
-    assert isinstance(first, date)
-    known = warehouse.query(_HISTORY, {"first": first - timedelta(days=settings.trailing_days), "last": last})
+    first = min(days) - timedelta(days=settings.trailing_days)
+    known = warehouse.query(_HISTORY, {"first": first, "last": max(days)})
     return known.join(replaced, on=["as_of", "scope"], how="anti")
 
 
@@ -260,15 +263,19 @@ def _check_result(
     metadata: dict[str, Any] = {"alarms": alarms.height, "tolerance": check.tolerance, "deviations": check.deviations}
     for row in newest.iter_rows(named=True):
         metadata[row["slice"] or row["scope"]] = _range_text(metric, row)
-    series = {
-        (name if scope == LANDING else scope): frame.select(pl.col("as_of").alias("day"), "value", "low", "high", "alarm")
-        for (scope, name), frame in sorted(history.filter(metric=metric.name).group_by("scope", "slice"), key=_first)
-    }
-    if series:
+    drawn = history.filter(metric=metric.name).select(
+        pl.when(pl.col("slice") == "").then("scope").otherwise("slice").alias("panel"),
+        pl.col("as_of").alias("day"),
+        "value",
+        "low",
+        "high",
+        "alarm",
+    )
+    series = {panel: drawn.filter(panel=panel) for panel in drawn["panel"].unique().sort()}
+    if any(frame["low"].drop_nulls().len() for frame in series.values()):
         title = f"{metric.name}: {metric.measures}"
-        metadata["plot"] = plot(
-            watched_days(series, title=title, y_label="PSI" if metric.scale == "drift" else metric.scale), alt=title
-        )
+        png = watched_days(series, title=title, y_label=metric.unit, log=metric.scale == "factor")
+        metadata["plot"] = plot(png, alt=title)
     expected = newest["expected"].drop_nulls()
     description = alarms_text(alarms.iter_rows(named=True)) if alarms.height else None
     if description is None and expected.is_empty():
@@ -280,10 +287,6 @@ def _check_result(
         description=description,
         metadata=metadata,
     )
-
-
-def _first(group: tuple[tuple[Any, ...], pl.DataFrame]) -> tuple[Any, ...]:
-    return group[0]
 
 
 def _range_text(metric: QualityMetric, row: Mapping[str, Any]) -> str:

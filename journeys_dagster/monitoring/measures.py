@@ -7,7 +7,8 @@ when it is judged, as it depends on earlier days.
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import polars as pl
 
@@ -34,16 +35,16 @@ class _Measured(NamedTuple):
     as_of: date
     scope: str
     metric: str
-    slice: str
     value: float | None
-    observations: int | None
-    counts: Sequence[int] | None
-    fingerprint: str
+    observations: int
+    counts: Sequence[int] | None = None
+    slice: str = ""
+    fingerprint: str = ""
 
 
 def measured_frame(rows: Iterable[_Measured]) -> pl.DataFrame:
     """Measured rows as a frame of `MEASURED_SCHEMA`."""
-    return pl.DataFrame(list(rows), schema=MEASURED_SCHEMA, orient="row")
+    return pl.DataFrame([row._asdict() for row in rows], schema=MEASURED_SCHEMA)
 
 
 def character_bin(character: str) -> int:
@@ -76,20 +77,18 @@ def volume_rows(landed: pl.DataFrame, days: Sequence[date]) -> list[_Measured]:
         Rows of `landed_days`, of earlier days too: a source that landed before has a volume of 0 where it is absent.
     """
     counts = {(row["source"], row["arrival_day"]): row for row in landed.iter_rows(named=True)}
-    first_days: dict[str, date] = {
-        source: min(day for other, day in counts if other == source) for source, _ in counts
-    }
+    first_days: dict[str, date] = {source: min(day for other, day in counts if other == source) for source, _ in counts}
     rows = []
     for day in days:
         for source, first in sorted(first_days.items()):
             found = counts.get((source, day))
             if found is None:
                 if first < day:
-                    rows.append(_Measured(day, LANDING, "volume", source, 0.0, 0, None, ""))
+                    rows.append(_Measured(day, LANDING, "volume", 0.0, 0, slice=source))
                 continue
-            mark = found["fingerprint"]
+            row = partial(_Measured, day, LANDING, slice=source, fingerprint=found["fingerprint"])
             accepted, read = found["rows_accepted"], found["rows_read"]
-            rows.append(_Measured(day, LANDING, "volume", source, float(accepted), accepted, None, mark))
+            rows.append(row("volume", float(accepted), accepted))
             shares = [
                 (found[part] / found[whole], found[whole])
                 for part, whole in (("rows_rejected", "rows_read"), ("unreadable_files", "files"))
@@ -97,7 +96,7 @@ def volume_rows(landed: pl.DataFrame, days: Sequence[date]) -> list[_Measured]:
             ]
             if shares:
                 share = max(share for share, _ in shares)
-                rows.append(_Measured(day, LANDING, "rejected_share", source, share, max(read, 1), None, mark))
+                rows.append(row("rejected_share", share, max(read, 1)))
     return rows
 
 
@@ -125,13 +124,7 @@ def source_rows(
         if not accepted:
             continue
 
-        def row(
-            metric: str, value: float | None, observations: int, counts: Sequence[int] | None = None, found: Any = found
-        ) -> _Measured:
-            return _Measured(
-                found["arrival_day"], LANDING, metric, source, value, observations, counts, found["fingerprint"]
-            )
-
+        row = partial(_Measured, day, LANDING, slice=source, fingerprint=found["fingerprint"])
         repeated = duplicates + by_day.get("redelivered", {}).get(day, {"redelivered": 0})["redelivered"]
         delivered = accepted + duplicates
         rows.append(row("duplicate_share", repeated / delivered, delivered))
@@ -157,13 +150,7 @@ def snapshot_rows(snapshots: pl.DataFrame, journeys: pl.DataFrame, keywords: pl.
     for found in snapshots.sort("as_of").iter_rows(named=True):
         users = found["users"]
 
-        def row(
-            metric: str, value: float | None, observations: int, counts: Sequence[int] | None = None, found: Any = found
-        ) -> _Measured:
-            return _Measured(
-                found["as_of"], found["scope"], metric, "", value, observations, counts, found["fingerprint"]
-            )
-
+        row = partial(_Measured, found["as_of"], found["scope"], fingerprint=found["fingerprint"])
         rows.append(row("no_journey_share", found["users_without"] / users, users))
         rows.append(row("journeys_per_user", found["journeys"] / users, users))
         if keyword := counted.get(found["as_of"]):

@@ -25,6 +25,8 @@ class QualityMetric:
         Whether it is measured on each source's rows of an arrival day; otherwise on a snapshot.
     measures : str
         What the value is.
+    unit : str
+        What it is counted in.
     scale : {'factor', 'share', 'drift'}
         A positive quantity that grows by factors; a share of observations; a population stability index.
     side : {'both', 'above', 'below'}
@@ -40,6 +42,7 @@ class QualityMetric:
     name: str
     landing: bool
     measures: str
+    unit: str
     scale: Scale
     side: Side
     advice: str
@@ -52,6 +55,7 @@ _DECLARED = (
         name="volume",
         landing=True,
         measures="rows accepted",
+        unit="rows",
         scale="factor",
         side="both",
         advice="See whether the day's folder holds every file, and one delivery only.",
@@ -60,6 +64,7 @@ _DECLARED = (
         name="rows_per_user",
         landing=True,
         measures="rows per user",
+        unit="rows",
         scale="factor",
         side="both",
         advice="Fewer: some of the day's files may be missing. More: a feed may repeat itself, or a robot be at work.",
@@ -68,6 +73,7 @@ _DECLARED = (
         name="duplicate_share",
         landing=True,
         measures="share of rows that are exact duplicates, within the day or of the seven days before",
+        unit="share",
         scale="share",
         side="above",
         advice="See whether files were delivered twice. Duplicates of one event count once in keywords.",
@@ -76,6 +82,7 @@ _DECLARED = (
         name="rejected_share",
         landing=True,
         measures="share of rows (or files) that were rejected",
+        unit="share",
         scale="share",
         side="above",
         advice="Look at rejected_rows for the reasons.",
@@ -84,6 +91,7 @@ _DECLARED = (
         name="same_day_share",
         landing=True,
         measures="share of rows that happened on their arrival day",
+        unit="share",
         scale="share",
         side="both",
         advice="See whether rows came late, or the sender's clock or time zone is off.",
@@ -92,6 +100,7 @@ _DECLARED = (
         name="hour_drift",
         landing=True,
         measures="drift of active users by hour of the day",
+        unit="PSI",
         scale="drift",
         comparison="drift",
         side="above",
@@ -102,6 +111,7 @@ _DECLARED = (
         name="silent_hours",
         landing=True,
         measures="share of a usual day's users in the hours that have none",
+        unit="share",
         scale="share",
         comparison="silence",
         side="above",
@@ -112,6 +122,7 @@ _DECLARED = (
         name="text_drift",
         landing=True,
         measures="drift of the characters in texts",
+        unit="PSI",
         scale="drift",
         comparison="drift",
         side="above",
@@ -121,15 +132,17 @@ _DECLARED = (
         name="text_surprise",
         landing=True,
         measures="bits per character by the letter pairs of earlier texts",
+        unit="bits",
         scale="factor",
         comparison="surprise",
         side="both",
-        advice="Read some texts of the day: they may be encoded wrongly, generated, all the same, or in a new language.",
+        advice="Read some texts of the day: they may be encoded wrongly, generated, or in a new language.",
     ),
     QualityMetric(
         name="text_length",
         landing=True,
         measures="mean length of texts in characters",
+        unit="characters",
         scale="factor",
         side="both",
         advice="Read some texts of the day: they may be cut off, or something else than texts.",
@@ -138,6 +151,7 @@ _DECLARED = (
         name="no_journey_share",
         landing=False,
         measures="share of users with no journey",
+        unit="share",
         scale="share",
         side="above",
         advice="See whether items have arrived, and how many keywords users have.",
@@ -146,6 +160,7 @@ _DECLARED = (
         name="journeys_per_user",
         landing=False,
         measures="journeys per user",
+        unit="journeys",
         scale="factor",
         side="both",
         advice="See the plot of clusters, and what has changed in embeddings or settings.",
@@ -154,6 +169,7 @@ _DECLARED = (
         name="keywords_per_user",
         landing=False,
         measures="keywords per user",
+        unit="keywords",
         scale="factor",
         side="both",
         advice="See whether items have lost their annotations, or a source its history.",
@@ -162,6 +178,7 @@ _DECLARED = (
         name="unnamed_share",
         landing=False,
         measures="share of journeys without a name of their own: no letters, or numbered",
+        unit="share",
         scale="share",
         side="above",
         advice="Read some names and their keywords; keywords may be codes, or items share one annotation.",
@@ -170,6 +187,7 @@ _DECLARED = (
         name="confidence_drift",
         landing=False,
         measures="drift of journeys' confidence",
+        unit="PSI",
         scale="drift",
         comparison="drift",
         side="above",
@@ -179,6 +197,7 @@ _DECLARED = (
         name="score_drift",
         landing=False,
         measures="drift of journeys' scores",
+        unit="PSI",
         scale="drift",
         comparison="drift",
         side="above",
@@ -188,6 +207,7 @@ _DECLARED = (
         name="stage_drift",
         landing=False,
         measures="drift of journeys' stages",
+        unit="PSI",
         scale="drift",
         comparison="drift",
         side="above",
@@ -197,6 +217,7 @@ _DECLARED = (
         name="embedding_coverage",
         landing=False,
         measures="share of distinct keywords with a vector",
+        unit="share",
         scale="share",
         side="below",
         advice="Run keyword_embeddings and the steps after it again for the day.",

@@ -98,6 +98,7 @@ def activity_sql(source: Source) -> str:
 
 def hours_sql(source: Source) -> str:
     """Distinct users of a source by arrival day and hour of the event, 0 to 23."""
+    counts = ", ".join(f"coalesce(sum(users) filter (hour = {hour}), 0)" for hour in range(24))
     return f"""
         with users as (
             select arrival_day, hour(occurred_at) as hour, count(distinct user_id) as users
@@ -106,7 +107,7 @@ def hours_sql(source: Source) -> str:
             group by arrival_day, hour(occurred_at)
         )
 
-        select arrival_day, [{", ".join(f"coalesce(sum(users) filter (hour = {hour}), 0)" for hour in range(24))}]::bigint[] as hours
+        select arrival_day, [{counts}]::bigint[] as hours
         from users
         group by arrival_day
     """

@@ -105,11 +105,11 @@ def judge(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettin
     ).sort("as_of")
     judged: list[dict[str, Any]] = []
     series: dict[tuple[str, str, str], _Series] = {}
-    for row in both.iter_rows(named=True):
-        known = series.setdefault((row["scope"], row["metric"], row["slice"]), _Series())
-        if row.pop("new"):
-            metric = METRICS[row["metric"]]
-            row = _judged(row, metric, known, settings)
+    for found in both.iter_rows(named=True):
+        known = series.setdefault((found["scope"], found["metric"], found["slice"]), _Series())
+        row = found
+        if found.pop("new"):
+            row = _judged(found, METRICS[found["metric"]], known, settings)
             judged.append(row)
         known.append(row)
     return pl.DataFrame(judged, schema=JUDGED_SCHEMA).sort("as_of", *SERIES)
@@ -158,7 +158,8 @@ def _compared(metric: QualityMetric, counts: NDArray[np.int64], reference: NDArr
     if metric.comparison == "surprise":
         square = (math.isqrt(len(counts)), -1)
         return surprise(counts.reshape(square), reference.reshape(square))
-    return silent_share(counts, reference) if metric.comparison == "silence" else population_stability_index(counts, reference)
+    compare = silent_share if metric.comparison == "silence" else population_stability_index
+    return compare(counts, reference)
 
 
 def _silence(past: _Series, day: date, expectation: _Expectation) -> str:
@@ -195,9 +196,7 @@ def _expect(
     row: dict[str, Any], metric: QualityMetric, past: _Series, check: QualityCheck, settings: QualitySettings
 ) -> _Expectation:
     indices = [
-        index
-        for index, value in enumerate(past.values)
-        if value is not None and (value > 0 or metric.scale == "share")
+        index for index, value in enumerate(past.values) if value is not None and (value > 0 or metric.scale == "share")
     ]
     is_scarce = metric.name != "volume" and row["observations"] < settings.min_observations
     if len(indices) < settings.min_history_days or is_scarce:
@@ -206,9 +205,7 @@ def _expect(
     weekdays = np.array([past.days[index].weekday() for index in indices])
     observations = np.array([past.observations[index] for index in indices], dtype=np.float64)
     scarcity = max(1.0, float(np.median(observations)) / max(row["observations"], 1))
-    # On these scales ordinary days scatter alike at every level; the index of chance alone is like a chi-square.
-    scaled = {"share": lambda: values, "factor": lambda: np.log(values), "drift": lambda: np.sqrt(values)}[metric.scale]()
-    expected = baseline(scaled, weekdays, row["as_of"].weekday())
+    expected = baseline(_evenly_scattered(metric, values), weekdays, row["as_of"].weekday())
     if metric.scale == "share":
         centre = min(max(expected.centre, 0.0), 1.0)
         mean = float(values @ observations / max(observations.sum(), 1.0))
@@ -228,6 +225,13 @@ def _expect(
         limit = max(expected.centre, 0.0) + check.deviations * expected.deviation
         low, high = 0.0, max(check.tolerance, limit**2 * scarcity)
     return _Expectation(len(indices), centre, low, high)
+
+
+def _evenly_scattered(metric: QualityMetric, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values on a scale on which ordinary days scatter alike at every level; drift by chance alone is a chi-square."""
+    if metric.scale == "factor":
+        return np.log(values)
+    return np.sqrt(values) if metric.scale == "drift" else values
 
 
 def _fault(value: float, metric: QualityMetric, expectation: _Expectation) -> str:

@@ -74,13 +74,14 @@ def new_axes(
     figure, (axes,) = new_panels(
         1, title=title, subtitle=subtitle, x_label=x_label, y_label=y_label, panel_px=height_px
     )
+    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 0.995, 1 - 0.15 * HEIGHT_PX / height_px))
     return figure, axes
 
 
 def new_panels(
     count: int, *, title: str, subtitle: str, x_label: str, y_label: str, panel_px: int
 ) -> tuple[Figure, list[Axes]]:
-    """Make axes one below the other, with one title and one horizontal axis.
+    """Make axes one below the other, with one title and one horizontal axis; margins are left to the caller.
 
     Parameters
     ----------
@@ -101,7 +102,6 @@ def new_panels(
     height_px = panel_px * count
     figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor="white")
     below = HEIGHT_PX / height_px
-    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 0.995, 1 - 0.15 * below))
     figure.text(0.016, 1 - 0.035 * below, plot_text(title), size=11, weight="bold", color=INK, va="top")
     figure.text(0.016, 1 - 0.105 * below, plot_text(subtitle, width=120), size=8.5, color=MUTED, va="top")
     panels: list[Axes] = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])

@@ -6,6 +6,7 @@ to 9 November 2011, 60 days with sales, and the last 60 days of a world of seed 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -29,6 +30,19 @@ from journeys_dagster.sources.writer import write_day
 
 RETAIL_DAYS = (date(2011, 9, 1), date(2011, 11, 9))
 WORLD_LAST_DAY = date(2025, 6, 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSize:
+    """A simulated world, how many of its last days are watched, and on how many of them each fault is planted."""
+
+    users: int
+    days: int
+    watched: int
+    planted: int
+
+
+FULL_SIZE = WorldSize(users=400, days=160, watched=60, planted=12)
 Caught = dict[str, list[list[str]]]
 """By fault: for each day it was planted on, the checks that raised an alarm."""
 
@@ -51,17 +65,19 @@ class WatchedHome:
     def landed_days(self, source: str) -> list[date]:
         return self.pipeline.table("landed_days", f"source = '{source}'")["arrival_day"].to_list()
 
-    def alarms_of_landing(self, fault: FeedFault, source: Source, day: date, generator: np.random.Generator) -> list[str]:
+    def alarms_of_landing(
+        self, fault: FeedFault, source: Source, day: date, generator: np.random.Generator
+    ) -> list[str]:
         """Checks that raise an alarm on a source when a fault is planted into its day."""
         zone = self.pipeline.home.landing_zone()
         landed = self.landed_days(source.name)
         before = landed[landed.index(day) - 1]
         rows, rows_before = (pl.read_parquet(zone.folder(source.name, one) / "*.parquet") for one in (day, before))
         faulty = fault(rows, rows_before, generator)
-        kept = {
-            source.name: self.pipeline.table(source.name, f"arrival_day = '{day}'"),
-            "landed_days": self.pipeline.table("landed_days", f"arrival_day = '{day}' and source = '{source.name}'"),
-            "rejected_rows": self.pipeline.table("rejected_rows", f"arrival_day = '{day}' and source = '{source.name}'"),
+        of_day = f"arrival_day = '{day}'"
+        kept = {source.name: self.pipeline.table(source.name, of_day)} | {
+            table: self.pipeline.table(table, f"{of_day} and source = '{source.name}'")
+            for table in ("landed_days", "rejected_rows")
         }
         self._empty(source, day, kept)
         if faulty is not None:
@@ -149,20 +165,21 @@ def share_caught(caught: Caught, *faults: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("users", "days", "watched", "planted"),
-    [(60, 50, 14, 2), pytest.param(400, 160, 60, 12, marks=pytest.mark.slow)],
+    "size",
+    [WorldSize(users=60, days=40, watched=8, planted=1), pytest.param(FULL_SIZE, marks=pytest.mark.slow)],
+    ids=["small", "full"],
 )
 def test_faults_planted_into_a_simulated_world_are_caught(
-    tmp_path: Path, figures: Callable[..., None], users: int, days: int, watched: int, planted: int
+    tmp_path: Path, figures: Callable[..., None], size: WorldSize
 ) -> None:
     pipeline = Pipeline(Home(tmp_path / "home"))
-    simulate(pipeline.home.landing, users=users, days=days, seed=7, last_day=WORLD_LAST_DAY)
+    simulate(pipeline.home.landing, users=size.users, days=size.days, seed=7, last_day=WORLD_LAST_DAY)
     pipeline.ingest(WORLD_LAST_DAY)
-    home = WatchedHome(pipeline, WORLD_LAST_DAY - timedelta(days=watched - 1), WORLD_LAST_DAY)
+    home = WatchedHome(pipeline, WORLD_LAST_DAY - timedelta(days=size.watched - 1), WORLD_LAST_DAY)
     alarms = report_false_alarms(figures, home)
-    assert len(alarms) <= watched / 10
+    assert len(alarms) <= size.watched / 10
     for source in ("searches", "engagements"):
-        caught = plant_into_landing(home, source, days=planted)
+        caught = plant_into_landing(home, source, days=size.planted)
         report(figures, caught, source)
         assert share_caught(caught, "source silent, no folder", "source silent, empty folder") == 1
         assert share_caught(caught, "file delivered twice", "yesterday in place of today") == 1
