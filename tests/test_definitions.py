@@ -30,7 +30,9 @@ def test_every_asset_says_what_it_is(specs: list[dg.AssetSpec]) -> None:
     for spec in specs:
         name = spec.key.to_user_string()
         assert spec.description, name
-        assert spec.group_name in {"sources", "staging", "intermediate", "training", "inference", "marts"}, name
+        assert spec.group_name in {"sources", "staging", "intermediate", "training", "inference", "marts", "quality"}, (
+            name
+        )
         assert spec.kinds, name
         assert spec.owners, name
         assert spec.code_version, name
