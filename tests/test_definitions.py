@@ -44,6 +44,7 @@ def test_every_asset_says_what_it_is(specs: list[dg.AssetSpec]) -> None:
             assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition), name
 
 
+GROUPS = {"sources", "staging", "intermediate", "training", "inference", "marts", "quality"}
 UNPARTITIONED = {"ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"}
 
 
