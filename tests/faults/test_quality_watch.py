@@ -94,7 +94,7 @@ class WatchedHome:
     def alarms_of_snapshot(self, statements: Sequence[str], day: date) -> list[str]:
         """Checks that raise an alarm on a day's snapshot when tables are changed."""
         # Vectors are of no day; there are few of them here.
-        of_day = {table: f"where as_of = '{day}'" for table in SNAPSHOT_TABLES} | {"keyword_embeddings": ""}
+        of_day = dict.fromkeys(SNAPSHOT_TABLES, f"where as_of = '{day}'") | {"keyword_embeddings": ""}
         with self.warehouse.write() as connection:
             for table, where in of_day.items():
                 connection.execute(f"create or replace table kept_{table} as from {table} {where}")
