@@ -10,6 +10,7 @@ from assets import (
     inferred_days,
     keyword_embeddings,
     naming_model,
+    quality_metrics,
     ranking_labels,
     ranking_model,
     retention,
@@ -38,7 +39,7 @@ from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
-_NOT_ALGORITHM = {"run", "landing", "automation", "alerts", "retention"}
+_NOT_ALGORITHM = {"run", "landing", "quality", "automation", "alerts", "retention"}
 
 
 def build_assets(
@@ -77,6 +78,7 @@ def build_assets(
         ),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
+        quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
 
 
@@ -99,6 +101,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         inferred_days.INFERRED_DAYS,
         inferred_days.ALGORITHM_PARTS,
         SEEN_LANDING_DAYS,
+        quality_metrics.QUALITY_METRICS,
     ]
     return {table.name: table for table in tables}
 

@@ -252,6 +252,81 @@ class RetentionSettings(_Section):
     )
 
 
+class QualityCheck(_Section):
+    """When a metric of the quality watch is an alarm, and how grave it is."""
+
+    tolerance: Annotated[float, Field(ge=0, le=1_000)]
+    deviations: Annotated[float, Field(gt=0, le=1_000)]
+    severity: Literal["warn", "error"]
+
+
+def _check(tolerance: float, deviations: float, severity: Literal["warn", "error"]) -> QualityCheck:
+    return QualityCheck(tolerance=tolerance, deviations=deviations, severity=severity)
+
+
+class QualitySettings(_Section):
+    """When a day is unusual: its value differs by more than `tolerance` and by more than so many usual `deviations`."""
+
+    trailing_days: Days = Field(56, description="Days before a day from which its values are expected.")
+    min_history_days: Annotated[int, Field(ge=3, le=3_650)] = Field(
+        21, description="Days with a value among them below which nothing is expected, and nothing is an alarm."
+    )
+    min_observations: Count = Field(
+        10, description="Rows, users, … behind a value below which it is not judged; a volume always is."
+    )
+    closed_days: list[date] = Field(
+        default=[], description="Days on which no rows are ordinary, such as holidays; left out of what is expected."
+    )
+    volume: QualityCheck = Field(
+        _check(0.5, 4.0, "error"), description="Rows of a source, as a factor; no rows on a usual day are an alarm too."
+    )
+    rows_per_user: QualityCheck = Field(_check(0.3, 3.5, "warn"), description="Rows per user of a source, as a factor.")
+    duplicate_share: QualityCheck = Field(
+        _check(0.1, 3.5, "warn"), description="Share of a source's rows that are exact duplicates or arrived before."
+    )
+    rejected_share: QualityCheck = Field(
+        _check(0.01, 3.5, "warn"), description="Share of a source's rows, or files, that were rejected."
+    )
+    same_day_share: QualityCheck = Field(
+        _check(0.15, 3.5, "warn"), description="Share of a source's rows that happened on the day they arrived."
+    )
+    hour_drift: QualityCheck = Field(
+        _check(0.25, 4.0, "warn"), description="Drift (PSI) of a source's active users by hour of the day."
+    )
+    silent_hours: QualityCheck = Field(
+        _check(0.2, 4.0, "warn"), description="Share of a usual day's users of a source in the hours without any."
+    )
+    text_drift: QualityCheck = Field(
+        _check(0.25, 3.5, "warn"), description="Drift (PSI) of the characters in a source's texts."
+    )
+    text_surprise: QualityCheck = Field(
+        _check(0.1, 4.0, "warn"), description="Bits per character by the letter pairs of earlier texts, as a factor."
+    )
+    text_length: QualityCheck = Field(
+        _check(0.3, 3.5, "warn"), description="Mean length of a source's texts, as a factor."
+    )
+    no_journey_share: QualityCheck = Field(
+        _check(0.05, 3.5, "error"), description="Share of users in scope with no journey."
+    )
+    journeys_per_user: QualityCheck = Field(
+        _check(0.2, 3.5, "warn"), description="Journeys listed per user in scope, as a factor."
+    )
+    keywords_per_user: QualityCheck = Field(
+        _check(0.2, 3.5, "warn"), description="Keywords per user in scope, as a factor."
+    )
+    unnamed_share: QualityCheck = Field(
+        _check(0.05, 3.5, "warn"), description="Share of journeys without a name of their own."
+    )
+    confidence_drift: QualityCheck = Field(
+        _check(0.25, 3.5, "warn"), description="Drift (PSI) of the confidence of journeys."
+    )
+    score_drift: QualityCheck = Field(_check(0.25, 3.5, "warn"), description="Drift (PSI) of the score of journeys.")
+    stage_drift: QualityCheck = Field(_check(0.25, 3.5, "warn"), description="Drift (PSI) of the stages of journeys.")
+    embedding_coverage: QualityCheck = Field(
+        _check(0.005, 3.5, "error"), description="Share of clustered keywords that have a vector."
+    )
+
+
 class RunSettings(_Section):
     """How runs use the machine. None of these changes a result."""
 
@@ -308,6 +383,7 @@ class Settings(_Section):
     naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
+    quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]
     automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
     alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]

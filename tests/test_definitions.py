@@ -43,7 +43,7 @@ def test_every_asset_says_what_it_is(specs: list[dg.AssetSpec]) -> None:
             assert isinstance(spec.partitions_def, dg.DailyPartitionsDefinition), name
 
 
-GROUPS = {"sources", "staging", "intermediate", "training", "inference", "marts", "operations"}
+GROUPS = {"sources", "staging", "intermediate", "training", "inference", "marts", "quality", "operations"}
 WITHOUT_TABLE = {"retention"}
 UNPARTITIONED = {
     "ranking_labels",

@@ -71,22 +71,50 @@ def new_axes(
     tuple of matplotlib.figure.Figure and matplotlib.axes.Axes
         A figure that nothing else refers to, and its only axes.
     """
+    figure, (axes,) = new_panels(
+        1, title=title, subtitle=subtitle, x_label=x_label, y_label=y_label, panel_px=height_px
+    )
+    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 0.995, 1 - 0.15 * HEIGHT_PX / height_px))
+    return figure, axes
+
+
+def new_panels(
+    count: int, *, title: str, subtitle: str, x_label: str, y_label: str, panel_px: int
+) -> tuple[Figure, list[Axes]]:
+    """Make axes one below the other, with one title and one horizontal axis; margins are left to the caller.
+
+    Parameters
+    ----------
+    count
+        How many, at least 1.
+    title, subtitle, x_label, y_label
+        As for `new_axes`; each of the axes has `y_label`.
+    panel_px
+        Height of one; that of the first includes the title.
+
+    Returns
+    -------
+    tuple of matplotlib.figure.Figure and list of matplotlib.axes.Axes
+        A figure that nothing else refers to, and its axes from top to bottom.
+    """
     from matplotlib.figure import Figure
 
+    height_px = panel_px * count
     figure = Figure(figsize=(WIDTH_PX / DPI, height_px / DPI), dpi=DPI, facecolor="white")
     below = HEIGHT_PX / height_px
-    figure.set_layout_engine("constrained", rect=(0.0, 0.0, 0.995, 1 - 0.15 * below))
     figure.text(0.016, 1 - 0.035 * below, plot_text(title), size=11, weight="bold", color=INK, va="top")
     figure.text(0.016, 1 - 0.105 * below, plot_text(subtitle, width=120), size=8.5, color=MUTED, va="top")
-    axes = figure.add_subplot(facecolor="white")
-    axes.set_xlabel(plot_text(x_label), size=9, color=INK)
-    axes.set_ylabel(plot_text(y_label, width=45), size=9, color=INK, labelpad=7)
-    axes.tick_params(labelsize=8.5, colors=MUTED, labelcolor=INK, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(MUTED)
-    axes.grid(color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    panels: list[Axes] = list(figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0])
+    panels[-1].set_xlabel(plot_text(x_label), size=9, color=INK)
+    for axes in panels:
+        axes.set_facecolor("white")
+        axes.set_ylabel(plot_text(y_label, width=45), size=9, color=INK, labelpad=7)
+        axes.tick_params(labelsize=8.5, colors=MUTED, labelcolor=INK, length=3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(MUTED)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, panels
 
 
 def number_axis(axis: Axis, *, whole: bool) -> None:

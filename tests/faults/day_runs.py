@@ -119,6 +119,7 @@ class DayRuns:
                     folders,
                     max_text_length=landing.max_text_length,
                     future_tolerance_hours=landing.future_tolerance_hours,
+                    max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
                 )
                 write_landed(self.warehouse, source, landed, list(folders))
 

@@ -1,0 +1,306 @@
+"""Quality watch: metrics of landing data and snapshots, day by day, each with what was expected of it and a check."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.monitoring.measures import measured_frame, snapshot_rows, source_rows, volume_rows
+from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
+from journeys_dagster.monitoring.queries import (
+    KEYWORDS,
+    LANDED,
+    SNAPSHOTS,
+    TEXTS,
+    activity_sql,
+    hours_sql,
+    journeys_sql,
+    letter_pairs_sql,
+    redelivered_sql,
+    texts_sql,
+)
+from journeys_dagster.monitoring.watch import alarms_text, judge, value_text
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.reporting.watch_plot import watched_days
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import QualityCheck, QualitySettings, Settings
+from journeys_dagster.sources.contracts import Source, declared_sources
+from journeys_dagster.sql_parameters import used_params
+from journeys_dagster.tables import Column, Table
+
+QUALITY_METRICS = Table(
+    name="quality_metrics",
+    description="What the quality watch has measured day by day, what was expected, and what was an alarm.",
+    grain="one row per as_of, scope, metric and slice",
+    columns={
+        "as_of": Column(type="DATE", description="arrival day of the rows, or day of the snapshot"),
+        "scope": Column(type="VARCHAR", description="landing; or the snapshot's, active_users or all_users"),
+        "metric": Column(type="VARCHAR", description="what is measured; the check of the same name judges it"),
+        "slice": Column(type="VARCHAR", description="the source; empty for a snapshot"),
+        "value": Column(
+            type="DOUBLE",
+            description="what was measured; null for a drift from too few earlier days",
+            nullable=True,
+        ),
+        "observations": Column(type="BIGINT", description="rows, users, … the value is made from"),
+        "counts": Column(
+            type="BIGINT[]",
+            description="of a distribution: the day's, which later days compare with",
+            nullable=True,
+        ),
+        "fingerprint": Column(
+            type="VARCHAR", description="of the landing files, empty where there are none; or the algorithm version"
+        ),
+        "expected": Column(
+            type="DOUBLE", description="by the days before; null while there are too few", nullable=True
+        ),
+        "low": Column(type="DOUBLE", description="lower end of what is ordinary", nullable=True),
+        "high": Column(type="DOUBLE", description="upper end of what is ordinary", nullable=True),
+        "history_days": Column(type="INTEGER", description="earlier days that it was expected from"),
+        "severity": Column(type="VARCHAR", description="of an alarm, by the settings: warn or error"),
+        "alarm": Column(type="BOOLEAN", description="whether it is out of the ordinary in a way that is a fault"),
+        "reason": Column(type="VARCHAR", description="of an alarm: what, how far, and where to look; else empty"),
+    },
+    key=("as_of", "scope", "metric", "slice"),
+    partition_column="as_of",
+)
+_MEASURED_LANDING = f"""
+    select arrival_day as day
+    from landed_days
+    where arrival_day between $first and $last
+        and (source, arrival_day, fingerprint) not in (
+            select (slice, as_of, fingerprint)
+            from {QUALITY_METRICS.name}
+            where scope = '{LANDING}' and metric = 'volume'
+        )
+    group by arrival_day
+"""
+_MISSING_SNAPSHOTS = f"""
+    select as_of as day
+    from users_in_scope
+    where as_of between $first and $last
+        and (as_of, scope) not in (select (as_of, scope) from {QUALITY_METRICS.name})
+    group by as_of
+"""
+_HISTORY = f"from {QUALITY_METRICS.name} where as_of between $first and $last"
+_CREATE = QUALITY_METRICS.create_sql()
+
+
+def build_quality_metrics(
+    *, partitions_def: dg.PartitionsDefinition, sources: Mapping[str, Source]
+) -> dg.AssetsDefinition:
+    """The asset, with a check per metric. No check stops a run: the rows it is about are written by then."""
+
+    @dg.asset(
+        name=QUALITY_METRICS.name,
+        deps=[
+            *sources,
+            "clusters",
+            "keyword_embeddings",
+            "keywords",
+            "user_journeys",
+            "user_snapshots",
+            "users_in_scope",
+        ],
+        partitions_def=partitions_def,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        description=f"{QUALITY_METRICS.description} Grain: {QUALITY_METRICS.grain}.",
+        group_name="quality",
+        kinds={"python", "duckdb", "table"},
+        owners=[OWNER],
+        code_version="1",
+        pool=WAREHOUSE_POOL,
+        metadata=table_metadata(QUALITY_METRICS),
+        check_specs=[
+            dg.AssetCheckSpec(
+                metric.name,
+                asset=QUALITY_METRICS.name,
+                description=f"{metric.measures[0].upper()}{metric.measures[1:]}, "
+                f"{'for each source' if metric.landing else 'in the snapshot'}, is as the days before let expect. "
+                f"Limits: quality.{metric.name} in the settings.",
+            )
+            for metric in METRICS.values()
+        ],
+    )
+    def _quality_metrics(
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        settings: dg.ResourceParam[Settings],
+        embedder: dg.ResourceParam[TextEmbedder],
+    ) -> dg.MaterializeResult:
+        days = [date.fromisoformat(key) for key in context.partition_keys]
+        watch_days(warehouse, settings, days, model_revision=embedder.revision)
+        history = warehouse.query(
+            _HISTORY, {"first": days[-1] - timedelta(days=settings.quality.trailing_days), "last": days[-1]}
+        ).sort("as_of", "scope", "metric", "slice")
+        judged = warehouse.query(_HISTORY, {"first": days[0], "last": days[-1]}).filter(pl.col("as_of").is_in(days))
+        newest = judged.filter(as_of=days[-1])
+        for reason in newest.filter("alarm")["reason"]:
+            context.log.warning(reason)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": newest.height,
+                "partition": context.partition_keys[-1],
+                "alarms": int(judged["alarm"].sum()),
+                "sample": dg.MetadataValue.md(_overview(newest)),
+            },
+            check_results=[_check_result(metric, judged, history, settings.quality) for metric in METRICS.values()],
+        )
+
+    return _quality_metrics
+
+
+def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *, model_revision: str) -> None:
+    """Measure and judge days, and what of the trailing days has not been measured yet or has changed since.
+
+    Their rows are replaced in one transaction: those of landing data, and those of the snapshot's scope.
+    """
+    with warehouse.write() as connection:
+        connection.execute(_CREATE)
+    sources = declared_sources(tuple(settings.keywords.action_weights))
+    first = min(days) - timedelta(days=settings.quality.trailing_days)
+    landing_days = _days_to_measure(warehouse, "landed_days", _MEASURED_LANDING, days, first)
+    snapshot_days = _days_to_measure(warehouse, "user_snapshots", _MISSING_SNAPSHOTS, days, first)
+    landing = measure_landing(warehouse, sources, landing_days, known_from=first)
+    measured = pl.concat([landing, measure_snapshots(warehouse, snapshot_days, model_revision=model_revision)])
+    replaced = pl.concat(
+        [
+            pl.DataFrame({"as_of": landing_days}, schema={"as_of": pl.Date}).with_columns(scope=pl.lit(LANDING)),
+            measured.filter(pl.col("scope") != LANDING).select("as_of", "scope").unique(),
+        ]
+    )
+    history = _history(warehouse, measured, replaced, settings.quality)
+    _replace(warehouse, replaced, judge(measured, history, settings.quality))
+
+
+def measure_landing(
+    warehouse: Warehouse, sources: Mapping[str, Source], days: Sequence[date], *, known_from: date
+) -> pl.DataFrame:
+    """Measure what arrived on some days, source by source.
+
+    Parameters
+    ----------
+    known_from : date
+        A source that landed since then is expected on the days after.
+    """
+    if not days:
+        return measured_frame([])
+    params = {"days": list(days), "first": min(days), "last": max(days)}
+    with warehouse.read() as connection:
+
+        def query(sql: str) -> pl.DataFrame:
+            return connection.sql(sql, params=used_params(sql, params)).pl()
+
+        landed = connection.sql(LANDED, params={"first": known_from, "last": max(days)}).pl()
+        rows = volume_rows(landed, days)
+        there = landed.filter(pl.col("arrival_day").is_in(list(days)), pl.col("rows_accepted") > 0)["source"].unique()
+        for source in (source for name, source in sources.items() if name in there):
+            results = {}
+            if {"user_id", "occurred_at"} <= source.fields.keys():
+                results = {
+                    "redelivered": query(redelivered_sql(source)),
+                    "activity": query(activity_sql(source)),
+                    "hours": query(hours_sql(source)),
+                }
+            if source.name in TEXTS:
+                results |= {"texts": query(texts_sql(source)), "letter_pairs": query(letter_pairs_sql(source))}
+            rows += source_rows(source.name, landed, results, days)
+    return measured_frame(rows)
+
+
+def measure_snapshots(warehouse: Warehouse, days: Sequence[date], *, model_revision: str) -> pl.DataFrame:
+    """Measure the snapshots of some days, of the users in scope."""
+    if not days:
+        return measured_frame([])
+    params = {"days": list(days), "model_revision": model_revision}
+    with warehouse.read() as connection:
+        results = [
+            connection.sql(sql, params=used_params(sql, params)).pl() for sql in (SNAPSHOTS, journeys_sql(), KEYWORDS)
+        ]
+    return measured_frame(snapshot_rows(*results))
+
+
+def _days_to_measure(warehouse: Warehouse, table: str, missing: str, days: Sequence[date], first: date) -> list[date]:
+    """The days themselves, and those before them that are missing; none where there is nothing to measure yet."""
+    if not warehouse.has_table(table):
+        return []
+    found: list[date] = warehouse.query(missing, {"first": first, "last": max(days)})["day"].to_list()
+    return sorted({*found, *days})
+
+
+def _history(
+    warehouse: Warehouse, measured: pl.DataFrame, replaced: pl.DataFrame, settings: QualitySettings
+) -> pl.DataFrame:
+    days: list[date] = measured["as_of"].to_list()
+    if not days:
+        return measured
+    first = min(days) - timedelta(days=settings.trailing_days)
+    known = warehouse.query(_HISTORY, {"first": first, "last": max(days)})
+    return known.join(replaced, on=["as_of", "scope"], how="anti")
+
+
+def _replace(warehouse: Warehouse, replaced: pl.DataFrame, judged: pl.DataFrame) -> None:
+    with warehouse.write() as connection:
+        connection.register("replaced_days", replaced)
+        connection.execute(
+            f"delete from {QUALITY_METRICS.name} where (as_of, scope) in (select (as_of, scope) from replaced_days)"
+        )
+        connection.register("new_rows", judged)
+        connection.execute(f"insert into {QUALITY_METRICS.name} by name from new_rows")
+
+
+def _overview(newest: pl.DataFrame) -> str:
+    """The newest day's values for people, alarms first."""
+    shown = newest.sort("alarm", "scope", "metric", "slice", descending=[True, False, False, False]).select(
+        "metric", "slice", "value", "low", "expected", "high", "alarm"
+    )
+    return markdown_table(shown, max_rows=max(1, shown.height))
+
+
+def _check_result(
+    metric: QualityMetric, judged: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings
+) -> dg.AssetCheckResult:
+    """Whether no day of the run was an alarm; the figures and the plot are of the newest day and those before it."""
+    check: QualityCheck = getattr(settings, metric.name)
+    rows = judged.filter(metric=metric.name)
+    alarms = rows.filter("alarm")
+    newest = rows.filter(pl.col("as_of") == judged["as_of"].max())
+    metadata: dict[str, Any] = {"alarms": alarms.height, "tolerance": check.tolerance, "deviations": check.deviations}
+    for row in newest.iter_rows(named=True):
+        metadata[row["slice"] or row["scope"]] = _range_text(metric, row)
+    drawn = history.filter(metric=metric.name).select(
+        pl.when(pl.col("slice") == "").then("scope").otherwise("slice").alias("panel"),
+        pl.col("as_of").alias("day"),
+        "value",
+        "low",
+        "high",
+        "alarm",
+    )
+    series = {panel: drawn.filter(panel=panel) for panel in drawn["panel"].unique().sort()}
+    if any(frame["low"].drop_nulls().len() for frame in series.values()):
+        title = f"{metric.name}: {metric.measures}"
+        png = watched_days(series, title=title, y_label=metric.unit, log=metric.scale == "factor")
+        metadata["plot"] = plot(png, alt=title)
+    expected = newest["expected"].drop_nulls()
+    description = alarms_text(alarms.iter_rows(named=True)) if alarms.height else None
+    if description is None and expected.is_empty():
+        description = f"Too little history to judge by: {settings.min_history_days} days with a value are needed."
+    return dg.AssetCheckResult(
+        check_name=metric.name,
+        passed=alarms.is_empty(),
+        severity=dg.AssetCheckSeverity.ERROR if check.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
+
+
+def _range_text(metric: QualityMetric, row: Mapping[str, Any]) -> str:
+    value = "not measured" if row["value"] is None else value_text(metric, row["value"])
+    if row["low"] is None or row["high"] is None:
+        return f"{value}; nothing expected yet ({row['history_days']} days of history)"
+    low, high = (value_text(metric, row[end]) for end in ("low", "high"))
+    return f"{value}; {low} to {high} expected from {row['history_days']} days"

@@ -1,0 +1,187 @@
+"""The aggregates that quality is measured by, as SQL: one pass over some days of a table each.
+
+All take ``$days``, the arrival days or snapshot days to measure. What comes back is a few numbers a day.
+"""
+
+from journeys_dagster.sources.contracts import Source
+
+TEXTS = {
+    "searches": "[query]",
+    "items": "list_concat([title], annotations)",
+    "board_items": "[board_name]",
+}
+"""What people read, by source, as a list expression."""
+CONFIDENCE_BINS = 10
+SCORE_BINS = 24
+_LOWEST_SCORE_BIN = -12  # the first bin ends at 2 ** -11
+_REDELIVERY_DAYS = 7
+_OF_DAYS = "arrival_day in (select unnest($days::date[]))"
+_IN_SCOPE = "as_of in (select unnest($days::date[]))"
+
+LANDED = "from landed_days where arrival_day between $first and $last"
+
+SNAPSHOTS = f"""
+    select
+        as_of,
+        any_value(users_in_scope.scope) as scope,
+        any_value(users_in_scope.algorithm_version) as fingerprint,
+        count(*) as users,
+        count(*) filter (journeys = 0) as users_without,
+        sum(journeys)::bigint as journeys
+    from users_in_scope
+    join user_snapshots using (as_of, user_id)
+    where {_IN_SCOPE}
+    group by as_of
+"""
+
+KEYWORDS = f"""
+    with counted as (
+        select as_of, count(*) as keywords
+        from keywords
+        semi join users_in_scope using (as_of, user_id)
+        where {_IN_SCOPE}
+        group by as_of
+    ),
+
+    -- Only the strongest keywords of a user are clustered, and only those are embedded.
+    clustered as (
+        select distinct as_of, keyword
+        from clusters
+        semi join users_in_scope using (as_of, user_id)
+        where {_IN_SCOPE}
+    )
+
+    select
+        as_of,
+        any_value(keywords) as keywords,
+        count(*) as distinct_keywords,
+        count(*) filter (keyword in (
+            select keyword from keyword_embeddings where model_revision = $model_revision
+        )) as embedded
+    from counted
+    join clustered using (as_of)
+    group by as_of
+"""
+
+
+def journeys_sql() -> str:
+    """Listed journeys of the users in scope: how many, without a name of their own, and by stage, confidence, score."""
+    score = f"floor(log2(greatest(score, 1e-9)))::integer - ({_LOWEST_SCORE_BIN})"
+    return rf"""
+        with journeys as (
+            select
+                as_of,
+                not regexp_matches(name, '\p{{L}}') or regexp_matches(name, ' \(\d+\)$') as unnamed,
+                stage,
+                least({CONFIDENCE_BINS - 1}, floor(confidence * {CONFIDENCE_BINS})::integer) as confidence_bin,
+                least({SCORE_BINS - 1}, greatest(0, {score})) as score_bin
+            from user_journeys
+            semi join users_in_scope using (as_of, user_id)
+            where {_IN_SCOPE}
+        )
+
+        select
+            as_of,
+            count(*) as listed,
+            count(*) filter (unnamed) as unnamed,
+            [{_counts("stage", ["'evergreen'", "'ongoing'", "'ended'"])}] as stages,
+            [{_counts("confidence_bin", range(CONFIDENCE_BINS))}] as confidences,
+            [{_counts("score_bin", range(SCORE_BINS))}] as scores
+        from journeys
+        group by as_of
+    """
+
+
+def activity_sql(source: Source) -> str:
+    """Users of a source by arrival day, and its rows that happened on it; for sources with users and times."""
+    return f"""
+        select
+            arrival_day,
+            count(distinct user_id) as users,
+            count(*) filter (cast(occurred_at as date) = arrival_day) as same_day
+        from "{source.name}"
+        where {_OF_DAYS}
+        group by arrival_day
+    """
+
+
+def hours_sql(source: Source) -> str:
+    """Distinct users of a source by arrival day and hour of the event, 0 to 23."""
+    counts = ", ".join(f"coalesce(sum(users) filter (hour = {hour}), 0)" for hour in range(24))
+    return f"""
+        with users as (
+            select arrival_day, hour(occurred_at) as hour, count(distinct user_id) as users
+            from "{source.name}"
+            where {_OF_DAYS}
+            group by arrival_day, hour(occurred_at)
+        )
+
+        select arrival_day, [{counts}]::bigint[] as hours
+        from users
+        group by arrival_day
+    """
+
+
+def redelivered_sql(source: Source) -> str:
+    """Rows of a source that had arrived on one of the seven days before already, by arrival day.
+
+    For sources with times: an event happens once, but an item may change and change back.
+    """
+    same = " and ".join(f'earlier."{name}" = today."{name}"' for name in source.fields)
+    return f"""
+        select arrival_day, count(*) as redelivered
+        from "{source.name}" as today
+        where {_OF_DAYS}
+            and exists (
+                select 1
+                from "{source.name}" as earlier
+                where earlier.arrival_day between $first::date - {_REDELIVERY_DAYS} and $last
+                    and earlier.arrival_day < today.arrival_day
+                    and earlier.arrival_day >= today.arrival_day - {_REDELIVERY_DAYS}
+                    and {same}
+            )
+        group by arrival_day
+    """
+
+
+def letter_pairs_sql(source: Source) -> str:
+    """Pairs of neighbouring characters in a source's texts, their ends counting as blanks, by arrival day."""
+    return f"""
+        with texts as (
+            select arrival_day, string_split(' ' || unnest({TEXTS[source.name]}) || ' ', '') as characters
+            from "{source.name}"
+            where {_OF_DAYS}
+        ),
+
+        pairs as (
+            select
+                arrival_day,
+                unnest(characters[:-2]) as character,
+                unnest(characters[2:]) as next_character
+            from texts
+        )
+
+        select arrival_day, character, next_character, count(*) as occurrences
+        from pairs
+        group by arrival_day, character, next_character
+        order by arrival_day, character, next_character
+    """
+
+
+def texts_sql(source: Source) -> str:
+    """A source's texts by arrival day: how many, and their characters."""
+    return f"""
+        with texts as (
+            select arrival_day, unnest({TEXTS[source.name]}) as text
+            from "{source.name}"
+            where {_OF_DAYS}
+        )
+
+        select arrival_day, count(*) as texts, sum(length(text))::bigint as characters
+        from texts
+        group by arrival_day
+    """
+
+
+def _counts(column: str, values: list[str] | range) -> str:
+    return ", ".join(f"count(*) filter ({column} = {value})" for value in values)
