@@ -82,7 +82,14 @@ class WatchedHome:
         self._empty(source, day, kept)
         if faulty is not None:
             folder = write_day(self.pipeline.home.path / "faulty", source=source.name, day=day, frame=faulty)
-            read = read_days(source, {day: folder}, max_text_length=500, future_tolerance_hours=24)
+            landing = self.settings.landing
+            read = read_days(
+                source,
+                {day: folder},
+                max_text_length=landing.max_text_length,
+                future_tolerance_hours=landing.future_tolerance_hours,
+                max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
+            )
             write_landed(self.warehouse, source, read, [day])
         measured = measure_landing(
             self.warehouse, self.sources, [day], known_from=day - timedelta(days=self.settings.quality.trailing_days)
