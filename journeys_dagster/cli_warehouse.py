@@ -1,18 +1,20 @@
 """Commands that look after the warehouse itself, not after journeys."""
 
 import json
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import click
 from rich.table import Table
 
-from journeys_dagster.cli_progress import out
+from journeys_dagster.cli_progress import err, out
 from journeys_dagster.resources.compaction import compact
 from journeys_dagster.resources.export import export_tables
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.retention import Pruning, prune
+from journeys_dagster.resources.run_lock import RunLockError, run_lock
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings, SettingsError, load_settings
 
@@ -22,7 +24,7 @@ def _plain_errors() -> Iterator[None]:
     """What people can mend is said in a sentence; what they cannot keeps its traceback."""
     try:
         yield
-    except (SettingsError, WarehouseError) as error:
+    except (SettingsError, WarehouseError, RunLockError) as error:
         raise click.ClickException(str(error)) from None
 
 
@@ -55,18 +57,30 @@ def prune_command(dry_run: bool) -> None:
 
     with _plain_errors():
         settings, warehouse = _settings_and_warehouse()
-        size = warehouse.path.stat().st_size
-        pruning = prune(warehouse, snapshot_tables(load_models()), settings.retention, dry_run=dry_run)
-        if pruning.keep_from is None:
-            raise WarehouseError(f"warehouse {warehouse.path} has no snapshots yet: use `journeys run` first")
-        _print_pruning(pruning, dry_run=dry_run)
-        if not dry_run:
-            share = settings.retention.rewrite_above_free_share
-            _, blocks = compact(warehouse, above_free_share=share)
-            out.print(
-                f"{size / 1e6:,.1f} MB before, {warehouse.path.stat().st_size / 1e6:,.1f} MB now, "
-                f"{blocks.free_share:.0%} of it free for later rows."
-            )
+        with nullcontext() if dry_run else _turn(warehouse, settings, "prune"):
+            size = warehouse.path.stat().st_size
+            pruning = prune(warehouse, snapshot_tables(load_models()), settings.retention, dry_run=dry_run)
+            if pruning.keep_from is None:
+                raise WarehouseError(f"warehouse {warehouse.path} has no snapshots yet: use `journeys run` first")
+            _print_pruning(pruning, dry_run=dry_run)
+            if not dry_run:
+                share = settings.retention.rewrite_above_free_share
+                _, blocks = compact(warehouse, above_free_share=share)
+                out.print(
+                    f"{size / 1e6:,.1f} MB before, {warehouse.path.stat().st_size / 1e6:,.1f} MB now, "
+                    f"{blocks.free_share:.0%} of it free for later rows."
+                )
+
+
+def _turn(warehouse: Warehouse, settings: Settings, title: str) -> AbstractContextManager[None]:
+    """The home alone among runs: what looks back must not be pruned under a run."""
+    return run_lock(
+        warehouse.path.parent,
+        run_id=str(uuid.uuid4()),
+        title=title,
+        timeout_seconds=settings.run.lock_timeout_seconds,
+        say=err.print,
+    )
 
 
 def _print_pruning(pruning: Pruning, *, dry_run: bool) -> None:

@@ -93,7 +93,8 @@ either_way = pytest.mark.parametrize("replace", [replace_from_frames, replace_fr
 
 def put_in_scope(warehouse: Warehouse, *users: str, as_of: date = DAY) -> None:
     select = (
-        "select $as_of as as_of, unnest($users) as user_id, 0 as batch, 'all_users' as scope, 'v1' as algorithm_version"
+        "select $as_of as as_of, unnest($users) as user_id, 0 as batch, 'f' as landing_fingerprint, "
+        "'all_users' as scope, 'v1' as algorithm_version"
     )
     warehouse.replace_snapshot_sql(users_in_scope.TABLE, select, params={"as_of": as_of, "users": list(users)})
 
