@@ -120,6 +120,9 @@ def _export(warehouse: Warehouse, tables: Sequence[Table], to: Path) -> Export:
 def _write(warehouse: Warehouse, tables: Sequence[Table], folder: Path) -> tuple[date, str, dict[str, dict[str, str]]]:
     """One file per table; returns the newest day, its algorithm version, and the columns with their types."""
     columns = {}
+    day: date | None = None
+    algorithm_version = ""
+    failure: duckdb.Error | None = None
     with warehouse.read() as connection:
         # Readers share the lock, so nobody writes meanwhile; the transaction says so to DuckDB too.
         connection.execute("begin transaction").fetchall()
@@ -138,7 +141,10 @@ def _write(warehouse: Warehouse, tables: Sequence[Table], folder: Path) -> tuple
                 f"warehouse {warehouse.path} has nothing to export yet: use `journeys run` first ({error})"
             ) from None
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise OSError(str(error)) from None
+            # Raised within the block, it would be told of the warehouse's disk.
+            failure = error
+    if failure is not None:
+        raise OSError(str(failure))
     if day is None:
         raise ExportError(f"warehouse {warehouse.path} has no snapshots to export yet: use `journeys run` first")
     return day, algorithm_version, columns
