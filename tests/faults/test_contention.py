@@ -84,7 +84,6 @@ if role == "prepare":
     for day in days:
         frame = pl.DataFrame({"as_of": [day] * users, "user_id": names, "batch": [0] * users})
         frame = frame.with_columns(pl.lit(value).alias(name) for name, value in constants.items())
-        frame = frame.with_columns(landing_fingerprint=pl.lit("f"))
         with warehouse.write() as connection:
             connection.execute(scope.create_sql())
             connection.register("new_rows", frame)
