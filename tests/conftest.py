@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import dagster as dg
+import hypothesis
 import polars as pl
 import pytest
 
@@ -23,6 +24,9 @@ from journeys_dagster.sources.contracts import declared_sources
 DATA_VARIABLE = "JOURNEYS_DATA"
 WORLD_LAST_DAY = date(2025, 6, 30)
 _EXIT_STATUS = pytest.StashKey[int]()
+# No test asserts a time: on a busy machine a deadline would.
+hypothesis.settings.register_profile("without_deadline", deadline=None)
+hypothesis.settings.load_profile("without_deadline")
 EMBEDDER = TextEmbedder(model=BUNDLED_MODEL)  # loads the model once, on first use
 
 
