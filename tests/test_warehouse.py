@@ -723,7 +723,7 @@ def test_readers_beside_writers_see_whole_snapshots_only(warehouse: Warehouse):
     with crowd(READ_AND_WRITE, *[(warehouse.path, role, 2) for role in roles]) as running:
         outputs = [each.communicate(timeout=60) for each in running]
     assert [errors for _, errors in outputs] == [""] * len(roles)
-    assert min(int(turns) for turns, _ in outputs) >= 5, "everybody has turns"
+    assert min(int(turns) for turns, _ in outputs) >= 1, "everybody has turns"
 
 
 # The home
