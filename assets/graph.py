@@ -11,6 +11,7 @@ from assets import (
     naming_model,
     ranking_labels,
     ranking_model,
+    safety_verdicts,
     stage_model,
     users_in_scope,
 )
@@ -19,12 +20,14 @@ from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
 from assets.names import NAMES
 from assets.rankings import RANKINGS
+from assets.safety import SAFETY
 from assets.snapshots import build_snapshot_asset
 from assets.sources import build_source_asset
 from assets.sql_models import Draw, build_sql_asset
 from assets.stages import STAGES
 from journeys_dagster.inference.algorithm import algorithm_version
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
@@ -33,7 +36,7 @@ from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
-STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
+STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES, SAFETY)
 _NOT_ALGORITHM = {"run", "landing"}
 
 
@@ -49,6 +52,7 @@ def build_assets(
         **{step.name: step.table for step in STEPS},
         users_in_scope.TABLE.name: users_in_scope.TABLE,
         keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
+        safety_verdicts.TABLE.name: safety_verdicts.TABLE,
         RANKING_MODEL.name: RANKING_MODEL,
         STAGE_MODEL.name: STAGE_MODEL,
         naming_model.NAMING_MODEL.name: naming_model.NAMING_MODEL,
@@ -70,6 +74,7 @@ def build_assets(
             partitions_def=partitions_def, algorithm_version=current_algorithm_version(settings, models)
         ),
         keyword_embeddings.build_keyword_embeddings(partitions_def=partitions_def),
+        safety_verdicts.build_safety_verdicts(partitions_def=partitions_def),
         ranking_labels.build_ranking_labels(models["journey_features"].table),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
@@ -84,6 +89,7 @@ def current_algorithm_version(settings: Settings, models: Mapping[str, SqlModel]
     return algorithm_version(
         settings=settings.model_dump(mode="json", exclude=_NOT_ALGORITHM),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
+        policy_revision=load_policy(settings.safety.policy).revision,
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )
 

@@ -19,6 +19,7 @@ from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer,
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
 from journeys_dagster.importers import OnlineRetailError, import_online_retail
+from journeys_dagster.inference.safety_policy import PolicyError
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.file_lock import LockTimeoutError
 from journeys_dagster.resources.home import Home
@@ -32,6 +33,7 @@ from journeys_dagster.sources.writer import LandingWriteError
 _DAY = click.DateTime(["%Y-%m-%d"])
 _EXPECTED_ERRORS = (
     SettingsError,
+    PolicyError,
     WarehouseError,
     RunFailedError,
     SimulationError,

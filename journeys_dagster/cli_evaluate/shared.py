@@ -27,6 +27,7 @@ def plain_errors() -> Iterator[None]:
     from journeys_dagster.evaluation.mixing import MixingError
     from journeys_dagster.evaluation.search_missions import SearchMissionsError
     from journeys_dagster.importers import OnlineRetailError
+    from journeys_dagster.inference.safety_policy import PolicyError
     from journeys_dagster.simulation import SimulationError
     from journeys_dagster.training.spans import TooFewReturnsError
 
@@ -37,6 +38,7 @@ def plain_errors() -> Iterator[None]:
         SearchMissionsError,
         MixingError,
         OnlineRetailError,
+        PolicyError,
         SimulationError,
         SettingsError,
     ) as error:
