@@ -25,6 +25,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 def plain_errors() -> Iterator[None]:
     """What a user did wrong is told without a traceback."""
     from journeys_dagster.evaluation.mixing import MixingError
+    from journeys_dagster.evaluation.pair_judges import JudgePairsError
     from journeys_dagster.evaluation.search_missions import SearchMissionsError
     from journeys_dagster.importers import OnlineRetailError
     from journeys_dagster.inference.safety_policy import PolicyError
@@ -35,6 +36,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except (
         TooFewReturnsError,
+        JudgePairsError,
         SearchMissionsError,
         MixingError,
         OnlineRetailError,
