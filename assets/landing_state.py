@@ -23,19 +23,21 @@ LANDING_FINGERPRINT = f"""
 """
 """What of the landing zone a snapshot sees. A sum, so that a running sum gives it for all days in one pass."""
 
+UNSEEN_LANDING_DAYS = """
+    select (select coalesce(max(number), 0) + 1 from seen_landing_days), source, arrival_day, landed_days.fingerprint
+    from landed_days
+    left join (
+        select source, arrival_day, arg_max(fingerprint, number) as fingerprint
+        from seen_landing_days
+        group by source, arrival_day
+    ) as latest using (source, arrival_day)
+    where latest.fingerprint is distinct from landed_days.fingerprint
+    order by arrival_day, source
+"""
+"""What has changed since `seen_landing_days`, in the shape of its next rows."""
 SEE_LANDING_DAYS = (
     LANDED_DAYS.create_sql(),
     SEEN_LANDING_DAYS.create_sql(),
-    """
-    insert into seen_landing_days
-    with latest as (
-        select source, arrival_day, arg_max(fingerprint, number) as fingerprint
-        from seen_landing_days group by source, arrival_day
-    )
-    select (select coalesce(max(number), 0) + 1 from seen_landing_days), source, arrival_day, landed_days.fingerprint
-    from landed_days left join latest using (source, arrival_day)
-    where latest.fingerprint is distinct from landed_days.fingerprint
-    order by arrival_day, source
-    """,
+    f"insert into seen_landing_days {UNSEEN_LANDING_DAYS}",
 )
 """Statements that note the state of the landing days for `seen_landing_days`."""

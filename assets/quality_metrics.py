@@ -200,7 +200,7 @@ def measure_landing(
         there = landed.filter(pl.col("arrival_day").is_in(list(days)), pl.col("rows_accepted") > 0)["source"].unique()
         for source in (source for name, source in sources.items() if name in there):
             results = {}
-            if {"user_id", "occurred_at"} <= source.fields.keys():
+            if source.has_user_events:
                 results = {
                     "redelivered": query(redelivered_sql(source)),
                     "activity": query(activity_sql(source)),

@@ -8,7 +8,8 @@ import polars as pl
 
 from journeys_dagster.reporting.plots import png_markdown
 from journeys_dagster.reporting.tables import markdown_table
-from journeys_dagster.resources.warehouse import AuditResult, Warehouse
+from journeys_dagster.resources.audits import AuditResult
+from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Table
 
 SAMPLE_ROWS = 5

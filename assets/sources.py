@@ -33,7 +33,7 @@ def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinitio
             "landing.max_rejected_share.",
         )
     ]
-    if source.capped:
+    if source.has_user_events:
         checks.append(
             dg.AssetCheckSpec(
                 OVER_CAP_CHECK,
@@ -146,7 +146,7 @@ def _check_results(
     source: Source, days: pl.DataFrame, over_cap: pl.DataFrame, settings: Settings
 ) -> list[dg.AssetCheckResult]:
     results = [_share_check(source, days, settings)]
-    if source.capped:
+    if source.has_user_events:
         results.append(_cap_check(source, over_cap, settings))
     return results
 

@@ -15,7 +15,8 @@ from assets.reporting import (
     row_metadata,
     table_metadata,
 )
-from journeys_dagster.resources.warehouse import Audit, AuditFailedError, AuditResult, Warehouse
+from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
+from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit, SqlModel
 from journeys_dagster.sql_parameters import query_parameters

@@ -5,8 +5,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -15,52 +13,21 @@ import dagster as dg
 import polars as pl
 from rich.table import Table
 
-from journeys_dagster.automation.runs import MissingDays, RunFailedError, infer, ingest, missing_days
+from journeys_dagster.automation.runs import MissingDays, infer, ingest, missing_days
+from journeys_dagster.cli_errors import plain_errors
 from journeys_dagster.cli_evaluate import evaluate
 from journeys_dagster.cli_progress import err, out, progress_bar
 from journeys_dagster.cli_status import status
 from journeys_dagster.cli_warehouse import export_command, migrate_command, prune_command
-from journeys_dagster.importers import OnlineRetailError, import_online_retail
+from journeys_dagster.importers import import_online_retail
 from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
-from journeys_dagster.resources.disk_faults import disk_fault
-from journeys_dagster.resources.file_lock import LockTimeoutError
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.landing_zone import IncompleteDayError
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
-from journeys_dagster.settings import Settings, SettingsError, home_path, load_settings
-from journeys_dagster.simulation import SimulationError, simulate
+from journeys_dagster.settings import Settings, load_settings
+from journeys_dagster.simulation import simulate
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sources.writer import LandingWriteError
 
 _DAY = click.DateTime(["%Y-%m-%d"])
-_EXPECTED_ERRORS = (
-    SettingsError,
-    WarehouseError,
-    RunFailedError,
-    SimulationError,
-    OnlineRetailError,
-    LandingWriteError,
-    LockTimeoutError,
-    IncompleteDayError,
-)
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """What people can mend is said in a sentence; what they cannot keeps its traceback."""
-    try:
-        yield
-    except _EXPECTED_ERRORS as error:
-        raise click.ClickException(str(error)) from None
-    except Exception as error:
-        # Dagster's records lie on the same disk, and what it says of their faults is long.
-        fault = disk_fault(error)
-        if fault is None:
-            raise
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise click.ClickException(
-            f"the disk of {home_path()} {fault}, and run again. The error was: {said[0]}"
-        ) from None
 
 
 def main() -> None:
@@ -89,7 +56,7 @@ def cli() -> None:
 @cli.command()
 def init() -> None:
     """Set up the home folder and print its Dagster home."""
-    with _plain_errors():
+    with plain_errors():
         home = Home.from_environment()
         home.dagster_instance().dispose()
     click.echo(home.dagster)
@@ -101,7 +68,7 @@ def init() -> None:
 @click.option("--seed", default=7, show_default=True, type=int, help="Same seed, same world.")
 def simulate_command(users: int, days: int, seed: int) -> None:
     """Write a simulated platform to the landing zone."""
-    with _plain_errors():
+    with plain_errors():
         _simulate(Home.from_environment(), users=users, days=days, seed=seed)
 
 
@@ -119,7 +86,7 @@ def import_group() -> None:
 def import_online_retail_command(path: Path) -> None:
     """UCI Online Retail as Parquet: purchases become engagements, descriptions become items."""
     home = Home.from_environment()
-    with _plain_errors():
+    with plain_errors():
         summary = import_online_retail(path, home.landing)
     table = Table("rows", "count", title=f"Online Retail, {summary.first_day} to {summary.last_day}")
     table.add_row("read", f"{summary.rows_read:,}")
@@ -145,7 +112,7 @@ def import_online_retail_command(path: Path) -> None:
 def run_command(day: datetime, scope: str) -> None:
     """Take in the landing days that are missing, then infer journeys as of a day."""
     home = Home.from_environment()
-    with _plain_errors():
+    with plain_errors():
         settings = load_settings()
         _run(home, settings, as_of=day.date(), scope=scope)
         _print_counts(home.warehouse(settings), day.date())
@@ -156,7 +123,7 @@ def run_command(day: datetime, scope: str) -> None:
 def train_command(day: datetime | None) -> None:
     """Train a ranker on what users came back to; it takes over if it beats what is in use."""
     home = Home.from_environment()
-    with _plain_errors():
+    with plain_errors():
         settings = load_settings()
         _train(home, settings, as_of=day.date() if day else None)
 
@@ -169,7 +136,7 @@ def show_command(user: str | None, sample: int | None, as_json: bool) -> None:
     """Show the current journeys of USER, or of some users."""
     if (user is None) == (sample is None):
         raise click.UsageError("name one USER, or use --sample N")
-    with _plain_errors():
+    with plain_errors():
         warehouse = Home.from_environment().warehouse(load_settings())
         _show(warehouse, _find_users(warehouse, user, sample), as_json=as_json)
 
@@ -182,7 +149,7 @@ def demo_command(users: int, days: int, seed: int) -> None:
     """A simulated platform, from an empty home to journeys."""
     began = time.monotonic()
     home = Home.from_environment()
-    with _plain_errors():
+    with plain_errors():
         settings = load_settings()
         last_day = _simulate(home, users=users, days=days, seed=seed)
         _run(home, settings, as_of=last_day - timedelta(days=1), scope="all_users")

@@ -7,10 +7,10 @@ from typing import Any
 import click
 from rich.table import Table
 
+from journeys_dagster.cli_errors import plain_errors
 from journeys_dagster.cli_progress import out
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.warehouse import WarehouseError
-from journeys_dagster.settings import SettingsError, load_settings
+from journeys_dagster.settings import load_settings
 
 _SHOWN = 5
 
@@ -21,10 +21,8 @@ def status(as_json: bool) -> None:
     """What has landed and been inferred, what is stale and why, what runs, and what to do."""
     from journeys_dagster.automation.status import home_status
 
-    try:
+    with plain_errors():
         found = home_status(Home.from_environment(), load_settings())
-    except (SettingsError, WarehouseError) as error:
-        raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return

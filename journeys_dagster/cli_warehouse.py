@@ -2,30 +2,21 @@
 
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 from rich.table import Table
 
+from journeys_dagster.cli_errors import plain_errors
 from journeys_dagster.cli_progress import err, out
 from journeys_dagster.resources.compaction import compact
 from journeys_dagster.resources.export import export_tables
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.retention import Pruning, prune
-from journeys_dagster.resources.run_lock import RunLockError, run_lock
+from journeys_dagster.resources.run_lock import run_lock
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
-from journeys_dagster.settings import Settings, SettingsError, load_settings
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """What people can mend is said in a sentence; what they cannot keeps its traceback."""
-    try:
-        yield
-    except (SettingsError, WarehouseError, RunLockError) as error:
-        raise click.ClickException(str(error)) from None
+from journeys_dagster.settings import Settings, load_settings
 
 
 def _settings_and_warehouse() -> tuple[Settings, Warehouse]:
@@ -39,7 +30,7 @@ def _settings_and_warehouse() -> tuple[Settings, Warehouse]:
 @click.command("migrate")
 def migrate_command() -> None:
     """Bring a warehouse that an older version made to this version's tables; runs do it too when they start."""
-    with _plain_errors():
+    with plain_errors():
         _, warehouse = _settings_and_warehouse()
         before, after = warehouse.migrate() or (0, 0)
     if before == after:
@@ -55,7 +46,7 @@ def prune_command(dry_run: bool) -> None:
     from assets.graph import snapshot_tables
     from journeys_dagster.sql_models import load_models
 
-    with _plain_errors():
+    with plain_errors():
         settings, warehouse = _settings_and_warehouse()
         with nullcontext() if dry_run else _turn(warehouse, settings, "prune"):
             size = warehouse.path.stat().st_size
@@ -102,7 +93,7 @@ def export_command(folder: Path, keep: int | None, as_json: bool) -> None:
     from journeys_dagster.sql_models import load_models
 
     marts = [model.table for model in load_models().values() if model.layer == "marts"]
-    with _plain_errors():
+    with plain_errors():
         _, warehouse = _settings_and_warehouse()
         export = export_tables(warehouse, marts, folder, keep=keep)
     if as_json:

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -88,6 +90,31 @@ def data_path() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip(f"{DATA_VARIABLE} names no folder with the real data")
     return Path(folder)
+
+
+@contextmanager
+def crowd(code: str, *arguments_of_each: Sequence[object]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Python processes that are let go at one moment, once each of them has said that it is ready."""
+    pipe = subprocess.PIPE
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
+        for arguments in arguments_of_each
+    ]
+    try:
+        for each in running:
+            assert each.stdout is not None
+            assert each.stdout.readline() == "ready\n"
+        for each in running:
+            assert each.stdin is not None
+            each.stdin.write("go\n")
+            each.stdin.flush()
+        yield running
+    finally:
+        for each in running:
+            each.kill()
+            each.communicate()
 
 
 class Pipeline:

@@ -111,8 +111,8 @@ compaction.compact(Warehouse(database=sys.argv[1], lock_timeout_seconds=60), abo
 """
 MOMENTS = {
     "copied": "compaction._require_equal = stop",
-    "about to be replaced": "compaction._sync = stop",
-    "replaced": "compaction._sync = lambda path: stop() if path.is_dir() else None",
+    "about to be replaced": "compaction.flush_to_disk = stop",
+    "replaced": "compaction.flush_to_disk = lambda path: stop() if path.is_dir() else None",
 }
 
 

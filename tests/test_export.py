@@ -144,7 +144,7 @@ def test_a_failed_export_leaves_nothing(
 
     to = tmp_path / "exports"
     earlier = export(stocked, to).folder
-    monkeypatch.setattr(export_module, "_sync", fail)
+    monkeypatch.setattr(export_module, "flush_to_disk", fail)
     with pytest.raises(ExportError if isinstance(fault, OSError) else KeyError, match=r"exports failed|unforeseen"):
         export(stocked, to, keep=1)
     assert visible(to) == [earlier]
@@ -194,8 +194,8 @@ def stop(*arguments):
 """
 MOMENTS = {
     "tables written": "export._describe = stop",
-    "about to be renamed": "export._sync = lambda path: stop() if (path / '_SUCCESS').exists() else None",
-    "renamed": "export._sync = lambda path: stop() if list(path.glob('marts*')) else None",
+    "about to be renamed": "export.flush_to_disk = lambda path: stop() if (path / '_SUCCESS').exists() else None",
+    "renamed": "export.flush_to_disk = lambda path: stop() if list(path.glob('marts*')) else None",
 }
 EXPORT = "export.export_tables(warehouse, [JOURNEYS, SNAPSHOTS], to)"
 WRITE_DAYS = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone
+from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone, complete_days
 from journeys_dagster.sources.writer import SUCCESS, day_folder, write_day
 
 FIRST, SECOND, THIRD = (date(2025, 6, day) for day in (1, 2, 3))
@@ -51,7 +51,7 @@ def test_a_source_without_folder_has_no_days(zone: LandingZone) -> None:
 def test_a_landing_zone_that_does_not_exist_has_no_days(tmp_path: Path) -> None:
     zone = LandingZone(path=str(tmp_path / "nowhere"))
     assert zone.days("searches") == set()
-    assert zone.complete_days(["searches"]) == (set(), set())
+    assert complete_days(zone.landed_days(["searches"])) == (set(), set())
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_folder_with_another_name_is_no_day(zone: LandingZone, tmp_path: Path,
     (tmp_path / "searches" / name).mkdir(parents=True)
     (tmp_path / "searches" / name / SUCCESS).touch()
     assert zone.days("searches") == set()
-    assert zone.complete_days(["searches"]) == (set(), set())
+    assert complete_days(zone.landed_days(["searches"])) == (set(), set())
 
 
 def test_a_file_with_the_name_of_a_day_is_no_day(zone: LandingZone, tmp_path: Path) -> None:
@@ -111,13 +111,13 @@ def test_a_day_counts_when_every_source_that_has_it_is_complete(zone: LandingZon
     land(zone, "searches", SECOND)
     land(zone, "items", SECOND, complete=False)
     land(zone, "items", THIRD)
-    assert zone.complete_days(["searches", "items"]) == ({FIRST, THIRD}, {("items", SECOND)})
+    assert complete_days(zone.landed_days(["searches", "items"])) == ({FIRST, THIRD}, {("items", SECOND)})
 
 
 def test_sources_that_are_not_asked_for_hold_up_nothing(zone: LandingZone) -> None:
     land(zone, "searches", FIRST)
     land(zone, "items", FIRST, complete=False)
-    assert zone.complete_days(source for source in ["searches"]) == ({FIRST}, set())
+    assert complete_days(zone.landed_days(source for source in ["searches"])) == ({FIRST}, set())
 
 
 def test_folders_are_those_of_the_asked_days_that_have_landed(zone: LandingZone) -> None:
@@ -146,4 +146,4 @@ def test_an_incomplete_day_that_is_not_asked_for_does_no_harm(zone: LandingZone)
 def test_the_landing_zone_may_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     zone = LandingZone(path=str(tmp_path / "it's [the] küche"))
     land(zone, "searches", FIRST)
-    assert zone.complete_days(["searches"]) == ({FIRST}, set())
+    assert complete_days(zone.landed_days(["searches"])) == ({FIRST}, set())

@@ -14,16 +14,12 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from conftest import crowd
 
 from assets import users_in_scope
+from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.warehouse import (
-    Audit,
-    AuditFailedError,
-    AuditResult,
-    Warehouse,
-    WarehouseError,
-)
+from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import used_params
 from journeys_dagster.tables import Column, Table, snapshot_columns
@@ -689,41 +685,16 @@ print(turns if writes else len(seen))
 """
 
 
-@contextmanager
-def crowd(code: str, *arguments_of_each: Sequence[object]) -> Iterator[list[subprocess.Popen[str]]]:
-    """Python processes that are let go at one moment, once each of them has said that it is ready."""
-    pipe = subprocess.PIPE
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, arguments)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
-        )
-        for arguments in arguments_of_each
-    ]
-    try:
-        for each in running:
-            assert each.stdout is not None
-            assert each.stdout.readline() == "ready\n"
-        for each in running:
-            assert each.stdin is not None
-            each.stdin.write("go\n")
-            each.stdin.flush()
-        yield running
-    finally:
-        for each in running:
-            each.kill()
-            each.communicate()
-
-
 def test_readers_beside_writers_see_whole_snapshots_only(warehouse: Warehouse):
     put_in_scope(warehouse, "ann", "bob")
     with warehouse.write() as connection:
         connection.execute("create table halves (as_of date not null, user_id varchar not null, size integer not null)")
         connection.execute("insert into halves values ($day, 'ann', 0), ($day, 'bob', 0)", {"day": DAY})
     roles = ["writer", "writer", "reader", "reader"]
-    with crowd(READ_AND_WRITE, *[(warehouse.path, role, 2) for role in roles]) as running:
+    with crowd(READ_AND_WRITE, *[(warehouse.path, role, 4) for role in roles]) as running:
         outputs = [each.communicate(timeout=60) for each in running]
     assert [errors for _, errors in outputs] == [""] * len(roles)
-    assert min(int(turns) for turns, _ in outputs) >= 1, "everybody has turns"
+    assert min(int(turns) for turns, _ in outputs) >= 5, "everybody has turns"
 
 
 # The home

@@ -18,15 +18,11 @@ from journeys_dagster.automation.jobs import (
     scope_config,
     training_config,
 )
-from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.landing_zone import LandingZone, complete_days
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.sources.contracts import REJECTED_SHARE
 
-_TAKEN_IN = """
-    select source, arrival_day, fingerprint
-    from landed_days
-    where coalesce(rows_rejected / nullif(rows_read, 0), 0) <= $limit
-        and coalesce(unreadable_files / nullif(files, 0), 0) <= $limit
-"""
+_TAKEN_IN = f"select source, arrival_day, fingerprint from landed_days where {REJECTED_SHARE} <= $limit"
 
 StepProgress = Callable[[str, int, int], None]
 """Called with the step that has just ended, steps done, and steps in all."""
@@ -75,8 +71,7 @@ def missing_days(
     taken_in: set[tuple[str, date, str]] = set()
     if warehouse.has_table("landed_days"):
         taken_in = set(warehouse.query(_TAKEN_IN, {"limit": max_rejected_share}).iter_rows())
-    incomplete = {pair for pair, there in landed.items() if not there.is_complete}
-    complete = {day for _, day in landed} - {day for _, day in incomplete}
+    complete, incomplete = complete_days(landed)
     marks: dict[date, list[str]] = {}
     new: set[date] = set()
     for (source, day), there in landed.items():

@@ -8,22 +8,17 @@ from typing import Any
 
 import duckdb
 
-from assets.landing_state import LANDED_DAY_KEY
+from assets.landing_state import LANDED_DAY_KEY, UNSEEN_LANDING_DAYS
 from journeys_dagster.inference.algorithm import Algorithm
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.landing_zone import LandedDay
+from journeys_dagster.resources.landing_zone import LandedDay, complete_days
+from journeys_dagster.resources.warehouse import table_names
 from journeys_dagster.settings import Settings
-from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.contracts import REJECTED_SHARE, declared_sources
 
 EXPLAINED_DAYS = 20
 """Stale days, newest first, for which the landing days at fault are looked for."""
-_TABLES = "select table_name from information_schema.tables where table_catalog = current_database()"
-_LANDED = """
-    select source, arrival_day, fingerprint, greatest(
-        coalesce(rows_rejected / nullif(rows_read, 0), 0), coalesce(unreadable_files / nullif(files, 0), 0)
-    ) as rejected_share
-    from landed_days
-"""
+_LANDED = f"select source, arrival_day, fingerprint, {REJECTED_SHARE} as rejected_share from landed_days"
 _STALE = f"""
     with days as (select arrival_day, sum({LANDED_DAY_KEY}) as added from landed_days group by arrival_day),
     running as (select arrival_day, sum(added) over (order by arrival_day) as total from days)
@@ -33,16 +28,8 @@ _STALE = f"""
     order by as_of desc, scope
 """
 _CHANGES = f"""
-    with states as (
-        from seen_landing_days
-        union all
-        select (select max(number) + 1 from seen_landing_days), source, arrival_day, landed_days.fingerprint
-        from landed_days left join (
-            select source, arrival_day, arg_max(fingerprint, number) as fingerprint
-            from seen_landing_days group by source, arrival_day
-        ) as latest using (source, arrival_day)
-        where latest.fingerprint is distinct from landed_days.fingerprint
-    )
+    with states as (from seen_landing_days union all ({UNSEEN_LANDING_DAYS}))
+
     select number, source, arrival_day, cast({LANDED_DAY_KEY} as hugeint) as key,
         lag(key) over (partition by source, arrival_day order by number) as previous
     from states
@@ -99,16 +86,14 @@ def _read(home: Home, settings: Settings) -> Iterator[_Warehouse]:
         yield _Warehouse(None)
         return
     with home.warehouse(settings).read() as connection:
-        names = connection.execute(_TABLES).fetchall()
-        yield _Warehouse(connection, frozenset(name for (name,) in names))
+        yield _Warehouse(connection, table_names(connection))
 
 
 def _landing(landed: Mapping[tuple[str, date], LandedDay], warehouse: _Warehouse, settings: Settings) -> dict[str, Any]:
     taken_in = {(row["source"], row["arrival_day"]): row for row in warehouse.rows(_LANDED, "landed_days")}
     today = datetime.now(UTC).date()
     first = settings.landing.first_day or date.min
-    incomplete = {pair for pair, day in landed.items() if not day.is_complete}
-    complete = {day for _, day in landed} - {day for _, day in incomplete}
+    complete, incomplete = complete_days(landed)
     due = {pair: day for pair, day in landed.items() if pair[1] in complete and first <= pair[1] < today}
     limit = settings.landing.max_rejected_share
     return {

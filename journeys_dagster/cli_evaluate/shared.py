@@ -9,8 +9,9 @@ import click
 import polars as pl
 from rich.table import Table
 
+from journeys_dagster import cli_errors
 from journeys_dagster.cli_progress import out
-from journeys_dagster.settings import Settings, SettingsError
+from journeys_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from journeys_dagster.training.bootstrap import Mean
@@ -26,21 +27,13 @@ def plain_errors() -> Iterator[None]:
     """What a user did wrong is told without a traceback."""
     from journeys_dagster.evaluation.mixing import MixingError
     from journeys_dagster.evaluation.search_missions import SearchMissionsError
-    from journeys_dagster.importers import OnlineRetailError
-    from journeys_dagster.simulation import SimulationError
     from journeys_dagster.training.spans import TooFewReturnsError
 
-    try:
-        yield
-    except (
-        TooFewReturnsError,
-        SearchMissionsError,
-        MixingError,
-        OnlineRetailError,
-        SimulationError,
-        SettingsError,
-    ) as error:
-        raise click.ClickException(str(error)) from None
+    with cli_errors.plain_errors():
+        try:
+            yield
+        except (TooFewReturnsError, SearchMissionsError, MixingError) as error:
+            raise click.ClickException(str(error)) from None
 
 
 def gain_text(gain: "Mean") -> str:

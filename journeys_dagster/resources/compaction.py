@@ -4,14 +4,16 @@ DuckDB keeps the blocks of deleted rows for later ones, and neither CHECKPOINT n
 enough of it is free, it is copied into a new file, compared, and put in the old one's place.
 """
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
+from journeys_dagster.resources.database_file import catalog_name
+from journeys_dagster.resources.disk import flush_to_disk
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
+from journeys_dagster.sources.files import quote_literal
 
 _UNFINISHED = ".compacting"
 _DISK_MARGIN = 1.2
@@ -97,9 +99,8 @@ def _require_disk(path: Path, blocks: Blocks) -> None:
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, path: Path, copy: Path) -> None:
-    old, new = _quoted(path), _quoted(copy)
-    literal = "'" + str(copy).replace("'", "''") + "'"
-    connection.execute(f"attach {literal} as {new}").fetchall()
+    old, new = catalog_name(path), catalog_name(copy)
+    connection.execute(f"attach {quote_literal(str(copy))} as {new}").fetchall()
     try:
         connection.execute(f"copy from database {old} to {new}").fetchall()
         _require_equal(connection, path, copy)
@@ -137,7 +138,8 @@ def _definitions(connection: duckdb.DuckDBPyConnection, file: Path) -> set[tuple
 
 
 def _digest(connection: duckdb.DuckDBPyConnection, file: Path, table: str) -> tuple[int, int]:
-    return connection.sql(f'select count(*), sum(hash(rows)) from {_quoted(file)}.main."{table}" as rows').fetchall()[0]
+    digest = f'select count(*), sum(hash(rows)) from {catalog_name(file)}.main."{table}" as rows'
+    return connection.sql(digest).fetchall()[0]
 
 
 def _publish(copy: Path, path: Path) -> None:
@@ -145,24 +147,12 @@ def _publish(copy: Path, path: Path) -> None:
     if any(file.with_name(file.name + ".wal").exists() for file in (copy, path)):
         raise CompactionError(f"a log lies beside warehouse {path}. The old file stands; try again after a run.")
     shutil.copymode(path, copy)
-    _sync(copy)
+    flush_to_disk(copy)
     # Not opened by Python before: closing it would drop DuckDB's lock on it.
     copy.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_to_disk(path.parent)
 
 
 def _remove(copy: Path) -> None:
     copy.unlink(missing_ok=True)
     copy.with_name(copy.name + ".wal").unlink(missing_ok=True)
-
-
-def _quoted(path: Path) -> str:
-    return '"' + str(path).replace('"', '""') + '"'

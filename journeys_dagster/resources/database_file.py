@@ -12,6 +12,8 @@ from pathlib import Path
 
 import duckdb
 
+from journeys_dagster.sources.files import quote_literal
+
 
 class WarehouseError(RuntimeError):
     """The warehouse cannot be used; the message names the file and the way out."""
@@ -50,14 +52,12 @@ def open_database(path: Path, *, read_only: bool, config: Mapping[str, object]) 
         Another connection of this process has it.
     """
     path = path.resolve()
-    # Two homes may be open at once, so the file's whole path is its name in the engine.
-    catalog = '"' + str(path).replace('"', '""') + '"'
-    literal = "'" + str(path).replace("'", "''") + "'"
+    catalog = catalog_name(path)
     with _guard:
         engine = _engine(config)
         if not engine.users.get(path):
             options = " (read_only)" if read_only else ""
-            engine.root.execute(f"attach {literal} as {catalog}{options}")
+            engine.root.execute(f"attach {quote_literal(str(path))} as {catalog}{options}")
         engine.users[path] = engine.users.get(path, 0) + 1
         connection = engine.root.cursor()
     try:
@@ -70,6 +70,11 @@ def open_database(path: Path, *, read_only: bool, config: Mapping[str, object]) 
             engine.users[path] -= 1
             if not engine.users[path]:
                 engine.root.execute(f"detach {catalog}")
+
+
+def catalog_name(path: Path) -> str:
+    """A database file's name in SQL: its whole path, as two homes may be open at once."""
+    return '"' + str(path).replace('"', '""') + '"'
 
 
 def _engine(config: Mapping[str, object]) -> _Engine:

@@ -6,7 +6,6 @@ It is written under a hidden name and renamed when all of it is on disk.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +17,11 @@ from typing import Any
 
 import duckdb
 
+from journeys_dagster.resources.disk import flush_to_disk
 from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
 from journeys_dagster.resources.migrations import newest_version
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
+from journeys_dagster.sources.files import quote_literal
 from journeys_dagster.sources.writer import SUCCESS
 from journeys_dagster.tables import Table
 
@@ -107,10 +108,10 @@ def _export(warehouse: Warehouse, tables: Sequence[Table], to: Path) -> Export:
         (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         (unfinished / SUCCESS).touch()
         for path in (*unfinished.iterdir(), unfinished):
-            _sync(path)
+            flush_to_disk(path)
         folder = to / f"{_NAME}{day}_{made_at:%Y%m%dT%H%M%S%fZ}"
         unfinished.rename(folder)
-        _sync(to)
+        flush_to_disk(to)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -132,9 +133,9 @@ def _write(warehouse: Warehouse, tables: Sequence[Table], folder: Path) -> tuple
                 described = connection.sql(f'describe "{table.name}"').fetchall()
                 columns[table.name] = {name: kind for name, kind, *_ in described}
                 order = ", ".join(f'"{column}"' for column in table.key)
-                file = str(folder / _file(table)).replace("'", "''")
+                file = quote_literal(str(folder / _file(table)))
                 connection.execute(
-                    f"""copy (from "{table.name}" order by {order}) to '{file}' (format parquet, compression zstd)"""
+                    f'copy (from "{table.name}" order by {order}) to {file} (format parquet, compression zstd)'
                 ).fetchall()
         except duckdb.CatalogException as error:
             raise ExportError(
@@ -178,11 +179,3 @@ def _remove_older(to: Path, keep: int) -> None:
         hidden = to / f"{_UNFINISHED}{path.name}"
         path.rename(hidden)
         shutil.rmtree(hidden)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -62,19 +62,6 @@ class LandingZone(dg.ConfigurableResource):
             (source, day): _landed_day(entry) for source in sources for day, entry in _day_folders(self.path, source)
         }
 
-    def complete_days(self, sources: Iterable[str]) -> tuple[set[date], set[tuple[str, date]]]:
-        """Days on which every source that has a folder has finished it.
-
-        Returns
-        -------
-        complete : set of date
-        incomplete : set of (source, date)
-            Folders without `_SUCCESS`; their days are not complete.
-        """
-        landed = {(source, day) for source in sources for day in self.days(source)}
-        incomplete = {(source, day) for source, day in landed if not self.is_complete(source, day)}
-        return {day for _, day in landed} - {day for _, day in incomplete}, incomplete
-
     def landed_folders(self, source: str, days: Iterable[date]) -> dict[date, Path]:
         """Folders of those days that have one.
 
@@ -92,6 +79,24 @@ class LandingZone(dg.ConfigurableResource):
                     f"Wait until its producer has finished, or create {SUCCESS} if it has."
                 )
         return folders
+
+
+def complete_days(landed: Mapping[tuple[str, date], LandedDay]) -> tuple[set[date], set[tuple[str, date]]]:
+    """Days on which every source that has a folder has finished it.
+
+    Parameters
+    ----------
+    landed : mapping of (source, date) to LandedDay
+        From `LandingZone.landed_days`.
+
+    Returns
+    -------
+    complete : set of date
+    incomplete : set of (source, date)
+        Folders without `_SUCCESS`; their days are not complete.
+    """
+    incomplete = {pair for pair, day in landed.items() if not day.is_complete}
+    return {day for _, day in landed} - {day for _, day in incomplete}, incomplete
 
 
 def _day_folders(landing: str, source: str) -> Iterator[tuple[date, os.DirEntry[str]]]:

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
+from journeys_dagster.resources.warehouse import Warehouse, WarehouseError, table_names
 from journeys_dagster.settings import RetentionSettings
 from journeys_dagster.tables import Table
 
@@ -21,7 +21,6 @@ _CURRENT = "current_user_journeys"
 _LABELS = "feedback_labels"
 # What feedback says of a journey is learnt from with what was known of the journey then.
 _LEARNT_FROM = ("journey_engagement", "journey_features")
-_NAMES = "select table_name from information_schema.tables where table_catalog = current_database()"
 _DAYS = """
     select as_of, bool_or(scope = 'all_users') as is_full
     from users_in_scope
@@ -97,7 +96,7 @@ def prune(
         `current_user_journeys` would not have been the same; nothing was deleted.
     """
     with warehouse.read() if dry_run else warehouse.write() as connection:
-        there = {row[0] for row in connection.sql(_NAMES).fetchall()}
+        there = table_names(connection)
         inferred = connection.sql(_DAYS).fetchall() if "users_in_scope" in there else []
         keep_from, whole_days = days_to_keep(
             [day for day, _ in inferred], [d for d, full in inferred if full], settings

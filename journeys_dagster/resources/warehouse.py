@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,9 @@ from dagster import InitResourceContext
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
+from journeys_dagster.resources.audits import Audit, AuditResult, run_audits
 from journeys_dagster.resources.database_file import WarehouseError, open_database
-from journeys_dagster.resources.disk_faults import disk_fault
+from journeys_dagster.resources.disk import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
 from journeys_dagster.sql_parameters import used_params
@@ -32,47 +32,6 @@ _RETRY_SECONDS = 0.05
 _SPOOL = "spool-"
 _SPOOL_ABANDONED_SECONDS = 24 * 3600
 USERS_IN_SCOPE = "select user_id from users_in_scope where as_of = $as_of"
-
-
-class AuditFailedError(RuntimeError):
-    """A blocking audit found rows; the write was undone."""
-
-    def __init__(self, table: str, results: Sequence["AuditResult"]) -> None:
-        self.results = tuple(results)
-        failed = ", ".join(f"{result.name} ({result.rows} rows)" for result in results if not result.passed)
-        super().__init__(f"table {table}: blocking audit failed: {failed}. Nothing was written; the old rows stand.")
-
-
-@dataclass(frozen=True)
-class Audit:
-    """A query that must return no rows.
-
-    Attributes
-    ----------
-    sql : str
-        May use the parameters of the write it follows.
-    blocking : bool
-        Whether a row found undoes the write.
-    """
-
-    name: str
-    sql: str
-    blocking: bool
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """How an audit went: rows found, and the first of them."""
-
-    name: str
-    blocking: bool
-    rows: int
-    sample: pl.DataFrame
-
-    @property
-    def passed(self) -> bool:
-        """Whether the audit found nothing."""
-        return self.rows == 0
 
 
 class Warehouse(DuckDBResource):
@@ -159,11 +118,8 @@ class Warehouse(DuckDBResource):
         """Whether a table or view of that name exists."""
         if not self.path.exists():
             return False
-        found = self.query(
-            "select 1 from information_schema.tables where table_catalog = current_database() and table_name = $name",
-            {"name": name},
-        )
-        return not found.is_empty()
+        with self.read() as connection:
+            return name in table_names(connection)
 
     def replace_days(
         self, parts: Sequence[tuple[Table, pl.DataFrame, Mapping[str, str]]], days: Sequence[date]
@@ -382,20 +338,9 @@ def _is_by_scope(table: Table) -> bool:
     return "user_id" in table.columns and table.name != "users_in_scope"
 
 
-def run_audits(
-    connection: duckdb.DuckDBPyConnection, table: str, audits: Sequence[Audit], params: Mapping[str, Any]
-) -> list[AuditResult]:
-    """Run audits on a connection, inside its transaction if it has one.
-
-    Raises
-    ------
-    AuditFailedError
-        A blocking audit found rows.
-    """
-    results = []
-    for audit in audits:
-        found = connection.sql(audit.sql, params=used_params(audit.sql, params)).pl()
-        results.append(AuditResult(audit.name, audit.blocking, found.height, found.head(5)))
-    if any(result.blocking and not result.passed for result in results):
-        raise AuditFailedError(table, results)
-    return results
+def table_names(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Names of the tables and views of the warehouse that a connection has open."""
+    found = connection.execute(
+        "select table_name from information_schema.tables where table_catalog = current_database()"
+    )
+    return frozenset(name for (name,) in found.fetchall())

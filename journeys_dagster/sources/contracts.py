@@ -58,8 +58,8 @@ class Source:
     user_activity: bool = False
 
     @property
-    def capped(self) -> bool:
-        """Whether what one user may bring in a day is limited."""
+    def has_user_events(self) -> bool:
+        """Whether a row is something a user did at a time. What one user may bring of it in a day is limited."""
         return {"user_id", "occurred_at"} <= self.fields.keys()
 
     @property
@@ -199,6 +199,11 @@ REJECTED_ROWS = Table(
     },
     partition_column="arrival_day",
 )
+
+REJECTED_SHARE = (
+    "greatest(coalesce(rows_rejected / nullif(rows_read, 0), 0), coalesce(unreadable_files / nullif(files, 0), 0))"
+)
+"""Of a row of `landed_days`: the share of its rows, or of its files, that was rejected. SQL."""
 
 LANDED_DAYS = Table(
     name="landed_days",

@@ -319,7 +319,7 @@ def _accepted_rows(
     """Accepted rows, and how many of whom were over the cap."""
     columns = ", ".join(f'"{name}"' for name in ("arrival_day", *source.fields))
     good = f"select distinct {columns} from checked where reason is null"
-    if not source.capped or not _find_busy_users(connection, limits):
+    if not source.has_user_events or not _find_busy_users(connection, limits):
         return connection.sql(f"{good} order by all").pl(), pl.DataFrame(schema=_OVER_CAP)
     cap = limits.max_rows_per_user_per_day
     connection.execute(

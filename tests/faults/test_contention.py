@@ -8,6 +8,7 @@ from statistics import median, quantiles
 from typing import Any
 
 import pytest
+from conftest import crowd
 
 from journeys_dagster.resources.warehouse import Warehouse
 
@@ -122,29 +123,12 @@ def summary(of: Sequence[dict[str, Any]]) -> str:
 def test_writers_and_readers_share_a_warehouse(
     seconds: int, warehouse: Warehouse, figures: Callable[..., None]
 ) -> None:
-    def start(role: str, number: int) -> "subprocess.Popen[str]":
-        words = [role, number, warehouse.path, seconds, USERS, DAYS]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [sys.executable, "-c", WORK, *map(str, words)], stdin=pipe, stdout=pipe, stderr=pipe, text=True
-        )
-
-    _, problems = start("prepare", 0).communicate(timeout=120)
-    assert problems == ""
+    words = (warehouse.path, seconds, USERS, DAYS)
+    command = [sys.executable, "-c", WORK, "prepare", "0", *map(str, words)]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stderr == ""
     roles = ["writer"] * WRITERS + ["reader"] * READERS
-    running = [start(role, number) for number, role in enumerate(roles)]
-    try:
-        for each in running:
-            assert each.stdout is not None
-            assert each.stdout.readline() == "ready\n"
-        for each in running:
-            assert each.stdin is not None
-            each.stdin.write("go\n")
-            each.stdin.flush()
+    with crowd(WORK, *[(role, number, *words) for number, role in enumerate(roles)]) as running:
         ended = [each.communicate(timeout=seconds + 120) for each in running]
-    finally:
-        for each in running:
-            each.kill()
     errors = [error for _, error in ended if error]
     assert errors == []
     told = [json.loads(out) for out, _ in ended]
@@ -157,5 +141,5 @@ def test_writers_and_readers_share_a_warehouse(
         readers=summary(told[WRITERS:]),
     )
     assert halves == []
-    assert min(len(each["operations"]) for each in told) >= 1, "everybody has turns"
+    assert min(len(each["operations"]) for each in told) >= 3, "everybody has turns"
     assert max(each["seen"] for each in told[WRITERS:]) > DAYS, "readers see what writers write"

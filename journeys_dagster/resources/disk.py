@@ -1,4 +1,7 @@
-"""Faults of the disk, told from the many errors that libraries make of them, with what to do."""
+"""The disk: its faults, told from the many errors that libraries make of them, and writes that outlast a power cut."""
+
+import os
+from pathlib import Path
 
 _FULL = "is full: free some space there"
 _READ_ONLY = "cannot be written, it is read-only: make it writable, or name another folder by JOURNEYS_HOME"
@@ -34,3 +37,12 @@ def disk_fault(error: BaseException) -> str | None:
                 return fault
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def flush_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
