@@ -39,7 +39,6 @@ from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
 STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
-_NOT_ALGORITHM = {"run", "landing", "quality", "automation", "alerts", "retention"}
 
 
 def build_assets(
@@ -118,7 +117,7 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
 def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algorithm:
     """The algorithm of this code location; settings that only steer runs have no part in it."""
     return current_algorithm(
-        settings=settings.model_dump(mode="json", exclude=_NOT_ALGORITHM),
+        settings=settings.algorithm(),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )

@@ -4,6 +4,7 @@ How far is too far is a setting of the same name in ``[quality]``.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -40,7 +41,7 @@ class QualityMetric:
     """
 
     name: str
-    landing: bool
+    landing: bool = True
     measures: str
     unit: str
     scale: Scale
@@ -50,175 +51,117 @@ class QualityMetric:
     by_weekday: bool = False
 
 
+_factor = partial(QualityMetric, scale="factor", side="both")
+_share = partial(QualityMetric, unit="share", scale="share", side="above")
+_drift = partial(QualityMetric, unit="PSI", scale="drift", comparison="drift", side="above")
 _DECLARED = (
-    QualityMetric(
+    _factor(
         name="volume",
-        landing=True,
         measures="rows accepted",
         unit="rows",
-        scale="factor",
-        side="both",
         advice="See whether the day's folder holds every file, and one delivery only.",
     ),
-    QualityMetric(
+    _factor(
         name="rows_per_user",
-        landing=True,
         measures="rows per user",
         unit="rows",
-        scale="factor",
-        side="both",
         advice="Fewer: some of the day's files may be missing. More: a feed may repeat itself, or a robot be at work.",
     ),
-    QualityMetric(
+    _share(
         name="duplicate_share",
-        landing=True,
         measures="share of rows that are exact duplicates, within the day or of the seven days before",
-        unit="share",
-        scale="share",
-        side="above",
         advice="See whether files were delivered twice. Duplicates of one event count once in keywords.",
     ),
-    QualityMetric(
+    _share(
         name="rejected_share",
-        landing=True,
         measures="share of rows (or files) that were rejected",
-        unit="share",
-        scale="share",
-        side="above",
         advice="Look at rejected_rows for the reasons.",
     ),
-    QualityMetric(
+    _share(
         name="same_day_share",
-        landing=True,
         measures="share of rows that happened on their arrival day",
-        unit="share",
-        scale="share",
         side="both",
         advice="See whether rows came late, or the sender's clock or time zone is off.",
     ),
-    QualityMetric(
+    _drift(
         name="hour_drift",
-        landing=True,
         measures="drift of active users by hour of the day",
-        unit="PSI",
-        scale="drift",
-        comparison="drift",
-        side="above",
+        by_weekday=True,
         advice="See whether hours are missing, or the sender's clock or time zone is off.",
-        by_weekday=True,
     ),
-    QualityMetric(
+    _share(
         name="silent_hours",
-        landing=True,
         measures="share of a usual day's users in the hours that have none",
-        unit="share",
-        scale="share",
         comparison="silence",
-        side="above",
-        advice="See whether a part of the day's files is missing, or the sender's clock or time zone is off.",
         by_weekday=True,
+        advice="See whether a part of the day's files is missing, or the sender's clock or time zone is off.",
     ),
-    QualityMetric(
+    _drift(
         name="text_drift",
-        landing=True,
         measures="drift of the characters in texts",
-        unit="PSI",
-        scale="drift",
-        comparison="drift",
-        side="above",
         advice="Read some texts of the day: they may be encoded wrongly, generated, or all the same.",
     ),
-    QualityMetric(
+    _factor(
         name="text_surprise",
-        landing=True,
         measures="bits per character by the letter pairs of earlier texts",
         unit="bits",
-        scale="factor",
         comparison="surprise",
-        side="both",
         advice="Read some texts of the day: they may be encoded wrongly, generated, or in a new language.",
     ),
-    QualityMetric(
+    _factor(
         name="text_length",
-        landing=True,
         measures="mean length of texts in characters",
         unit="characters",
-        scale="factor",
-        side="both",
         advice="Read some texts of the day: they may be cut off, or something else than texts.",
     ),
-    QualityMetric(
+    _share(
         name="no_journey_share",
         landing=False,
         measures="share of users with no journey",
-        unit="share",
-        scale="share",
-        side="above",
         advice="See whether items have arrived, and how many keywords users have.",
     ),
-    QualityMetric(
+    _factor(
         name="journeys_per_user",
         landing=False,
         measures="journeys per user",
         unit="journeys",
-        scale="factor",
-        side="both",
         advice="See the plot of clusters, and what has changed in embeddings or settings.",
     ),
-    QualityMetric(
+    _factor(
         name="keywords_per_user",
         landing=False,
         measures="keywords per user",
         unit="keywords",
-        scale="factor",
-        side="both",
         advice="See whether items have lost their annotations, or a source its history.",
     ),
-    QualityMetric(
+    _share(
         name="unnamed_share",
         landing=False,
         measures="share of journeys without a name of their own: no letters, or numbered",
-        unit="share",
-        scale="share",
-        side="above",
         advice="Read some names and their keywords; keywords may be codes, or items share one annotation.",
     ),
-    QualityMetric(
+    _drift(
         name="confidence_drift",
         landing=False,
         measures="drift of journeys' confidence",
-        unit="PSI",
-        scale="drift",
-        comparison="drift",
-        side="above",
         advice="See whether a ranking model was promoted or the log has changed.",
     ),
-    QualityMetric(
+    _drift(
         name="score_drift",
         landing=False,
         measures="drift of journeys' scores",
-        unit="PSI",
-        scale="drift",
-        comparison="drift",
-        side="above",
         advice="See whether a ranking model was promoted or the log has changed.",
     ),
-    QualityMetric(
+    _drift(
         name="stage_drift",
         landing=False,
         measures="drift of journeys' stages",
-        unit="PSI",
-        scale="drift",
-        comparison="drift",
-        side="above",
         advice="See the plot of stages, and whether a stage model was promoted.",
     ),
-    QualityMetric(
+    _share(
         name="embedding_coverage",
         landing=False,
         measures="share of distinct keywords with a vector",
-        unit="share",
-        scale="share",
         side="below",
         advice="Run keyword_embeddings and the steps after it again for the day.",
     ),

@@ -1,0 +1,140 @@
+"""The settings file, `journeys.toml`, as typed objects.
+
+Every setting has its default, unit and effect here; `journeys.toml` repeats them for people. Plain values only:
+what is done with a setting belongs to the step it governs.
+"""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from journeys_dagster.settings.algorithm import (
+    ClusterSettings,
+    DiversificationSettings,
+    EmbeddingSettings,
+    KeywordSettings,
+    NamingSettings,
+    OutputSettings,
+    RankingSettings,
+    SourceName,
+    StageSettings,
+)
+from journeys_dagster.settings.operation import (
+    AlertSettings,
+    AutomationSettings,
+    LandingSettings,
+    OperationSection,
+    QualityCheck,
+    QualitySettings,
+    RetentionSettings,
+    RunSettings,
+)
+from journeys_dagster.settings.section import Section
+
+__all__ = [
+    "HOME_VARIABLE",
+    "PROJECT_ROOT",
+    "SETTINGS_VARIABLE",
+    "AlertSettings",
+    "AutomationSettings",
+    "ClusterSettings",
+    "DiversificationSettings",
+    "EmbeddingSettings",
+    "KeywordSettings",
+    "LandingSettings",
+    "NamingSettings",
+    "OutputSettings",
+    "QualityCheck",
+    "QualitySettings",
+    "RankingSettings",
+    "RetentionSettings",
+    "RunSettings",
+    "Settings",
+    "SettingsError",
+    "SourceName",
+    "StageSettings",
+    "home_path",
+    "load_settings",
+]
+SETTINGS_VARIABLE = "JOURNEYS_SETTINGS"
+HOME_VARIABLE = "JOURNEYS_HOME"
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+class SettingsError(ValueError):
+    """A settings file that cannot be used; the message names the file and the setting."""
+
+
+class Settings(Section):
+    """All of `journeys.toml`."""
+
+    landing: LandingSettings = LandingSettings()  # type: ignore[call-arg]
+    keywords: KeywordSettings = KeywordSettings()  # type: ignore[call-arg]
+    embedding: EmbeddingSettings = EmbeddingSettings()  # type: ignore[call-arg]
+    clusters: ClusterSettings = ClusterSettings()  # type: ignore[call-arg]
+    ranking: RankingSettings = RankingSettings()  # type: ignore[call-arg]
+    diversification: DiversificationSettings = DiversificationSettings()  # type: ignore[call-arg]
+    stages: StageSettings = StageSettings()  # type: ignore[call-arg]
+    naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
+    output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
+    retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
+    quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
+    run: RunSettings = RunSettings()  # type: ignore[call-arg]
+    automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
+    alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
+
+    def algorithm(self) -> dict[str, Any]:
+        """The sections that decide what comes out, as JSON has them."""
+        operation = {name for name in type(self).model_fields if isinstance(getattr(self, name), OperationSection)}
+        return self.model_dump(mode="json", exclude=operation)
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read the settings file once.
+
+    Parameters
+    ----------
+    path : Path, optional
+        The file. Default: ``$JOURNEYS_SETTINGS``, else ``journeys.toml`` in the working folder, else the
+        project's own.
+
+    Raises
+    ------
+    SettingsError
+        The file is missing, unreadable or no TOML, a key is unknown, or a value has the wrong type or range. Every
+        fault is named.
+    """
+    path = path or _settings_path()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise SettingsError(f"settings file {path} does not exist") from None
+    except OSError as error:
+        raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
+        raise SettingsError(f"settings file {path}: {faults}") from None
+
+
+def _settings_path() -> Path:
+    if named := os.environ.get(SETTINGS_VARIABLE):
+        return Path(named)
+    local = Path("journeys.toml")
+    return local if local.exists() else PROJECT_ROOT / "journeys.toml"
+
+
+def _fault(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    setting = ".".join(str(part) for part in location)
+    return f"unknown setting {setting!r}" if kind == "extra_forbidden" else f"setting {setting!r}: {message}"
+
+
+def home_path() -> Path:
+    """Folder of all state: ``$JOURNEYS_HOME``, default ``.journeys`` in the working folder."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".journeys").resolve()

@@ -1,0 +1,186 @@
+"""Sections that decide what comes out: each value is a part of `algorithm_version`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from journeys_dagster.settings.section import Count, Days, Positive, Section, Share
+
+SourceName = Literal["search", "engagement", "board"]
+SourceValues = dict[SourceName, Annotated[float, Field(ge=0, le=2)]]
+SourceScales = dict[SourceName, Positive]
+LabelSource = Literal["return", "notification", "human"]
+ActionName = Annotated[str, Field(pattern=r"\S")]
+
+
+class KeywordSettings(Section):
+    """How activity becomes weighted keywords."""
+
+    lookback_days: Days = Field(365, description="Days of history before as_of that count.")
+    search_weight: Positive = Field(1.0, description="Weight of one search.")
+    board_weight: Positive = Field(2.0, description="Weight of putting one item on a board.")
+    action_weights: dict[ActionName, Positive] = Field(
+        default={"closeup": 0.5, "clickthrough": 1.0, "save": 2.0, "purchase": 3.0},
+        min_length=1,
+        description="Weight of one engagement by action, shared evenly by the item's keywords. "
+        "An action that is not listed is rejected.",
+    )
+    search_result_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
+        30,
+        description="Minutes after a search in which an item engaged with, before the next search, is a result of it.",
+    )
+    recent_limit: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="Newest times and items kept per user and keyword, for comparing keywords."
+    )
+
+
+class EmbeddingSettings(Section):
+    """The text embedding model."""
+
+    model: str = Field(
+        "bundled:all-MiniLM-L6-v2",
+        min_length=1,
+        description="The bundled model, or the name or path of any sentence-transformers model.",
+    )
+    revision: str = Field("main", description="Revision of a model that is not bundled. Part of algorithm_version.")
+    batch_size: Count = Field(64, description="Texts in one forward pass. Part of algorithm_version.")
+
+
+class ClusterSettings(Section):
+    """Which keywords of a user belong together: embedding cosine plus other parts, each in the cosine's units."""
+
+    distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
+        0.59,
+        description="Distance (1 - similarity) at which average linkage stops merging. Higher: fewer, wider journeys.",
+    )
+    lexical_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.2, description="Most that shared spelling (letters in a row) adds to the similarity of two keywords."
+    )
+    time_weights: SourceValues = Field(
+        default={"search": 0.35, "engagement": 0.3, "board": 0.3},
+        description="Most that nearness in time adds, by source of the keyword; of two sources the lower one counts.",
+    )
+    time_scale_hours: SourceScales = Field(
+        default={"search": 0.5, "engagement": 6.0, "board": 72.0},
+        description="Hours between two keywords at which nearness in time counts half, by source; of two the longer.",
+    )
+    crowded_moment: Count = Field(
+        6, description="Keywords at one moment, as in a basket, above which nearness in time counts less and less."
+    )
+    shared_item_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.2, description="What an item that two keywords share adds: they came from it, or their searches led to it."
+    )
+    sharpness: Annotated[float, Field(gt=0, le=50)] = Field(
+        10.0,
+        description="How much more the close pairs of two clusters count than the distant ones.",
+    )
+    saturation: Annotated[float, Field(ge=0, le=4)] = Field(
+        0.75, description="Similarity above which being still more similar hardly counts."
+    )
+    size_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.1, description="Added to every similarity of a user, times ln(keywords / 50): long histories merge more."
+    )
+    background_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        1.0, description="Share of the user's mean similarity, above the usual one, that does not count."
+    )
+    max_keywords_per_user: Count = Field(
+        400,
+        description="Strongest keywords of a user that are clustered; the others are counted as left out.",
+    )
+
+
+class RankingSettings(Section):
+    """How journeys are ranked: by a model trained on returns, or by frequency * exp(-recency / decay)."""
+
+    recency_decay_days: Positive = Field(
+        30.0, description="Days after which an untouched journey's score has fallen to 1/e."
+    )
+    half_confidence_score: Positive = Field(
+        3.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
+    )
+    return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
+    snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
+    test_days: Days = Field(
+        45, description="Newest days of snapshots on which a new model must win; a quarter of the history at most."
+    )
+    validation_days: Days = Field(
+        28, description="Days of snapshots before those, for early stopping and calibration; a quarter at most."
+    )
+    max_training_users: Count = Field(
+        5_000, description="Users whose history a model is trained on; of more, a fixed sample is drawn."
+    )
+    min_returns: Count = Field(
+        200, description="Returns that training, validation and test must each hold; with fewer, the heuristic stays."
+    )
+    label_weights: dict[LabelSource, Positive] = Field(
+        default={"return": 1.0, "notification": 2.0, "human": 4.0},
+        description="How much one label counts in training, by source; 1 where left out.",
+    )
+
+
+class DiversificationSettings(Section):
+    """How journeys that resemble higher-ranked ones are pushed down: by the article's penalty, or otherwise."""
+
+    strategy: Literal["penalty", "mmr", "dpp", "ssd"] = Field(
+        "penalty",
+        description="The article's penalty; maximal marginal relevance; determinantal point process; sliding spectrum.",
+    )
+    diversity: Share = Field(
+        0.3, description="For mmr, dpp and ssd: how much diversity counts against relevance. 0 switches them off."
+    )
+    penalty: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.95, description="Factor on the score per similar journey ranked above. 1 switches it off."
+    )
+    similarity_threshold: Annotated[float, Field(ge=-1, le=1)] = Field(
+        0.5, description="Cosine of two journeys' embeddings from which they count as similar."
+    )
+
+
+class StageSettings(Section):
+    """Evergreen, ongoing or ended."""
+
+    evergreen_min_span_days: Days = Field(
+        84, description="Days between first and last engagement that an evergreen journey has at least; over a season."
+    )
+    evergreen_min_active_weeks_share: Share = Field(
+        0.5,
+        description="Share of the weeks since the first engagement in which an evergreen journey was active.",
+    )
+    ended_after_days: Days = Field(
+        30, description="Days without engagement after which a situational journey has ended, while there is no model."
+    )
+    return_days: Days = Field(30, description="Days within which the model expects a return.")
+    ended_below: Share = Field(
+        0.05, description="Probability of a return within them below which a situational journey has ended."
+    )
+    acting_actions: list[ActionName] = Field(
+        default=["clickthrough", "purchase"],
+        description="Actions that are acting; searches, boards and the others are looking around.",
+    )
+    acting_odds: Positive = Field(
+        1.5,
+        description="Odds of acting among a journey's newest events over the usual ones from which it is action.",
+    )
+
+
+class NamingSettings(Section):
+    """Which keyword of a journey names it: the one with the largest weighted mean of parts in [0, 1]."""
+
+    closeness_weight: Share = Field(0.7, description="Weight of closeness to the journey's centroid.")
+    centrality_weight: Share = Field(
+        0.2, description="Weight of how close the keyword lies to the centroids of everyone's journeys with it."
+    )
+    frequency_weight: Share = Field(0.06, description="Weight of the keyword's number of events.")
+    keyword_weight: Annotated[float, Field(ge=-1, le=1)] = Field(
+        -0.06, description="Weight of the keyword's own weight; below 0, as heavy keywords pull the centroid already."
+    )
+    search_weight: Share = Field(0.02, description="Weight of being the user's own words, from a search.")
+    readability_weight: Share = Field(0.08, description="Weight of readability (words and characters, no codes).")
+    stability_weight: Share = Field(0.03, description="Weight of having named the journey before.")
+
+
+class OutputSettings(Section):
+    """What `user_journeys` holds."""
+
+    max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
+    max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")

@@ -1,0 +1,174 @@
+"""Sections that say how the platform is run: none of them is a part of `algorithm_version`."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from journeys_dagster.settings.section import Count, Days, Positive, Section, Share
+
+Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
+
+
+class OperationSection(Section):
+    """A section that changes no journey of the rows that were taken in."""
+
+
+class LandingSettings(OperationSection):
+    """What is taken in from the landing zone."""
+
+    first_day: date | None = Field(
+        None, description="First daily partition (UTC day). Left out: the earliest day in the landing zone."
+    )
+    max_rejected_share: Share = Field(
+        0.05,
+        description="Share of a day's rows (or files) of one source that may be rejected before the run is stopped.",
+    )
+    max_text_length: Count = Field(
+        500, description="Longest accepted text in characters; a longer id, query or title rejects its row."
+    )
+    future_tolerance_hours: Annotated[float, Field(ge=0, le=87_660)] = Field(
+        24.0, description="Hours that occurred_at may lie after the end of the arrival day."
+    )
+    max_rows_per_user_per_day: Count = Field(
+        10_000,
+        description="Rows of one source and arrival day that are kept of one user, the newest ones; the others are "
+        "counted and told. Days that were taken in before keep what they have until their files change.",
+    )
+    days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
+
+
+class RetentionSettings(OperationSection):
+    """Which snapshots are kept. Each user's newest is, in any case, and what feedback is about."""
+
+    keep_days: Days = Field(400, description="Days before the newest inferred day of which every snapshot is kept.")
+    keep_month_ends: bool = Field(
+        True, description="Whether of older days the last inferred one of each month is kept whole."
+    )
+    rewrite_above_free_share: Share = Field(
+        0.25,
+        description="Share of the warehouse file that is free above which pruning rewrites the file without it; "
+        "1: never.",
+    )
+    cron: Cron = Field(
+        "0 3 * * 0",
+        description="When the asset retention prunes, as a cron schedule in UTC, once automation is turned on.",
+    )
+
+
+class QualityCheck(Section):
+    """When a metric of the quality watch is an alarm, and how grave it is."""
+
+    tolerance: Annotated[float, Field(ge=0, le=1_000)]
+    deviations: Annotated[float, Field(gt=0, le=1_000)]
+    severity: Literal["warn", "error"]
+
+
+def _check(tolerance: float, deviations: float, severity: Literal["warn", "error"]) -> QualityCheck:
+    return QualityCheck(tolerance=tolerance, deviations=deviations, severity=severity)
+
+
+class QualitySettings(OperationSection):
+    """When a day is unusual: its value differs by more than `tolerance` and by more than so many usual `deviations`."""
+
+    trailing_days: Days = Field(56, description="Days before a day from which its values are expected.")
+    min_history_days: Annotated[int, Field(ge=3, le=3_650)] = Field(
+        21, description="Days with a value among them below which nothing is expected, and nothing is an alarm."
+    )
+    min_observations: Count = Field(
+        10, description="Rows, users, … behind a value below which it is not judged; a volume always is."
+    )
+    closed_days: list[date] = Field(
+        default=[], description="Days on which no rows are ordinary, such as holidays; left out of what is expected."
+    )
+    volume: QualityCheck = Field(
+        _check(0.5, 4.0, "error"), description="Rows of a source, as a factor; no rows on a usual day are an alarm too."
+    )
+    rows_per_user: QualityCheck = Field(_check(0.3, 3.5, "warn"), description="Rows per user of a source, as a factor.")
+    duplicate_share: QualityCheck = Field(
+        _check(0.1, 3.5, "warn"), description="Share of a source's rows that are exact duplicates or arrived before."
+    )
+    rejected_share: QualityCheck = Field(
+        _check(0.01, 3.5, "warn"), description="Share of a source's rows, or files, that were rejected."
+    )
+    same_day_share: QualityCheck = Field(
+        _check(0.15, 3.5, "warn"), description="Share of a source's rows that happened on the day they arrived."
+    )
+    hour_drift: QualityCheck = Field(
+        _check(0.25, 4.0, "warn"), description="Drift (PSI) of a source's active users by hour of the day."
+    )
+    silent_hours: QualityCheck = Field(
+        _check(0.2, 4.0, "warn"), description="Share of a usual day's users of a source in the hours without any."
+    )
+    text_drift: QualityCheck = Field(
+        _check(0.25, 3.5, "warn"), description="Drift (PSI) of the characters in a source's texts."
+    )
+    text_surprise: QualityCheck = Field(
+        _check(0.1, 4.0, "warn"), description="Bits per character by the letter pairs of earlier texts, as a factor."
+    )
+    text_length: QualityCheck = Field(
+        _check(0.3, 3.5, "warn"), description="Mean length of a source's texts, as a factor."
+    )
+    no_journey_share: QualityCheck = Field(
+        _check(0.05, 3.5, "error"), description="Share of users in scope with no journey."
+    )
+    journeys_per_user: QualityCheck = Field(
+        _check(0.2, 3.5, "warn"), description="Journeys listed per user in scope, as a factor."
+    )
+    keywords_per_user: QualityCheck = Field(
+        _check(0.2, 3.5, "warn"), description="Keywords per user in scope, as a factor."
+    )
+    unnamed_share: QualityCheck = Field(
+        _check(0.05, 3.5, "warn"), description="Share of journeys without a name of their own."
+    )
+    confidence_drift: QualityCheck = Field(
+        _check(0.25, 3.5, "warn"), description="Drift (PSI) of the confidence of journeys."
+    )
+    score_drift: QualityCheck = Field(_check(0.25, 3.5, "warn"), description="Drift (PSI) of the score of journeys.")
+    stage_drift: QualityCheck = Field(_check(0.25, 3.5, "warn"), description="Drift (PSI) of the stages of journeys.")
+    embedding_coverage: QualityCheck = Field(
+        _check(0.005, 3.5, "error"), description="Share of clustered keywords that have a vector."
+    )
+
+
+class RunSettings(OperationSection):
+    """How runs use the machine. None of these changes a result."""
+
+    users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step.")
+    lock_timeout_seconds: Positive = Field(
+        600.0, description="Seconds to wait for the warehouse while another process uses it."
+    )
+    warehouse_memory_limit: str = Field(
+        "2GB",
+        pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$",
+        description="DuckDB's memory limit; above it, it spills to disk.",
+    )
+    warehouse_threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="DuckDB's threads; 0: one per core.")
+
+
+class AutomationSettings(OperationSection):
+    """When what runs by itself runs, once it is turned on, UTC. None of these changes a result."""
+
+    daily_cron: Cron = Field("0 6 * * *", description="When days that are still missing are requested again.")
+    training_cron: Cron = Field("0 4 * * 1", description="When the models are trained.")
+    freshness_cron: Cron = Field(
+        "0 9 * * *", description="When the marts must have been inferred anew; else they are late."
+    )
+    freshness_hours: Annotated[float, Field(ge=0.1, le=744)] = Field(
+        9.0, description="Hours before that from which an inference counts."
+    )
+
+
+class AlertSettings(OperationSection):
+    """Who is told when a run fails, or a check of a run that does not."""
+
+    webhook_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        "JOURNEYS_WEBHOOK",
+        description="Environment variable that holds the URL to post to, a secret; without it, nobody is told.",
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
+        5.0, description="Seconds to wait for an answer; 40 over all attempts."
+    )
+    retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        3, description="Further attempts after no answer, a server's error or too many requests."
+    )
