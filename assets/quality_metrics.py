@@ -12,7 +12,8 @@ from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.monitoring.measures import measured_frame, snapshot_rows, source_rows, volume_rows
 from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
 from journeys_dagster.monitoring.queries import (
-    KEYWORDS,
+    EMBEDDED,
+    KEYWORD_GROWTH,
     LANDED,
     SNAPSHOTS,
     TEXTS,
@@ -219,7 +220,8 @@ def measure_snapshots(warehouse: Warehouse, days: Sequence[date], *, model_revis
     params = {"days": list(days), "model_revision": model_revision}
     with warehouse.read() as connection:
         results = [
-            connection.sql(sql, params=used_params(sql, params)).pl() for sql in (SNAPSHOTS, journeys_sql(), KEYWORDS)
+            connection.sql(sql, params=used_params(sql, params)).pl()
+            for sql in (SNAPSHOTS, journeys_sql(), KEYWORD_GROWTH, EMBEDDED)
         ]
     return measured_frame(snapshot_rows(*results))
 

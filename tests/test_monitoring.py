@@ -136,7 +136,7 @@ def judged(metric: str, past: list[float], value: float, settings: QualitySettin
         ("text_length", 20.0, 4.0),
         ("no_journey_share", 0.01, 0.3),
         ("journeys_per_user", 6.0, 3.0),
-        ("keywords_per_user", 40.0, 20.0),
+        ("keyword_growth", 1.1, 0.55),
         ("unnamed_share", 0.0, 0.1),
         ("embedding_coverage", 1.0, 0.98),
     ],
@@ -284,8 +284,9 @@ def test_the_watch_has_history_from_its_first_run(finished: Pipeline, world_days
     snapshots = finished.table("user_snapshots", f"as_of = '{world_days[-1]}'")
     assert values["journeys_per_user"] == snapshots["journeys"].mean()
     assert values["embedding_coverage"] == 1
-    keywords = finished.table("keywords", f"as_of = '{world_days[-1]}'")
-    assert values["keywords_per_user"] == len(keywords) / len(snapshots)
+    counts = finished.table("keywords").group_by("user_id", "as_of").len().sort("user_id", "as_of")
+    growth = counts.with_columns(growth=pl.col("len") / pl.col("len").shift(1).over("user_id")).drop_nulls()
+    assert values["keyword_growth"] == growth.filter(as_of=world_days[-1])["growth"].median()
 
 
 def test_a_day_watched_again_has_the_same_rows(

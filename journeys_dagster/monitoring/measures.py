@@ -142,10 +142,13 @@ def source_rows(
     return rows
 
 
-def snapshot_rows(snapshots: pl.DataFrame, journeys: pl.DataFrame, keywords: pl.DataFrame) -> list[_Measured]:
-    """What snapshots tell: results of `SNAPSHOTS`, `journeys_sql` and `KEYWORDS`, a row per day each."""
-    listed = {row["as_of"]: row for row in journeys.iter_rows(named=True)}
-    counted = {row["as_of"]: row for row in keywords.iter_rows(named=True)}
+def snapshot_rows(
+    snapshots: pl.DataFrame, journeys: pl.DataFrame, keyword_growth: pl.DataFrame, embedded: pl.DataFrame
+) -> list[_Measured]:
+    """What snapshots tell: results of `SNAPSHOTS`, `journeys_sql`, `KEYWORD_GROWTH`, `EMBEDDED`, a row per day each."""
+    listed, grown, covered = (
+        {row["as_of"]: row for row in frame.iter_rows(named=True)} for frame in (journeys, keyword_growth, embedded)
+    )
     rows = []
     for found in snapshots.sort("as_of").iter_rows(named=True):
         users = found["users"]
@@ -153,10 +156,10 @@ def snapshot_rows(snapshots: pl.DataFrame, journeys: pl.DataFrame, keywords: pl.
         row = partial(_Measured, found["as_of"], found["scope"], fingerprint=found["fingerprint"])
         rows.append(row("no_journey_share", found["users_without"] / users, users))
         rows.append(row("journeys_per_user", found["journeys"] / users, users))
-        if keyword := counted.get(found["as_of"]):
-            rows.append(row("keywords_per_user", keyword["keywords"] / users, users))
-            covered = keyword["embedded"] / keyword["distinct_keywords"]
-            rows.append(row("embedding_coverage", covered, keyword["distinct_keywords"]))
+        if growth := grown.get(found["as_of"]):
+            rows.append(row("keyword_growth", growth["growth"], growth["users"]))
+        if cover := covered.get(found["as_of"]):
+            rows.append(row("embedding_coverage", cover["embedded"] / cover["keywords"], cover["keywords"]))
         if journey := listed.get(found["as_of"]):
             rows.append(row("unnamed_share", journey["unnamed"] / journey["listed"], journey["listed"]))
             for metric, counts in (

@@ -128,10 +128,10 @@ _DECLARED = (
         advice="See the plot of clusters, and what has changed in embeddings or settings.",
     ),
     _factor(
-        name="keywords_per_user",
+        name="keyword_growth",
         landing=False,
-        measures="keywords per user",
-        unit="keywords",
+        measures="keywords of a user over those in the user's snapshot before, median",
+        unit="factor",
         advice="See whether items have lost their annotations, or a source its history.",
     ),
     _share(
@@ -161,7 +161,7 @@ _DECLARED = (
     _share(
         name="embedding_coverage",
         landing=False,
-        measures="share of distinct keywords with a vector",
+        measures="share of clustered keywords with a vector",
         side="below",
         advice="Run keyword_embeddings and the steps after it again for the day.",
     ),

@@ -34,17 +34,36 @@ SNAPSHOTS = f"""
     group by as_of
 """
 
-KEYWORDS = f"""
+KEYWORD_GROWTH = f"""
     with counted as (
-        select as_of, count(*) as keywords
+        select as_of, user_id, count(*) as keywords
         from keywords
         semi join users_in_scope using (as_of, user_id)
         where {_IN_SCOPE}
-        group by as_of
+        group by as_of, user_id
     ),
 
-    -- Only the strongest keywords of a user are clustered, and only those are embedded.
-    clustered as (
+    compared as (
+        select counted.as_of, counted.user_id, counted.keywords, before.as_of as before_as_of
+        from counted
+        asof join user_snapshots as before on counted.user_id = before.user_id and counted.as_of > before.as_of
+    ),
+
+    growth as (
+        select compared.as_of, any_value(compared.keywords) / count(*) as growth
+        from compared
+        join keywords as before on before.user_id = compared.user_id and before.as_of = compared.before_as_of
+        group by compared.as_of, compared.user_id
+    )
+
+    select as_of, median(growth) as growth, count(*) as users
+    from growth
+    group by as_of
+"""
+
+# Only the strongest keywords of a user are clustered, and only those are embedded.
+EMBEDDED = f"""
+    with clustered as (
         select distinct as_of, keyword
         from clusters
         semi join users_in_scope using (as_of, user_id)
@@ -53,13 +72,11 @@ KEYWORDS = f"""
 
     select
         as_of,
-        any_value(keywords) as keywords,
-        count(*) as distinct_keywords,
+        count(*) as keywords,
         count(*) filter (keyword in (
             select keyword from keyword_embeddings where model_revision = $model_revision
         )) as embedded
-    from counted
-    join clustered using (as_of)
+    from clustered
     group by as_of
 """
 

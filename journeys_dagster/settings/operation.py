@@ -115,8 +115,9 @@ class QualitySettings(OperationSection):
     journeys_per_user: QualityCheck = Field(
         _check(0.2, 3.5, "warn"), description="Journeys listed per user in scope, as a factor."
     )
-    keywords_per_user: QualityCheck = Field(
-        _check(0.2, 3.5, "warn"), description="Keywords per user in scope, as a factor."
+    keyword_growth: QualityCheck = Field(
+        _check(0.2, 3.5, "warn"),
+        description="Keywords of a user over those in the snapshot before, median, as a factor.",
     )
     unnamed_share: QualityCheck = Field(
         _check(0.05, 3.5, "warn"), description="Share of journeys without a name of their own."

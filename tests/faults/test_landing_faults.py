@@ -101,7 +101,7 @@ def half_footer(path: Path) -> None:
 def wrong_magic(at: slice) -> Callable[[Path], None]:
     def overwrite(path: Path) -> None:
         content = bytearray(path.read_bytes())
-        content[at] = b"XXXX"
+        content[at] = b"LOST"
         path.write_bytes(content)
 
     return overwrite
