@@ -12,6 +12,8 @@ import pytest
 
 from journeys_dagster.simulation import SimulationError, World, build_world, simulate
 from journeys_dagster.simulation.catalogue import load_catalogue
+from journeys_dagster.simulation.journey_types import CatalogueError, read_catalogue
+from journeys_dagster.simulation.seasons import seasons_of
 from journeys_dagster.sources.contracts import declared_sources
 
 SCHEMAS = {
@@ -37,6 +39,32 @@ SCHEMAS = {
     },
 }
 LAST_DAY = date(2025, 6, 30)
+ENTRY = """
+[[journey]]
+name = "Porch"
+half = "tune"
+lifecycle = "situational"
+days = 20
+interests = ["porches"]
+boards = ["porch"]
+variants = ["small", "brick", "wood"]
+related = ["Porch"]
+[journey.topics.looks]
+queries = ["porch ideas", "porch lamp"]
+items = [["Painted porch", "porch"]]
+[journey.topics.floor]
+queries = ["porch tiles", "porch floor"]
+items = [["Tiled porch", "porch tiles"]]
+[journey.topics.door]
+queries = ["front door", "door colour"]
+items = [["Blue door", "front door"]]
+"""
+NOISE_FILE = """
+navigational = ["mail"]
+curiosity = ["weather"]
+gifts = ["gift for dad"]
+mixed_boards = ["ideas"]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,21 +112,100 @@ def events(world: World) -> pl.DataFrame:
 
 
 def test_the_catalogue_is_rich_enough() -> None:
-    catalogue = load_catalogue()
-    assert len(catalogue.journeys) >= 45
-    assert len({journey.domain for journey in catalogue.journeys}) >= 12
-    assert len(catalogue.queries) - catalogue.query_start[-1] >= 40
-    assert len({journey.name for journey in catalogue.journeys}) == len(catalogue.journeys)
+    catalogue, found = load_catalogue(), read_catalogue()
+    assert len(catalogue.journeys) >= 200
+    assert len({journey.domain for journey in catalogue.journeys}) >= 20
+    assert len(catalogue.queries) - catalogue.query_start[-1] >= 150
     for journey in catalogue.journeys:
-        assert len(set(journey.queries)) == len(journey.queries) >= 12, journey.name
-        assert len(journey.titles) >= 10, journey.name
-        assert all(2 <= len(annotations) <= 4 for _, annotations in journey.titles), journey.name
-        assert 1 <= len(journey.interests) <= 3, journey.name
-        assert journey.boards, journey.name
-        assert journey.lifecycle in {"situational", "evergreen"}, journey.name
-        assert (journey.days > 0) == (journey.lifecycle == "situational"), journey.name
+        assert len(journey.queries) >= 12, journey.name
+        assert len(journey.titles) >= 9, journey.name
+        assert all(1 <= len(annotations) <= 4 for _, *annotations in journey.titles), journey.name
+    assert Counter(journey.lifecycle for journey in catalogue.journeys)["seasonal"] >= 20
     per_journey = Counter(item.journey for item in catalogue.items)
     assert all(25 <= per_journey[number] <= 40 for number in range(len(catalogue.journeys)))
+    assert len(found.confusable) >= 30
+    assert len(found.ambiguous) >= 25
+
+
+def test_no_two_types_are_alike() -> None:
+    journeys = load_catalogue().journeys
+    for many in (
+        [query for journey in journeys for query in journey.queries],
+        [" ".join(item) for journey in journeys for item in journey.titles],
+    ):
+        shared = sum(count - 1 for count in Counter(many).values())
+        assert shared <= 0.002 * len(many)
+
+
+def test_the_halves_are_balanced_and_keep_neighbours_together() -> None:
+    found = read_catalogue()
+    half = {journey.name: journey.half for journey in found.journeys}
+    by_domain: dict[str, Counter[str]] = {}
+    for journey in found.journeys:
+        by_domain.setdefault(journey.domain, Counter())[journey.half] += 1
+    assert all(abs(count["tune"] - count["report"]) <= 2 for count in by_domain.values()), by_domain
+    assert abs(Counter(half.values())["tune"] - len(half) / 2) < 0.05 * len(half)
+    assert sum(half[first] == half[second] for first, second in found.confusable) >= 0.9 * len(found.confusable)
+    tune, report = load_catalogue("tune"), load_catalogue("report")
+    assert {journey.name for journey in tune.journeys}.isdisjoint(journey.name for journey in report.journeys)
+    assert len(tune.journeys) + len(report.journeys) == len(half)
+
+
+def test_ambiguous_words_mean_different_journeys() -> None:
+    found = read_catalogue()
+    queries = {journey.name: journey.queries for journey in found.journeys}
+    for word, names in found.ambiguous.items():
+        using = [name for name in names if any(word in query.split() for query in queries[name])]
+        assert len(using) >= 2, word
+
+
+def _written(folder: Path, entry: str, *, noise: str = NOISE_FILE) -> Path:
+    (folder / "home.toml").write_text(entry)
+    (folder / "noise.toml").write_text(noise)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (
+            'half = "tune"',
+            'half = "both"',
+            r"home\.toml: journey 1 \(Porch\): half: Input should be 'tune' or 'report'",
+        ),
+        ("days = 20", "", r"home\.toml: journey 1 \(Porch\): .*days is the length"),
+        ("days = 20", "days = 20\nmonths = [3]", r"journey 1 \(Porch\): .*months are those of a seasonal journey"),
+        ("days = 20", "days = 20\ncolour = 1", r"journey 1 \(Porch\): colour: Extra inputs"),
+        ('"porch ideas"', '"porch lamp"', r"journey 1 \(Porch\): .*the query 'porch lamp' is there twice"),
+        (
+            'related = ["Porch"]',
+            'related = ["Pourch"]',
+            r"home\.toml: related of 'Porch': there is no journey 'Pourch'",
+        ),
+        ("[[journey]]", "[[journey]", r"home\.toml is not TOML"),
+    ],
+)
+def test_faults_of_the_catalogue_are_named(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    assert read_catalogue(_written(tmp_path, ENTRY)).journeys[0].name == "Porch"
+    with pytest.raises(CatalogueError, match=fault):
+        read_catalogue(_written(tmp_path, ENTRY.replace(old, new)))
+
+
+def test_faults_beside_the_domains_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"noise\.toml: gifts is missing"):
+        read_catalogue(_written(tmp_path, ENTRY, noise=NOISE_FILE.replace("gifts", "presents")))
+    (tmp_path / "neighbours.toml").write_text('[ambiguous]\nlamp = ["Porch"]\nmouse = ["Porch"]\n')
+    with pytest.raises(CatalogueError, match=r"neighbours\.toml: ambiguous 'mouse': no query of 'Porch' has the word"):
+        read_catalogue(_written(tmp_path, ENTRY))
+    (tmp_path / "neighbours.toml").write_text('confusable = [["Porch", "Hall"]]\n')
+    with pytest.raises(CatalogueError, match=r"neighbours\.toml: confusable: there is no journey 'Hall'"):
+        read_catalogue(_written(tmp_path, ENTRY))
+
+
+def test_the_same_journey_in_two_domains_is_named(tmp_path: Path) -> None:
+    (tmp_path / "diy.toml").write_text(ENTRY)
+    with pytest.raises(CatalogueError, match=r"home\.toml: journey 'Porch' is in diy\.toml too"):
+        read_catalogue(_written(tmp_path, ENTRY))
 
 
 def test_variants_share_annotations_and_titles_are_distinct_within_a_journey() -> None:
@@ -249,10 +356,39 @@ def test_small_worlds_work(tmp_path: Path, users: int, days: int) -> None:
     summary = simulate(tmp_path, users=users, days=days, seed=11)
     seen = pl.concat(read(tmp_path, source).select("user_id") for source in ("searches", "engagements"))
     assert seen["user_id"].n_unique() == users
-    assert summary.rows["items"] >= 45 * 25
+    assert summary.rows["items"] >= 200 * 25
 
 
 # ------------------------------------------------------------- like people
+
+
+def test_seasonal_journeys_begin_in_and_around_their_months() -> None:
+    journeys = {journey.name: journey for journey in load_catalogue().journeys}
+    winter = build_world(users=600, days=60, seed=2, last_day=date(2025, 1, 15))
+    begun = winter.journeys.filter(pl.col("journey").is_in([name for name, known in journeys.items() if known.months]))
+    assert {"Christmas decorations", "Christmas dinner"} <= set(begun["journey"])
+    assert not {"Summer barbecue", "Prom dress", "Easter"} & set(winter.journeys["journey"])
+    for name, starts in begun.select("journey", "starts").iter_rows():
+        around = {(starts + timedelta(days=step)).month for step in (0, int(0.5 * journeys[name].days) + 1)}
+        assert around & set(journeys[name].months), (name, starts)
+
+
+def test_a_season_over_the_turn_of_the_year_is_one() -> None:
+    ski = next(journey for journey in load_catalogue().journeys if journey.name == "Ski trip")
+    seasons = seasons_of((ski,), first_day=date(2024, 8, 1), days=365)
+    assert seasons.count.tolist() == [1]
+    lengths = (seasons.last - seasons.first)[0]
+    assert lengths[0] == (date(2025, 4, 1) - date(2024, 11, 1)).days
+    assert seasons.weight.tolist() == [0.0]
+    assert seasons_of((ski,), first_day=date(2025, 6, 1), days=60).weight.tolist() == [-np.inf]
+
+
+def test_half_a_catalogue_is_another_world() -> None:
+    names = {journey.name for journey in load_catalogue("report").journeys}
+    world = build_world(users=100, days=30, seed=4, half="report")
+    assert set(world.journeys["journey"]) <= names
+    titles = {item.title for item in load_catalogue("report").items}
+    assert set(world.items["title"]) == titles
 
 
 def test_late_and_duplicate_rows_exist_in_small_shares(world: World) -> None:

@@ -23,6 +23,7 @@ from journeys_dagster.simulation.people import (
     draw_journeys,
     draw_people,
 )
+from journeys_dagster.simulation.seasons import Seasons
 from journeys_dagster.simulation.sessions import DAY_MS, Sessions, draw_sessions
 
 SEARCH, CLOSEUP, SAVE, CLICKTHROUGH, PURCHASE = range(5)
@@ -42,6 +43,8 @@ class Setting:
     ----------
     popularity : float array, shape (journey types,)
         Logarithm of how common each journey type is.
+    seasons : Seasons
+        When journeys of each type begin.
     launch_day : int array, shape (items,)
         Days since the first simulated day on which each item appears; 0 for every plain item.
     days, first_weekday : int
@@ -50,6 +53,7 @@ class Setting:
 
     catalogue: Catalogue
     popularity: Floats
+    seasons: Seasons
     launch_day: Ints
     days: int
     first_weekday: int
@@ -69,7 +73,14 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
         One row per journey: person, type, starts, ends (days since the first simulated day), pace (sittings per day).
     """
     people = draw_people(rng)
-    journeys = draw_journeys(rng, people, catalogue=setting.catalogue, popularity=setting.popularity, days=setting.days)
+    journeys = draw_journeys(
+        rng,
+        people,
+        catalogue=setting.catalogue,
+        popularity=setting.popularity,
+        seasons=setting.seasons,
+        days=setting.days,
+    )
     sessions = draw_sessions(rng, people, journeys, days=setting.days, first_weekday=setting.first_weekday)
     acted = _session_events(rng, people, journeys, sessions, setting=setting)
     noise = _noise_events(rng, acted, setting=setting)
@@ -195,8 +206,6 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, *, setting: Set
     when = np.minimum(when, setting.days * DAY_MS - 1)
     is_search = rng.random(n) < 0.65
     noise_start = catalogue.query_start[-1]
-    # Few one-off queries make up most of them: login pages, the weather.
-    rank = (len(catalogue.queries) - noise_start) * rng.random(n) ** 1.7
     item = catalogue.items_for(rng.integers(0, noise_start, n), rng.random(n))
     item = _launched(item, np.floor_divide(when, DAY_MS), setting=setting)
     none = np.full(n, -1)
@@ -204,7 +213,7 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, *, setting: Set
         person=person[near],
         type=none,
         kind=np.where(is_search, SEARCH, CLOSEUP),
-        query=np.where(is_search, noise_start + rank.astype(np.int64), -1),
+        query=np.where(is_search, catalogue.noise_for(rng.random(n)), -1),
         item=np.where(is_search, -1, item),
         time=when,
         late=np.where(rng.random(n) < _LATE_SHARE, rng.integers(1, 4, n), 0),

@@ -18,7 +18,9 @@ class Frames:
         catalogue = setting.catalogue
         self._days = setting.days
         self._first_day = first_day
-        self._lifecycles = pl.Series([journey.lifecycle for journey in catalogue.journeys])
+        self._lifecycles = pl.Series(
+            ["evergreen" if journey.evergreen else "situational" for journey in catalogue.journeys]
+        )
         self._journeys = pl.Series([journey.name for journey in catalogue.journeys])
         self._queries = pl.Series([*catalogue.queries, *(query[:1].upper() + query[1:] for query in catalogue.queries)])
         own_boards = (name for journey in catalogue.journeys for name in journey.boards)

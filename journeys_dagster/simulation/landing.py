@@ -8,11 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from journeys_dagster.simulation.catalogue import load_catalogue
+from journeys_dagster.simulation.journey_types import Half
 from journeys_dagster.simulation.world import Progress, SimulationError, World, build_world
 from journeys_dagster.sources.writer import SIMULATED_MARKER, write_day
 
 # Raised when the same arguments give another world.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ def simulate(
     days: int,
     seed: int,
     last_day: date = date(2025, 6, 30),
+    half: Half | None = None,
     progress: Progress | None = None,
 ) -> WorldSummary:
     """Simulate users and write their data into a landing zone.
@@ -60,6 +62,8 @@ def simulate(
         Not negative.
     last_day : date
         Last UTC day of the window.
+    half : {"tune", "report"}, optional
+        Of the catalogue; by default all of it.
     progress : callable, optional
         Told what is being done and the share of all the work done, in [0, 1].
 
@@ -77,6 +81,7 @@ def simulate(
         "days": days,
         "seed": seed,
         "last_day": last_day.isoformat(),
+        "half": half,
     }
     _refuse_other_data(landing, marker=marker)
 
@@ -89,6 +94,7 @@ def simulate(
         days=days,
         seed=seed,
         last_day=last_day,
+        half=half,
         progress=lambda text, share: tell(text, 0.6 * share),
     )
     landing.mkdir(parents=True, exist_ok=True)

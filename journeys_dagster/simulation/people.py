@@ -11,9 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from journeys_dagster.simulation.catalogue import Catalogue
+from journeys_dagster.simulation.seasons import Seasons
 
 BLOCK = 250
 MAX_JOURNEYS = 7
+MAX_TOPICS = 6
+
+_LEANING, _LEANING_SHARE = 1.6, 0.12
+_BEGINS_WITH_FIRST_TOPIC = 0.7
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -68,7 +73,7 @@ class Journeys:
     starts, ends : float array
         Days since the first simulated day; may lie outside of the window. Evergreen journeys end after it.
     focus : int array, shape (journeys, longest query list)
-        The queries that this person uses, in catalogue order, in the first `focus_size` columns.
+        The queries that this person uses, in the order they are come to, in the first `focus_size` columns.
     """
 
     person: Ints
@@ -98,7 +103,13 @@ def draw_people(rng: np.random.Generator) -> People:
 
 
 def draw_journeys(
-    rng: np.random.Generator, people: People, *, catalogue: Catalogue, popularity: Floats, days: int
+    rng: np.random.Generator,
+    people: People,
+    *,
+    catalogue: Catalogue,
+    popularity: Floats,
+    seasons: Seasons,
+    days: int,
 ) -> Journeys:
     """Draw which journeys people are on, from when to when, and what they look for.
 
@@ -106,33 +117,36 @@ def draw_journeys(
     ----------
     popularity : float array, shape (journey types,)
         Logarithm of how common each type is.
+    seasons : Seasons
+        When journeys of each type begin.
     days : int
         Length of the window.
     """
     types = catalogue.journeys
     domains = np.unique([journey.domain for journey in types], return_inverse=True)[1]
-    # Gumbel noise on log weights, largest first, draws without replacement. People lean to a few domains.
-    leaning = 1.6 * (rng.random((BLOCK, domains.max() + 1)) < 0.2)
-    keys = popularity + leaning[:, domains] + rng.gumbel(size=(BLOCK, len(types)))
+    # Gumbel noise on log weights, largest first, draws without replacement. People lean to a few domains, and to what
+    # their first journey leads to.
+    leaning = _LEANING * (rng.random((BLOCK, domains.max() + 1)) < _LEANING_SHARE)
+    keys = popularity + seasons.weight + leaning[:, domains] + rng.gumbel(size=(BLOCK, len(types)))
+    first = keys.argmax(axis=1)
+    keys += catalogue.pull[first]
+    keys[np.arange(BLOCK), first] = np.inf
     chosen = np.argsort(-keys, axis=1)[:, :MAX_JOURNEYS]
-    person, slot = np.nonzero(np.arange(MAX_JOURNEYS) < people.journey_count[:, None])
+    wanted = np.arange(MAX_JOURNEYS) < people.journey_count[:, None]
+    person, slot = np.nonzero(wanted & (np.take_along_axis(keys, chosen, axis=1) > -np.inf))
     kind = chosen[person, slot]
     m = len(kind)
 
-    evergreen = np.array([journey.lifecycle == "evergreen" for journey in types])[kind]
+    evergreen = np.array([journey.evergreen for journey in types])[kind]
     length = np.array([journey.days for journey in types])[kind] * np.exp(rng.normal(0, 0.3, m))
-    latest = max(days - 5.0, days / 2)
-    starts = -0.6 * length + rng.random(m) * (latest + 0.6 * length)
+    season = (rng.random(m) * seasons.count[kind]).astype(np.int64)
+    earliest, latest = seasons.first[kind, season], seasons.last[kind, season]
+    starts = earliest + rng.random(m) * (latest - earliest)
     # Most evergreen journeys are older than the window.
     starts = np.where(evergreen, rng.uniform(-60, 0.12 * days, m), starts)
     ends = np.where(evergreen, days + 60.0, starts + length)
 
-    counts = np.diff(catalogue.query_start)
-    columns = np.arange(counts.max())
-    size = np.minimum(rng.integers(5, 12, m), counts[kind])
-    keys = np.where(columns < counts[kind][:, None], rng.random((m, len(columns))), 2.0)
-    wanted = np.argsort(np.argsort(keys, axis=1), axis=1) < size[:, None]
-    focus = np.sort(np.where(wanted, columns, len(columns)), axis=1) + catalogue.query_start[kind][:, None]
+    focus, size = _focus(rng, kind, evergreen, catalogue=catalogue)
     return Journeys(
         person=person,
         slot=slot,
@@ -143,3 +157,33 @@ def draw_journeys(
         focus=focus,
         focus_size=size,
     )
+
+
+def _focus(rng: np.random.Generator, kind: Ints, evergreen: Bools, *, catalogue: Catalogue) -> tuple[Ints, Ints]:
+    """The queries of each journey in the order in which they are come to, padded, and how many they are.
+
+    People take up some of a journey's topics, most often beginning with the first, and within a topic go from broad
+    looks to details.
+    """
+    m = len(kind)
+    counts = np.diff(catalogue.query_start)
+    columns = np.arange(counts.max())
+    filled = columns < counts[:, None]
+    places = np.minimum(catalogue.query_start[:-1, None] + columns, catalogue.query_start[-1] - 1)
+    topics = np.where(filled, catalogue.query_topic[places], 0)
+    n_topics = np.array([len(journey.topics) for journey in catalogue.journeys])
+
+    order = rng.random((m, MAX_TOPICS))
+    order[:, 0] -= rng.random(m) < _BEGINS_WITH_FIRST_TOPIC
+    order[np.arange(MAX_TOPICS) >= n_topics[kind][:, None]] = 2.0
+    rank = np.argsort(np.argsort(order, axis=1), axis=1)
+    taken_up = 1 + rng.binomial(n_topics[kind] - 1, 0.6)
+    topic_rank = np.take_along_axis(rank, topics[kind], axis=1)
+
+    # What goes on for long goes over more ground.
+    size = np.minimum(rng.integers(5, 12, m) + np.where(evergreen, 5, 0), counts[kind])
+    chance = rng.random((m, len(columns))) + (topic_rank >= taken_up[:, None])
+    chance = np.where(filled[kind], chance, 9.0)
+    wanted = np.argsort(np.argsort(chance, axis=1), axis=1) < size[:, None]
+    turn = np.where(wanted, topic_rank * len(columns) + columns, MAX_TOPICS * len(columns) + columns)
+    return np.argsort(turn, axis=1) + catalogue.query_start[kind][:, None], size

@@ -14,7 +14,9 @@ from numpy.random import PCG64, Generator, SeedSequence
 from journeys_dagster.simulation.activity import Setting, simulate_block
 from journeys_dagster.simulation.catalogue import Catalogue, load_catalogue
 from journeys_dagster.simulation.frames import Frames, item_id
+from journeys_dagster.simulation.journey_types import Half
 from journeys_dagster.simulation.people import BLOCK, Ints
+from journeys_dagster.simulation.seasons import seasons_of
 
 Progress = Callable[[str, float], None]
 
@@ -39,7 +41,8 @@ class World:
     items : pl.DataFrame
         The contract's columns and arrival_day.
     journeys : pl.DataFrame
-        One row per user and journey with an event in the window: user_id, journey, lifecycle, starts and ends
+        One row per user and journey with an event in the window: user_id, journey, lifecycle (situational or
+        evergreen; a seasonal journey is situational), starts and ends
         (Date, may lie outside of the window; ends is null for evergreen journeys), pace (Float64, sittings per day that
         are expected while it lasts).
     """
@@ -56,11 +59,17 @@ class World:
 
 
 def build_world(
-    *, users: int, days: int, seed: int, last_day: date = date(2025, 6, 30), progress: Progress | None = None
+    *,
+    users: int,
+    days: int,
+    seed: int,
+    last_day: date = date(2025, 6, 30),
+    half: Half | None = None,
+    progress: Progress | None = None,
 ) -> World:
     """Simulate users over a window of days. Same arguments, same world.
 
-    A user's history depends on `days`, `seed` and `last_day`, not on how many users there are.
+    A user's history depends on `days`, `seed`, `last_day` and `half`, not on how many users there are.
 
     Parameters
     ----------
@@ -70,6 +79,8 @@ def build_world(
         Not negative.
     last_day : date
         Last UTC day of the window.
+    half : {"tune", "report"}, optional
+        Of the catalogue, to choose settings on or to report figures on; by default all of it.
     progress : callable, optional
         Told what is being done and the share of users done.
 
@@ -82,11 +93,12 @@ def build_world(
         if value < least:
             raise SimulationError(f"{name} is {value}; it must be at least {least}")
     first_day = last_day - timedelta(days=days - 1)
-    catalogue = load_catalogue()
+    catalogue = load_catalogue(half)
     rng = Generator(PCG64(SeedSequence(seed, spawn_key=(0,))))
     setting = Setting(
         catalogue=catalogue,
-        popularity=rng.normal(0, 0.35, len(catalogue.journeys)),
+        popularity=rng.normal(0, 0.5, len(catalogue.journeys)),
+        seasons=seasons_of(catalogue.journeys, first_day=first_day, days=days),
         launch_day=_launch_days(rng, catalogue, days=days),
         days=days,
         first_weekday=first_day.weekday(),
