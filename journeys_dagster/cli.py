@@ -24,7 +24,7 @@ from journeys_dagster.reporting.journeys_table import journeys_records, journeys
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings, load_settings
-from journeys_dagster.simulation import simulate
+from journeys_dagster.simulation import Half, simulate
 from journeys_dagster.sources.contracts import declared_sources
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -66,10 +66,13 @@ def init() -> None:
 @click.option("--users", default=500, show_default=True, type=click.IntRange(1), help="Users of the platform.")
 @click.option("--days", default=120, show_default=True, type=click.IntRange(1), help="Days of activity.")
 @click.option("--seed", default=7, show_default=True, type=int, help="Same seed, same world.")
-def simulate_command(users: int, days: int, seed: int) -> None:
-    """Write a simulated platform to the landing zone."""
+@click.option(
+    "--half", type=click.Choice(["tune", "report"]), help="Half of the journey types; all of them by default."
+)
+def simulate_command(users: int, days: int, seed: int, half: Half | None) -> None:
+    """Write a simulated platform to the landing zone, and its truth to the folder `truth` of the home."""
     with plain_errors():
-        _simulate(Home.from_environment(), users=users, days=days, seed=seed)
+        _simulate(Home.from_environment(), users=users, days=days, seed=seed, half=half)
 
 
 for command in (evaluate, status, migrate_command, prune_command, export_command):
@@ -163,9 +166,10 @@ def demo_command(users: int, days: int, seed: int) -> None:
     out.print("  README.md, 'Your own data'          how to point it at your log")
 
 
-def _simulate(home: Home, *, users: int, days: int, seed: int) -> date:
+def _simulate(home: Home, *, users: int, days: int, seed: int, half: Half | None = None) -> date:
     with progress_bar("simulate", total=1.0) as advance:
-        summary = simulate(home.landing, users=users, days=days, seed=seed, progress=advance)
+        truth = home.path / "truth"
+        summary = simulate(home.landing, users=users, days=days, seed=seed, half=half, truth=truth, progress=advance)
     rows = ", ".join(f"{count:,} {source}" for source, count in summary.rows.items())
     err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
     return summary.last_day

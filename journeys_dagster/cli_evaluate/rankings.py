@@ -76,7 +76,8 @@ def intent_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
         with progress_bar("replay", total=1.0) as advance:
             found = evaluate_intent(world, settings, vectors_of(settings), progress=lambda done: advance("", done))
     if as_json:
-        click.echo(json.dumps({"seed": seed, "labels": found.labels, "rankers": found.table.to_dicts()}))
+        rankers, annotators = found.table.to_dicts(), asdict(found.annotators)
+        click.echo(json.dumps({"seed": seed, "labels": found.labels, "rankers": rankers, "annotators": annotators}))
         return
     table = Table("ranker", "NDCG@5", "Kendall's tau-b", title=f"order of intent, {found.users} users, seed {seed}")
     for row in found.table.iter_rows(named=True):
@@ -85,6 +86,11 @@ def intent_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
     out.print(table)
     for source, counts in found.labels.items():
         out.print(f"trained on {counts['labels']:,} labels of {source}, {counts['positive']:,} positive")
+    said = found.annotators
+    out.print(
+        f"annotators on {said.graded:,} journeys: quadratic weighted kappa {said.kappa:.3f}, "
+        f"Krippendorff's alpha {said.alpha:.3f}"
+    )
 
 
 @click.command("diversification")

@@ -1,15 +1,18 @@
 """Whether feedback teaches a ranker what simulated people are truly in the middle of."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.evaluation.agreement import Agreement, agreement
 from journeys_dagster.evaluation.world import keyword_truth, world_history
 from journeys_dagster.settings import Settings
+from journeys_dagster.simulation.grades import draw_human_labels
 from journeys_dagster.simulation.intent import draw_notification_feedback, latent_intent
 from journeys_dagster.simulation.world import World
 from journeys_dagster.sql_parameters import action_names
@@ -42,11 +45,14 @@ class IntentEvaluation:
         Of the training span, by source.
     users : int
         Users with two journeys or more of different intent.
+    annotators : Agreement
+        How far simulated annotators agree in their grades of the same journeys.
     """
 
     table: pl.DataFrame
     labels: dict[str, dict[str, int]]
     users: int
+    annotators: Agreement = field(default_factory=lambda: Agreement(float("nan"), float("nan"), 0))
 
 
 def evaluate_intent(
@@ -66,14 +72,21 @@ def evaluate_intent(
     days = snapshot_days(*history.span, ranking)
     truth = keyword_truth(world, history, settings)
     rng = np.random.default_rng(seed)
-    examples, feedback = [], []
+    examples, feedback, grades = [], [], []
+    sent: Counter[str] = Counter()
     for rows in labelled_snapshots(history, days, settings, vectors, progress=progress):
         day = rows["as_of"][0] + timedelta(days=1)
         known = rows.join(_intents(history, world, truth, day), on=_KEY[1:], how="left", maintain_order="left")
         examples.append(known.with_columns(pl.col("intent").fill_null(0.0)))
         lot = examples[-1].with_columns(lot=pl.Series(rng.random(len(rows))))
-        drawn = lot.filter(pl.col("lot").rank("ordinal").over("user_id") <= NOTIFIED)
+        drawn = lot.with_columns(
+            position=pl.col("lot").rank("ordinal").over("user_id"),
+            sent_lately=pl.Series([sent[user] for user in lot["user_id"]], dtype=pl.Int64),
+        ).filter(pl.col("position") <= NOTIFIED)
         feedback.append(draw_notification_feedback(rng, drawn, day=day))
+        grades.append(draw_human_labels(rng, drawn, day=day))
+        # Half of what was sent before is forgotten from one snapshot to the next.
+        sent = Counter({user: number // 2 for user, number in sent.items()}) + Counter(drawn["user_id"])
     returns = pl.concat(examples)
     told = _labelled_by_feedback(history, returns, pl.concat(feedback), settings)
     spans = training_spans(days, horizon_days=ranking.return_days, known_until=history.span[1], ranking=ranking)
@@ -84,7 +97,8 @@ def evaluate_intent(
         )
         for name, rows in (("model of feedback", told), ("model of returns", returns))
     }
-    return _compared(test, ways | heuristic_scores(test, settings), label_mix(spans.split(told)[0]))
+    found = _compared(test, ways | heuristic_scores(test, settings), label_mix(spans.split(told)[0]))
+    return replace(found, annotators=agreement(pl.concat(grades)))
 
 
 def _intents(history: History, world: World, truth: pl.DataFrame, day: date) -> pl.DataFrame:

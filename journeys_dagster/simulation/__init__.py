@@ -3,7 +3,8 @@
 For demonstrations, tests and benchmarks. Nothing in it comes from anybody's log.
 """
 
+from journeys_dagster.simulation.journey_types import Half
 from journeys_dagster.simulation.landing import WorldSummary, simulate
 from journeys_dagster.simulation.world import SimulationError, World, build_world
 
-__all__ = ["SimulationError", "World", "WorldSummary", "build_world", "simulate"]
+__all__ = ["Half", "SimulationError", "World", "WorldSummary", "build_world", "simulate"]

@@ -59,7 +59,7 @@ class Setting:
     first_weekday: int
 
 
-def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataFrame, pl.DataFrame]:
+def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Simulate one block of people.
 
     Returns
@@ -71,8 +71,11 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
         duplicate arrives, null for none), board_slot and board (number of the board's name, null for none).
     journeys : pl.DataFrame
         One row per journey: person, type, starts, ends (days since the first simulated day), pace (sittings per day).
+    people : pl.DataFrame
+        One row per person: person, activity, joined (days since the first simulated day), zone (hours ahead of UTC),
+        bot.
     """
-    people = draw_people(rng)
+    people = draw_people(rng, days=setting.days)
     journeys = draw_journeys(
         rng,
         people,
@@ -83,8 +86,9 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
     )
     sessions = draw_sessions(rng, people, journeys, days=setting.days, first_weekday=setting.first_weekday)
     acted = _session_events(rng, people, journeys, sessions, setting=setting)
-    noise = _noise_events(rng, acted, setting=setting)
-    events = pl.concat([acted, noise]).filter(pl.col("time") < setting.days * DAY_MS)
+    noise = _noise_events(rng, acted, people, setting=setting)
+    bots = _bot_events(rng, people, setting=setting)
+    events = pl.concat([acted, noise, bots]).filter(pl.col("time") < setting.days * DAY_MS)
     n = events.height
     again = np.where(rng.random(n) < 0.7, 0, 1)
     events = events.with_columns(
@@ -100,7 +104,16 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
             "pace": sessions.pace,
         }
     )
-    return events, table
+    who = pl.DataFrame(
+        {
+            "person": np.arange(BLOCK),
+            "activity": people.activity,
+            "joined": people.joined,
+            "zone": people.zone,
+            "bot": people.bot,
+        }
+    )
+    return events, table, who
 
 
 def _session_events(
@@ -132,7 +145,7 @@ def _session_events(
     first.sort()
     owner, place, item = owner[first], place[first], item[first]
     person = journeys.person[journey[owner]]
-    shopping = np.array([kind.shopping for kind in catalogue.journeys])[journeys.type[journey[owner]]]
+    shopping = catalogue.shopping[journeys.type[journey[owner]]]
     saved = rng.random(len(owner)) < people.save_share[person]
     clicked = rng.random(len(owner)) < people.click_share[person]
     bought = clicked & (rng.random(len(owner)) < np.where(shopping, 0.25, 0.01))
@@ -190,18 +203,19 @@ def _boards(rng: np.random.Generator, people: People, journeys: Journeys, *, cat
 
 def _launched(item: Ints, day: Ints, *, setting: Setting) -> Ints:
     """The items, with the plain item in place of one that had not appeared by its day."""
-    plain = np.array([item.plain for item in setting.catalogue.items])
-    return np.where(setting.launch_day[item] <= day, item, plain[item])
+    return np.where(setting.launch_day[item] <= day, item, setting.catalogue.plain[item])
 
 
-def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, *, setting: Setting) -> pl.DataFrame:
+def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People, *, setting: Setting) -> pl.DataFrame:
     """One-off searches and looks at items that belong to no journey, some of them amid a session."""
     catalogue = setting.catalogue
     person, time = acted["person"].to_numpy(), acted["time"].to_numpy()
     near = np.flatnonzero(rng.random(len(person)) < _NOISE_PER_EVENT)
     n = len(near)
     amid = rng.random(n) < 0.6
-    anywhere = rng.integers(0, setting.days, n) * DAY_MS + (np.clip(rng.normal(15, 4.5, n), 0.1, 23.9) * 3_600_000)
+    since = np.maximum(people.joined[person[near]], 0)
+    day = np.floor(since + rng.random(n) * (setting.days - since))
+    anywhere = day * DAY_MS + (np.clip(rng.normal(15, 4.5, n), 0.1, 23.9) * 3_600_000)
     when = np.where(amid, time[near] + rng.integers(5_000, 240_000, n), anywhere).astype(np.int64)
     when = np.minimum(when, setting.days * DAY_MS - 1)
     is_search = rng.random(n) < 0.65
@@ -217,6 +231,33 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, *, setting: Set
         item=np.where(is_search, -1, item),
         time=when,
         late=np.where(rng.random(n) < _LATE_SHARE, rng.integers(1, 4, n), 0),
+        board_slot=none,
+        board=none,
+    )
+
+
+def _bot_events(rng: np.random.Generator, people: People, *, setting: Setting) -> pl.DataFrame:
+    """Searches and looks of programs: at even intervals, day and night, for anything."""
+    catalogue = setting.catalogue
+    bots = np.flatnonzero(people.bot)
+    count = rng.integers(600, 2400, len(bots))
+    begins = (rng.random(len(bots)) * 0.7 * setting.days * DAY_MS).astype(np.int64)
+    person = np.repeat(bots, count)
+    step = np.arange(len(person)) - np.repeat(np.cumsum(count) - count, count)
+    n = len(person)
+    time = np.repeat(begins, count) + step * 240_000 + rng.integers(0, 2_000, n)
+    query = rng.integers(0, catalogue.query_start[-1], n)
+    is_search = step % 2 == 0
+    item = _launched(catalogue.items_for(query, rng.random(n)), np.floor_divide(time, DAY_MS), setting=setting)
+    none = np.full(n, -1)
+    return _frame(
+        person=person,
+        type=none,
+        kind=np.where(is_search, SEARCH, CLOSEUP),
+        query=np.where(is_search, query, -1),
+        item=np.where(is_search, -1, item),
+        time=time,
+        late=np.zeros(n, dtype=np.int64),
         board_slot=none,
         board=none,
     )

@@ -56,6 +56,9 @@ class Catalogue:
     item_of_rung : int array, same shape
         The item of each rung.
     ladder_start : int array, shape (journey queries + 1,)
+    plain : int array, shape (items,)
+    shopping : bool array, shape (journeys,)
+        As `Item` and `JourneyType` have it.
     fingerprint : str
         Hash of the catalogue's files.
     """
@@ -71,6 +74,8 @@ class Catalogue:
     item_ladder: NDArray[np.float64]
     item_of_rung: NDArray[np.int64]
     ladder_start: NDArray[np.int64]
+    plain: NDArray[np.int64]
+    shopping: NDArray[np.bool_]
     fingerprint: str
 
     def items_for(self, queries: NDArray[np.int64], chances: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -91,9 +96,13 @@ class Catalogue:
         return self.query_start[-1] + np.searchsorted(self.noise_ladder, chances, side="right")
 
 
-@cache
 def load_catalogue(half: Half | None = None) -> Catalogue:
     """The catalogue shipped with the package, or a half of it, read once."""
+    return _numbered(half)
+
+
+@cache
+def _numbered(half: Half | None) -> Catalogue:
     found = read_catalogue()
     journeys = tuple(journey for journey in found.journeys if half in (None, journey.half))
     items: list[Item] = []
@@ -132,6 +141,8 @@ def load_catalogue(half: Half | None = None) -> Catalogue:
         item_ladder=ladder,
         item_of_rung=rungs,
         ladder_start=ladder_start,
+        plain=np.array([item.plain for item in items]),
+        shopping=np.array([journey.shopping for journey in journeys]),
         fingerprint=found.fingerprint,
     )
 

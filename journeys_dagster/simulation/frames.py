@@ -77,6 +77,16 @@ class Frames:
             )
         )
 
+    def people(self, people: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `World.people`."""
+        return people.select(
+            self._user(),
+            "activity",
+            self._date("joined").alias("joined"),
+            (pl.col("zone") * 60).cast(pl.Int16).alias("minutes_ahead"),
+            "bot",
+        )
+
     def _user(self) -> pl.Expr:
         return pl.format("sim-user-{}", _number("person", width=6)).alias("user_id")
 

@@ -11,6 +11,8 @@ _HALF_INTEREST = 0.1
 """Sittings per day at which interest is one half."""
 _OPENED, _CLICKED = (0.2, 0.6), (0.05, 0.7)
 """Share of notifications that are opened, and of opened ones that are clicked: at no interest, and what full adds."""
+_POSITION_DECAY, _FATIGUE = 0.8, 0.04
+"""What is left of the share opened from one place to the next, and how fast it falls with those sent lately."""
 
 
 def latent_intent(journeys: pl.DataFrame, day: date) -> pl.DataFrame:
@@ -40,12 +42,16 @@ def latent_intent(journeys: pl.DataFrame, day: date) -> pl.DataFrame:
 
 
 def draw_notification_feedback(rng: np.random.Generator, notified: pl.DataFrame, *, day: date) -> pl.DataFrame:
-    """What people do with notifications about journeys: the more they are in the middle of one, the more they click.
+    """What people do with notifications about journeys.
+
+    The more they are in the middle of a journey, the more they open and click. Of several on a day, the later ones are
+    opened less; and so are all that come soon after many others.
 
     Parameters
     ----------
     notified : DataFrame
-        Columns ``user_id``, ``journey_id``, ``intent``; one notification each.
+        Columns ``user_id``, ``journey_id``, ``intent``, ``position`` (1 for the user's first of the day) and
+        ``sent_lately`` (notifications that the user was sent in the weeks before); one notification each.
     day : date
         Day on which they are sent.
 
@@ -55,7 +61,9 @@ def draw_notification_feedback(rng: np.random.Generator, notified: pl.DataFrame,
         Landing rows of the source ``notification_feedback`` with ``arrival_day``.
     """
     interest = (notified["intent"] / (notified["intent"] + _HALF_INTEREST)).to_numpy()
-    opened = rng.random(len(notified)) < _OPENED[0] + _OPENED[1] * interest
+    seen = _POSITION_DECAY ** (notified["position"].to_numpy() - 1)
+    patience = np.exp(-_FATIGUE * notified["sent_lately"].to_numpy())
+    opened = rng.random(len(notified)) < (_OPENED[0] + _OPENED[1] * interest) * seen * patience
     clicked = opened & (rng.random(len(notified)) < _CLICKED[0] + _CLICKED[1] * interest)
     sent = notified.select(
         "user_id",

@@ -9,11 +9,13 @@ import polars as pl
 
 from journeys_dagster.simulation.catalogue import load_catalogue
 from journeys_dagster.simulation.journey_types import Half
-from journeys_dagster.simulation.world import Progress, SimulationError, World, build_world
-from journeys_dagster.sources.writer import SIMULATED_MARKER, write_day
+from journeys_dagster.simulation.truth import write_part, write_types
+from journeys_dagster.simulation.world import Progress, SimulationError, world_parts
+from journeys_dagster.sources.writer import SIMULATED_MARKER, add_part, begin_day, complete_day, write_days
 
 # Raised when the same arguments give another world.
 GENERATOR_VERSION = 2
+_SOURCES = ("searches", "engagements", "board_items")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +47,13 @@ def simulate(
     seed: int,
     last_day: date = date(2025, 6, 30),
     half: Half | None = None,
+    truth: Path | None = None,
     progress: Progress | None = None,
 ) -> WorldSummary:
     """Simulate users and write their data into a landing zone.
 
     Every id starts with ``sim-`` and `SIMULATED.json` tells what was simulated. Same arguments, same bytes.
-    The truth behind the events is not written; `build_world` gives it.
+    People are simulated and written a part at a time, so that memory does not grow with their number.
 
     Parameters
     ----------
@@ -64,6 +67,8 @@ def simulate(
         Last UTC day of the window.
     half : {"tune", "report"}, optional
         Of the catalogue; by default all of it.
+    truth : Path, optional
+        Folder outside of the landing zone for the truth behind the events, as `truth` reads it; by default none.
     progress : callable, optional
         Told what is being done and the share of all the work done, in [0, 1].
 
@@ -89,47 +94,53 @@ def simulate(
         if progress is not None:
             progress(text, share)
 
-    world = build_world(
+    parts = world_parts(
         users=users,
         days=days,
         seed=seed,
         last_day=last_day,
         half=half,
-        progress=lambda text, share: tell(text, 0.6 * share),
+        progress=lambda text, share: tell(text, 0.98 * share),
     )
-    landing.mkdir(parents=True, exist_ok=True)
-    # First, so that what an interrupted simulation leaves is known to be simulated.
-    (landing / SIMULATED_MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
-    frames = {
-        "items": world.items,
-        "searches": world.searches.drop("journey"),
-        "engagements": world.engagements.drop("journey"),
-        "board_items": world.board_items.drop("journey"),
-    }
-    for number, (source, frame) in enumerate(frames.items()):
-        tell(f"writing {source}", 0.6 + 0.1 * number)
-        _write_source(landing, source, frame, world=world)
+    first_day = last_day - timedelta(days=days - 1)
+    rows: dict[str, int] = {}
+    n_items = 0
+    for number, part in enumerate(parts):
+        if number == 0:
+            landing.mkdir(parents=True, exist_ok=True)
+            # First, so that what an interrupted simulation leaves is known to be simulated.
+            (landing / SIMULATED_MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+            write_days(landing, source="items", frame=part.items)
+            for source in _SOURCES:
+                for step in range(days):
+                    begin_day(landing, source=source, day=first_day + timedelta(days=step))
+            rows["items"], n_items = part.items.height, part.items["item_id"].n_unique()
+            if truth is not None:
+                write_types(truth)
+        for source in _SOURCES:
+            frame: pl.DataFrame = getattr(part, source)
+            rows[source] = rows.get(source, 0) + frame.height
+            _write_part(landing, source, frame.drop("journey"), first_day=first_day, days=days, number=number)
+        if truth is not None:
+            write_part(truth, part, number=number)
+    for source in _SOURCES:
+        for step in range(days):
+            complete_day(landing, source=source, day=first_day + timedelta(days=step))
     tell("done", 1.0)
     return WorldSummary(
-        users=users,
-        days=days,
-        first_day=world.first_day,
-        last_day=world.last_day,
-        seed=seed,
-        rows={source: frame.height for source, frame in frames.items()},
-        n_items=world.items["item_id"].n_unique(),
+        users=users, days=days, first_day=first_day, last_day=last_day, seed=seed, rows=rows, n_items=n_items
     )
 
 
-def _write_source(landing: Path, source: str, frame: pl.DataFrame, *, world: World) -> None:
-    """Write every day of the window, without rows too; items only on days that have new ones."""
+def _write_part(landing: Path, source: str, frame: pl.DataFrame, *, first_day: date, days: int, number: int) -> None:
+    """Write some people's rows into every day of the window; of days without rows, the first part has an empty file."""
     by_day = frame.partition_by("arrival_day", as_dict=True, include_key=False)
     empty = frame.drop("arrival_day").clear()
-    for step in range((world.last_day - world.first_day).days + 1):
-        day = world.first_day + timedelta(days=step)
+    for step in range(days):
+        day = first_day + timedelta(days=step)
         rows = by_day.get((day,), empty)
-        if rows.height or source != "items":
-            write_day(landing, source=source, day=day, frame=rows)
+        if rows.height or number == 0:
+            add_part(landing, source=source, day=day, number=number, frame=rows)
 
 
 def _refuse_other_data(landing: Path, *, marker: dict[str, object]) -> None:

@@ -14,7 +14,7 @@ from journeys_dagster.simulation.catalogue import Catalogue
 from journeys_dagster.simulation.seasons import Seasons
 
 BLOCK = 250
-MAX_JOURNEYS = 7
+MAX_JOURNEYS = 12
 MAX_TOPICS = 6
 
 _LEANING, _LEANING_SHARE = 1.6, 0.12
@@ -29,6 +29,14 @@ NO_BOARDS, BOARD_PER_JOURNEY, ONE_BOARD = 0, 1, 2
 # Most people have one favourite time of the day: before work, at lunch, after work, in the evening.
 USUAL_HOURS = np.array([7.3, 12.6, 17.4, 20.8])
 USUAL_HOUR_SHARES = np.array([0.14, 0.18, 0.2, 0.48])
+
+
+# Hours that people's clocks are ahead of UTC.
+ZONES = np.array([0.0, 1.0, -5.0, -8.0, 5.5, 10.0])
+_ZONE_SHARES = np.array([0.6, 0.16, 0.12, 0.05, 0.03, 0.04])
+_NEW_SHARE, _NEWEST = 0.2, 0.8
+_BOT_SHARE = 0.0002
+_BEFORE_DAYS = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,12 @@ class People:
         Share of the items looked at that are saved, and that are clicked through.
     usual_hour : int array
         Favourite time of the day.
+    zone : float array
+        Hours that the person's clock is ahead of UTC.
+    joined : float array
+        Day on which the person joined the platform, since the first simulated day; most are there before it.
+    bot : bool array
+        Whether a program acts in the person's name too.
     """
 
     activity: Floats
@@ -56,6 +70,9 @@ class People:
     save_share: Floats
     click_share: Floats
     usual_hour: Ints
+    zone: Floats
+    joined: Floats
+    bot: Bools
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +103,12 @@ class Journeys:
     focus_size: Ints
 
 
-def draw_people(rng: np.random.Generator) -> People:
-    """Draw the people of one block."""
-    sigma = 0.9
-    activity = np.clip(np.exp(rng.normal(-(sigma**2) / 2, sigma, BLOCK)), 0.06, 14.0)
-    more = 1 / (1 + np.exp(0.75 - 0.8 * np.log(activity)))
+def draw_people(rng: np.random.Generator, *, days: int) -> People:
+    """Draw the people of one block for a window of days."""
+    sigma = 1.0
+    activity = np.clip(np.exp(rng.normal(-(sigma**2) / 2, sigma, BLOCK)), 0.04, 20.0)
+    more = 0.55 / (1 + np.exp(0.75 - 0.9 * np.log(activity)))
+    new = rng.random(BLOCK) < _NEW_SHARE
     return People(
         activity=activity,
         journey_count=1 + rng.binomial(MAX_JOURNEYS - 1, more),
@@ -99,6 +117,9 @@ def draw_people(rng: np.random.Generator) -> People:
         save_share=rng.beta(2, 6, BLOCK),
         click_share=rng.beta(2, 9, BLOCK),
         usual_hour=rng.choice(4, BLOCK, p=USUAL_HOUR_SHARES),
+        zone=rng.choice(ZONES, BLOCK, p=_ZONE_SHARES),
+        joined=np.where(new, rng.uniform(0, _NEWEST * days, BLOCK), -rng.exponential(_BEFORE_DAYS, BLOCK)),
+        bot=rng.random(BLOCK) < _BOT_SHARE,
     )
 
 
@@ -144,6 +165,9 @@ def draw_journeys(
     starts = earliest + rng.random(m) * (latest - earliest)
     # Most evergreen journeys are older than the window.
     starts = np.where(evergreen, rng.uniform(-60, 0.12 * days, m), starts)
+    # Nobody is on a journey here before they are here; but a season waits for nobody.
+    joined = people.joined[person]
+    starts = np.where((joined > 0) & (joined > starts), np.minimum(joined, np.fmax(latest, evergreen * days)), starts)
     ends = np.where(evergreen, days + 60.0, starts + length)
 
     focus, size = _focus(rng, kind, evergreen, catalogue=catalogue)

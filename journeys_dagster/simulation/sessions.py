@@ -20,6 +20,8 @@ PROGRESS_SHAPE = (1.2, 1.5)
 
 _EVERGREEN_PERIODS = np.array([3.5, 7.0, 10.0])
 _KEPT_BEATS = 0.88
+_EVERGREEN_REST_SHARE = 0.2
+_PAUSE_SHARE, _BURST_SHARE = 0.25, 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,10 @@ def draw_sessions(
     # Late evenings are folded back: starting before 23:15 leaves a session room within its day.
     hour = np.clip(np.where(hour > 23.25, 46.5 - hour, hour), 0.0, 23.25)
     start = (np.floor(time) * DAY_MS + hour * 3_600_000).astype(np.int64)
+    # The hours are those of people's own clocks; at the edges of the window they are taken for UTC.
+    elsewhere = start - (people.zone[person] * 3_600_000).astype(np.int64)
+    inside = (elsewhere >= 0) & (elsewhere < (days - 0.03) * DAY_MS)
+    start = np.where(inside, elsewhere, start)
 
     order = np.lexsort((start, person))
     journey, start, progress, person = journey[order], start[order], progress[order], person[order]
@@ -113,6 +119,7 @@ def _situational_times(
     within = ((low + progress * (high - low)) - starts) / (ends - starts)
     progress = np.where(first & (journeys.slot[journey] == 0), within, progress)
     time = starts + progress * (ends - starts)
+    journey, time, progress = _paused(rng, journey, time, progress, journeys, days=days)
     # Part of what would fall on Monday to Thursday waits for the weekend.
     weekday = (np.floor(time) + first_weekday) % 7
     waits = (weekday < 4) & (rng.random(len(time)) < 0.3)
@@ -120,6 +127,28 @@ def _situational_times(
     time = np.where(waits & (shifted < np.minimum(ends, days)), shifted, time)
     kept = (time >= 0) & (time < days)
     return journey[kept], time[kept], progress[kept], pace
+
+
+def _paused(
+    rng: np.random.Generator, journey: Ints, time: Floats, progress: Floats, journeys: Journeys, *, days: int
+) -> tuple[Ints, Floats, Floats]:
+    """Sittings in order, gathered: some soon follow the one before, and what falls into a pause waits for its end."""
+    order = np.lexsort((time, journey))
+    journey, time, progress = journey[order], time[order], progress[order]
+    m = len(journeys.person)
+    length = journeys.ends - journeys.starts
+    begins = journeys.starts + rng.uniform(0.2, 0.6, m) * length
+    ends = begins + rng.uniform(0.1, 0.3, m) * length
+    pauses = rng.random(m) < _PAUSE_SHARE
+    waits = pauses[journey] & (time > begins[journey]) & (time < ends[journey])
+    later = ends[journey] + rng.exponential(0.02 * length[journey])
+    # What is within the window stays there, or people would be without a history.
+    time = np.where(waits & (later < days), later, time)
+    if len(time) > 1:
+        gap = np.diff(time)
+        soon = (journey[1:] == journey[:-1]) & (gap > 1) & (rng.random(len(gap)) < _BURST_SHARE)
+        time[1:] -= np.where(soon, (gap - 1) * rng.uniform(0.6, 1.0, len(gap)), 0.0)
+    return journey, np.minimum(time, journeys.ends[journey]), progress
 
 
 def _evergreen_times(
@@ -139,6 +168,9 @@ def _evergreen_times(
     kept = (rng.random(time.shape) < _KEPT_BEATS) | (beats == 0)
     time = np.where(beats == 0, np.clip(time, first, max(days - 0.01, 0)), time)
     kept &= (time >= first) & (time < days)
+    rests = rng.random(len(own)) < _EVERGREEN_REST_SHARE
+    rest = np.where(rests, rng.uniform(0, days, len(own)), np.inf)[:, None]
+    kept &= (beats == 0) | ~((time > rest) & (time < rest + rng.uniform(8, 28, (len(own), 1))))
     row, column = np.nonzero(kept)
     pace = np.zeros(len(journeys.person))
     pace[own] = _KEPT_BEATS / period[:, 0]

@@ -1,10 +1,11 @@
 """A simulated platform: all people's events as landing frames, with the truth beside them.
 
-`build_world` keeps in memory what each event came from; writing it into a landing zone belongs to `landing`.
+`world_parts` makes it a part of the people at a time, in bounded memory; `build_world` keeps all of it. Writing it into
+a landing zone belongs to `landing`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -20,6 +21,9 @@ from journeys_dagster.simulation.seasons import seasons_of
 
 Progress = Callable[[str, float], None]
 
+PART = 80 * BLOCK
+"""People of a part: enough for long columns, few enough that a part takes little memory."""
+
 # Of the variants, which makes a fifth of all items.
 _LATER_SHARE = 0.3
 _CHANGED_SHARE = 0.02
@@ -31,7 +35,7 @@ class SimulationError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A simulated world: the landing frames with their truth.
+    """A simulated world, or a part of its people: the landing frames with their truth.
 
     Attributes
     ----------
@@ -45,6 +49,8 @@ class World:
         evergreen; a seasonal journey is situational), starts and ends
         (Date, may lie outside of the window; ends is null for evergreen journeys), pace (Float64, sittings per day that
         are expected while it lasts).
+    people : pl.DataFrame
+        One row per user: user_id, activity (Float64, mean near 1), joined (Date), minutes_ahead (of UTC), bot.
     """
 
     users: int
@@ -56,6 +62,7 @@ class World:
     board_items: pl.DataFrame
     items: pl.DataFrame
     journeys: pl.DataFrame
+    people: pl.DataFrame
 
 
 def build_world(
@@ -68,6 +75,31 @@ def build_world(
     progress: Progress | None = None,
 ) -> World:
     """Simulate users over a window of days. Same arguments, same world.
+
+    Parameters and errors are those of `world_parts`.
+    """
+    parts = list(world_parts(users=users, days=days, seed=seed, last_day=last_day, half=half, progress=progress))
+    if len(parts) == 1:
+        return parts[0]
+    order = ["arrival_day", "occurred_at"]
+    events = {
+        name: pl.concat([getattr(part, name) for part in parts]).sort(order, maintain_order=True)
+        for name in ("searches", "engagements", "board_items")
+    }
+    tables = {name: pl.concat([getattr(part, name) for part in parts]) for name in ("journeys", "people")}
+    return replace(parts[0], **events, **tables)
+
+
+def world_parts(
+    *,
+    users: int,
+    days: int,
+    seed: int,
+    last_day: date = date(2025, 6, 30),
+    half: Half | None = None,
+    progress: Progress | None = None,
+) -> Iterator[World]:
+    """Simulate users over a window of days, `PART` of them at a time. Same arguments, same world.
 
     A user's history depends on `days`, `seed`, `last_day` and `half`, not on how many users there are.
 
@@ -83,6 +115,11 @@ def build_world(
         Of the catalogue, to choose settings on or to report figures on; by default all of it.
     progress : callable, optional
         Told what is being done and the share of users done.
+
+    Yields
+    ------
+    World
+        Of some of the people; `items` are the same in all.
 
     Raises
     ------
@@ -104,30 +141,35 @@ def build_world(
         first_weekday=first_day.weekday(),
     )
     items = _items(rng, setting, first_day=first_day)
-    blocks: list[pl.DataFrame] = []
-    tables: list[pl.DataFrame] = []
-    for block, first in enumerate(range(0, users, BLOCK)):
-        stream = Generator(PCG64(SeedSequence(seed, spawn_key=(1, block))))
-        number = (pl.col("person") + first).cast(pl.Int32)
-        events, journeys = simulate_block(stream, setting)
-        # The last block is simulated whole and cut, or its people would depend on `users`.
-        blocks.append(events.with_columns(person=number).filter(pl.col("person") < users))
-        tables.append(journeys.with_columns(person=number).filter(pl.col("person") < users))
-        if progress is not None:
-            progress("simulating users", min(1.0, (first + BLOCK) / users))
     frames = Frames(setting, first_day=first_day)
-    events = frames.arrived(pl.concat(blocks))
-    return World(
-        users=users,
-        seed=seed,
-        first_day=first_day,
-        last_day=last_day,
-        searches=frames.searches(events),
-        engagements=frames.engagements(events),
-        board_items=frames.board_items(events),
-        items=items,
-        journeys=frames.journeys(pl.concat(tables), events),
-    )
+    for begin in range(0, users, PART):
+        drawn: list[tuple[pl.DataFrame, ...]] = []
+        for first in range(begin, min(begin + PART, users), BLOCK):
+            stream = Generator(PCG64(SeedSequence(seed, spawn_key=(1, first // BLOCK))))
+            number = (pl.col("person") + first).cast(pl.Int32)
+            # The last block is simulated whole and cut, or its people would depend on `users`.
+            drawn.append(
+                tuple(
+                    table.with_columns(person=number).filter(pl.col("person") < users)
+                    for table in simulate_block(stream, setting)
+                )
+            )
+            if progress is not None:
+                progress("simulating users", min(1.0, (first + BLOCK) / users))
+        events, journeys, people = (pl.concat(tables) for tables in zip(*drawn, strict=True))
+        events = frames.arrived(events)
+        yield World(
+            users=users,
+            seed=seed,
+            first_day=first_day,
+            last_day=last_day,
+            searches=frames.searches(events),
+            engagements=frames.engagements(events),
+            board_items=frames.board_items(events),
+            items=items,
+            journeys=frames.journeys(journeys, events),
+            people=frames.people(people),
+        )
 
 
 def _launch_days(rng: Generator, catalogue: Catalogue, *, days: int) -> Ints:

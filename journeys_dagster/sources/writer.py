@@ -71,6 +71,29 @@ def write_day(landing: Path, *, source: str, day: date, frame: pl.DataFrame) -> 
     return folder
 
 
+def begin_day(landing: Path, *, source: str, day: date) -> Path:
+    """Empty an arrival day that is to be written in several parts; it counts as incomplete until `complete_day`."""
+    folder = day_folder(landing, source=source, day=day)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUCCESS).unlink(missing_ok=True)
+    for other in folder.iterdir():
+        if other.is_file():
+            other.unlink()
+    return folder
+
+
+def add_part(landing: Path, *, source: str, day: date, number: int, frame: pl.DataFrame) -> Path:
+    """Write one of the files of a day that `begin_day` has begun. Equal frames give equal bytes."""
+    path = day_folder(landing, source=source, day=day) / f"part-{number}.parquet"
+    frame.write_parquet(path, compression="zstd", statistics=True)
+    return path
+
+
+def complete_day(landing: Path, *, source: str, day: date) -> None:
+    """Say that all parts of a day are written."""
+    (day_folder(landing, source=source, day=day) / SUCCESS).touch()
+
+
 def write_days(landing: Path, *, source: str, frame: pl.DataFrame, day_column: str = "arrival_day") -> dict[date, int]:
     """Write a frame's rows into the folders of their arrival days.
 
