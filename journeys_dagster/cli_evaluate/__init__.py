@@ -6,6 +6,7 @@ from journeys_dagster.cli_evaluate.clusters import mixing_command, search_missio
 from journeys_dagster.cli_evaluate.identity import identity_group
 from journeys_dagster.cli_evaluate.names import naming_group
 from journeys_dagster.cli_evaluate.rankings import diversification_command, intent_command, ranking_command
+from journeys_dagster.cli_evaluate.realism import realism_command
 from journeys_dagster.cli_evaluate.stages import stages_group
 
 
@@ -18,7 +19,7 @@ def evaluate() -> None:
 
 
 for command in (
-    *(search_missions_command, world_command, mixing_command, identity_group),
+    *(search_missions_command, world_command, realism_command, mixing_command, identity_group),
     *(ranking_command, intent_command, diversification_command, stages_group, naming_group),
 ):
     evaluate.add_command(command)

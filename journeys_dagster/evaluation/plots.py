@@ -1,4 +1,4 @@
-"""Plots of the evaluation: agreement against the threshold, relevance against diversity."""
+"""Plots of the evaluation: agreement by threshold, relevance by diversity, a world beside real logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import polars as pl
 
 from journeys_dagster.evaluation.clusterers import Trees
 from journeys_dagster.evaluation.metrics import agreement
+from journeys_dagster.evaluation.realism import MEASURES, Comparison
 from journeys_dagster.reporting.canvas import COLOURS, MUTED, legend, new_axes, to_png
 
 _LINES = {"b3_precision": "B³ precision", "b3_recall": "B³ recall", "b3_f": "B³ F", "pair_f": "pairwise F"}
@@ -77,3 +78,28 @@ def trade_off(points: pl.DataFrame, *, title: str) -> bytes:
         handles.append(line)
     legend(axes, handles, names)
     return to_png(figure)
+
+
+def distributions(comparison: Comparison) -> dict[str, bytes]:
+    """Draw the share of values that are at most as large, simulated and real, one PNG per measure by its key."""
+    pictures = {}
+    for measure, label in MEASURES.items():
+        ours, theirs = comparison.simulated[measure], comparison.real[measure]
+        if not len(ours) or not len(theirs):
+            continue
+        figure, axes = new_axes(
+            title=f"{label[:1].upper()}{label[1:]}",
+            subtitle=f"simulated world and {comparison.name}, the last {comparison.days} days of each",
+            x_label=label,
+            y_label="share of values up to this",
+        )
+        handles = []
+        for colour, values in zip(COLOURS, (ours, theirs), strict=False):
+            shares = np.linspace(0, 1, 501)
+            (line,) = axes.plot(np.quantile(values, shares), shares, color=colour, linewidth=1.4)
+            handles.append(line)
+        axes.set_xscale("log")
+        axes.set_ylim(0, 1)
+        legend(axes, handles, ["simulated", comparison.name])
+        pictures[measure] = to_png(figure)
+    return pictures

@@ -31,6 +31,8 @@ SEARCH, CLOSEUP, SAVE, CLICKTHROUGH, PURCHASE = range(5)
 _SHORTEST_WAIT = np.array([5.0, 4.0, 2.0, 3.0, 60.0])
 _FURTHER_WAIT = np.array([20.0, 16.0, 6.0, 8.0, 180.0])
 _NOISE_PER_EVENT = 0.087
+# Mean and spread of the logarithm of the further turns that a session is good for.
+_STAMINA, _MOST_TURNS = (-0.6, 1.1), 25
 _LATE_SHARE = 0.01
 _DUPLICATE_SHARE = 0.005
 
@@ -124,7 +126,9 @@ def _session_events(
     A session is a few turns; a turn is a query in mind, searched or not, and looks at items.
     """
     catalogue = setting.catalogue
-    turns = 1 + rng.binomial(2, 0.3, len(sessions.journey))
+    # Most sessions are a turn or two, and a few go on and on.
+    stamina = np.exp(rng.normal(*_STAMINA, len(sessions.journey)))
+    turns = 1 + np.minimum(rng.exponential(stamina), _MOST_TURNS - 1).astype(np.int64)
     session = np.repeat(np.arange(len(turns)), turns)
     turn = np.arange(len(session)) - np.repeat(np.cumsum(turns) - turns, turns)
     journey = sessions.journey[session]
