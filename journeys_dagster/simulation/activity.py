@@ -224,7 +224,9 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People,
     when = np.minimum(when, setting.days * DAY_MS - 1)
     is_search = rng.random(n) < 0.65
     noise_start = catalogue.query_start[-1]
-    item = catalogue.items_for(rng.integers(0, noise_start, n), rng.random(n))
+    # What one comes across is of the season too.
+    shown = np.flatnonzero(np.repeat(setting.seasons.count > 0, np.diff(catalogue.query_start)))
+    item = catalogue.items_for(rng.choice(shown, n), rng.random(n))
     item = _launched(item, np.floor_divide(when, DAY_MS), setting=setting)
     none = np.full(n, -1)
     return _frame(

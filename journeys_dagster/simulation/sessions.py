@@ -19,7 +19,7 @@ PROGRESS_SHAPE = (1.2, 1.5)
 """Of the beta distribution of a situational journey's sittings over its course."""
 
 _EVERGREEN_PERIODS = np.array([3.5, 7.0, 10.0])
-_KEPT_BEATS = 0.88
+_KEPT_BEATS, _STRAYING = 0.88, 0.2
 _EVERGREEN_REST_SHARE = 0.2
 _PAUSE_SHARE, _BURST_SHARE = 0.25, 0.3
 
@@ -163,7 +163,8 @@ def _evergreen_times(
     first = np.maximum(journeys.starts[own], 0)[:, None]
     beats = np.arange(int(days / _EVERGREEN_PERIODS.min()) + 1)
     phase = rng.random((len(own), 1)) * period
-    time = first + phase + beats * period + rng.normal(0, 0.5, (len(own), len(beats)))
+    # Habits are no clocks: the longer the period, the more a sitting strays from its beat.
+    time = first + phase + beats * period + _STRAYING * period * rng.normal(0, 1, (len(own), len(beats)))
     # The first beat is always kept; later ones are sometimes skipped.
     kept = (rng.random(time.shape) < _KEPT_BEATS) | (beats == 0)
     time = np.where(beats == 0, np.clip(time, first, max(days - 0.01, 0)), time)
