@@ -223,7 +223,6 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People,
     when = np.where(amid, time[near] + rng.integers(5_000, 240_000, n), anywhere).astype(np.int64)
     when = np.minimum(when, setting.days * DAY_MS - 1)
     is_search = rng.random(n) < 0.65
-    noise_start = catalogue.query_start[-1]
     # What one comes across is of the season too.
     shown = np.flatnonzero(np.repeat(setting.seasons.count > 0, np.diff(catalogue.query_start)))
     item = catalogue.items_for(rng.choice(shown, n), rng.random(n))
