@@ -90,7 +90,9 @@ def test_a_corpus_of_some_users(corpus: Corpus) -> None:
 # Diversification
 
 
-def test_diversity_is_bought_with_relevance(world: World) -> None:
+def test_diversity_is_bought_with_relevance() -> None:
+    # The lists of three weeks are short: of 50 users, the mildest strategy changes none.
+    world = build_world(users=120, days=21, seed=11, last_day=WORLD_LAST_DAY)
     settings = Settings.model_validate({"ranking": {"return_days": 3}})
     points = diversification_trade_off(History(frames(world), settings), settings, KeywordVectors(EMBEDDER))
     assert points["ndcg"].is_between(0.3, 1).all()
