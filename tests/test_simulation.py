@@ -373,6 +373,11 @@ def test_arguments_out_of_range_are_named(tmp_path: Path, users: int, days: int,
     assert not (tmp_path / "landing").exists()
 
 
+def test_hardly_anybody_is_without_a_history() -> None:
+    world = build_world(users=2000, days=14, seed=23)
+    assert events(world)["user_id"].n_unique() >= 0.999 * 2000
+
+
 @pytest.mark.parametrize(("users", "days"), [(1, 1), (3, 2), (251, 5)])
 def test_small_worlds_work(tmp_path: Path, users: int, days: int) -> None:
     summary = simulate(tmp_path, users=users, days=days, seed=11)

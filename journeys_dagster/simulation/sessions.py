@@ -147,7 +147,8 @@ def _paused(
     if len(time) > 1:
         gap = np.diff(time)
         soon = (journey[1:] == journey[:-1]) & (gap > 1) & (rng.random(len(gap)) < _BURST_SHARE)
-        time[1:] -= np.where(soon, (gap - 1) * rng.uniform(0.6, 1.0, len(gap)), 0.0)
+        moved = time[1:] - (gap - 1) * rng.uniform(0.6, 1.0, len(gap))
+        time[1:] = np.where(soon & ((moved >= 0) | (time[1:] < 0)), moved, time[1:])
     return journey, np.minimum(time, journeys.ends[journey]), progress
 
 
