@@ -130,13 +130,19 @@ def history_of(world: World, *, until: date | None = None) -> History:
 
 
 @pytest.fixture(scope="module")
-def spans(world: World) -> Spans:
-    return spans_of(*history_of(world).span, QUICK.ranking.model_dump())
+def larger_world() -> World:
+    """Enough returns to learn from."""
+    return build_world(users=200, days=28, seed=11, last_day=WORLD_LAST_DAY)
 
 
 @pytest.fixture(scope="module")
-def examples(world: World) -> pl.DataFrame:
-    history = history_of(world)
+def spans(larger_world: World) -> Spans:
+    return spans_of(*history_of(larger_world).span, QUICK.ranking.model_dump())
+
+
+@pytest.fixture(scope="module")
+def examples(larger_world: World) -> pl.DataFrame:
+    history = history_of(larger_world)
     days = snapshot_days(*history.span, QUICK.ranking)
     return pl.concat(labelled_snapshots(history, days, QUICK, KeywordVectors(EMBEDDER)))
 
@@ -172,8 +178,8 @@ def test_a_return_is_an_event_on_a_keyword_of_the_journey_within_the_horizon(wor
     assert 0 < len(returned) < len(features)
     events = history.query(
         "select distinct user_id, keyword from keyword_events "
-        "where cast(occurred_at as date) between $first and $last and known_from <= $last and known_until > $last",
-        {"first": day + timedelta(days=1), "last": day + timedelta(days=3)},
+        "where cast(occurred_at as date) between $first and $last and known_from <= $now and known_until > $now",
+        {"first": day + timedelta(days=1), "last": day + timedelta(days=3), "now": WORLD_LAST_DAY},
     )
     members = history.query(
         "select user_id, keyword, journey_id from clusters join journey_identities using (user_id, cluster)", {}
@@ -317,7 +323,7 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert not any(said[model]["check"].passed for model in said)
     assert not pipeline.warehouse.has_table("ranking_model")
 
-    ranking = {**QUICK.ranking.model_dump(), "return_days": 2}
+    ranking = {**QUICK.ranking.model_dump(), "return_days": 2, "snapshot_every_days": 1}
     quick = Pipeline(pipeline.home, Settings.model_validate({"ranking": ranking, "stages": {"return_days": 2}}))
     said = train(quick)
     for model, kept in (("ranking_model", {"calibration", "importance"}), ("stage_model", {"weights"})):
