@@ -85,6 +85,7 @@ CLUSTERS = SnapshotStep(
     deps=("keywords", "keyword_embeddings", "users_in_scope"),
     kinds=frozenset({"numba"}),
     read=read,
+    is_heavy=True,
     compute=steps.cluster,
     draw=draw,
     draw_example=draw_example,

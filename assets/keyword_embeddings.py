@@ -1,14 +1,17 @@
 """Step: the vector of each distinct keyword, computed once per model revision and kept."""
 
+from contextlib import closing
 from datetime import date
+from functools import partial
 
 import dagster as dg
 import polars as pl
 
 from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
-from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.engine import engine_in_use
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table
@@ -25,7 +28,6 @@ TABLE = Table(
     key=("model_revision", "keyword"),
 )
 
-_KEYWORDS_PER_WRITE = 16_384
 # Of each user the keywords that `clusters` takes (`strongest_keywords`): nothing looks at the others, and a bot may
 # have ten thousand of them.
 _MISSING = """
@@ -67,6 +69,7 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
     ) -> dg.MaterializeResult:
         with warehouse.write() as connection:
             connection.execute(TABLE.create_sql())
+        engine = engine_in_use(settings, warehouse)
         embedded = 0
         for partition_key in context.partition_keys:
             params = {
@@ -74,25 +77,24 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
                 "model_revision": embedder.revision,
                 "max_keywords_per_user": settings.clusters.max_keywords_per_user,
             }
-            missing = warehouse.query(_MISSING, params)["keyword"].to_list()
-            for start in range(0, len(missing), _KEYWORDS_PER_WRITE):
-                keywords = missing[start : start + _KEYWORDS_PER_WRITE]
-                _store(warehouse, embedder, keywords)
-                embedded += len(keywords)
-                context.log.info(f"{partition_key}: {start + len(keywords)} of {len(missing)} new keywords embedded")
+            missing = warehouse.query(_MISSING, params)
+            done = 0
+            shards = missing.iter_slices(settings.run.keywords_per_batch)
+            batches = ({"keywords": keywords} for keywords in shards)
+            with closing(engine.map(partial(embed_frame, embedder=embedder), batches)) as vectors:
+                for frame in vectors:
+                    _store(warehouse, embedder.revision, frame)
+                    done += len(frame)
+                    context.log.info(f"{partition_key}: {done} of {len(missing)} new keywords embedded")
+            embedded += done
         return _report(warehouse, embedder.revision, embedded)
 
     return keyword_embeddings
 
 
-def _store(warehouse: Warehouse, embedder: TextEmbedder, keywords: list[str]) -> None:
-    vectors = embedder.embed(keywords)
-    frame = pl.DataFrame(
-        {"keyword": keywords, "embedding": vectors},
-        schema_overrides={"embedding": pl.Array(pl.Float32, vectors.shape[1])},
-    ).with_columns(model_revision=pl.lit(embedder.revision), embedding=pl.col("embedding").arr.to_list())
+def _store(warehouse: Warehouse, model_revision: str, vectors: pl.DataFrame) -> None:
     with warehouse.write() as connection:
-        connection.register("new_rows", frame)
+        connection.register("new_rows", vectors.with_columns(model_revision=pl.lit(model_revision)))
         # Another run may have embedded some of them meanwhile.
         connection.execute(
             f"insert into {TABLE.name} by name select * from new_rows "

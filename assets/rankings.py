@@ -66,6 +66,7 @@ RANKINGS = SnapshotStep(
     deps=("journey_engagement", "journey_features", "ranking_model", "users_in_scope"),
     kinds=frozenset({"xgboost"}),
     read=read,
+    is_heavy=True,
     compute=steps.rank,
     draw=draw,
 )

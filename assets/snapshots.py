@@ -4,9 +4,11 @@ A step reads frames from a `Snapshot`, user batch by user batch, and computes it
 an asset that replaces exactly the rows of (`as_of`, users in scope) for every partition of the run.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -15,6 +17,7 @@ import polars as pl
 from assets.reporting import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.steps import Compute, Frames
+from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table, snapshot_columns
@@ -61,6 +64,8 @@ class SnapshotStep:
         Takes the snapshot and the number of a user batch; returns what `compute` needs of the warehouse.
     compute : callable
         Takes those frames, the day and the settings; returns new rows with ``user_id`` and `columns`. Pure.
+    is_heavy : bool
+        Whether the engine that is set computes it; else this process does.
     count : callable, optional
         Takes the new rows of a batch; returns figures to be shown, which add up over batches.
     draw : callable, optional
@@ -78,6 +83,7 @@ class SnapshotStep:
     kinds: frozenset[str]
     read: Callable[[Snapshot, int], Frames]
     compute: Compute
+    is_heavy: bool = False
     count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
     draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
@@ -146,13 +152,17 @@ def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDef
 
 def replace_step(step: SnapshotStep, snapshot: Snapshot, *, log: Callable[[str], object] | None = None) -> None:
     """Compute a step batch by batch and replace its rows of (`as_of`, users in scope)."""
-    frames = _frames(step, snapshot, log)
-    snapshot.warehouse.replace_snapshot(step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants)
+    with closing(_frames(step, snapshot, log)) as frames:
+        snapshot.warehouse.replace_snapshot(step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants)
 
 
-def _frames(step: SnapshotStep, snapshot: Snapshot, log: Callable[[str], object] | None) -> Iterator[pl.DataFrame]:
-    for batch in snapshot.batches:
-        rows = step.compute(step.read(snapshot, batch), snapshot.as_of, snapshot.settings)
+def _frames(
+    step: SnapshotStep, snapshot: Snapshot, log: Callable[[str], object] | None
+) -> Generator[pl.DataFrame, None, None]:
+    engine = engine_in_use(snapshot.settings, snapshot.warehouse) if step.is_heavy else LocalEngine()
+    compute = partial(step.compute, as_of=snapshot.as_of, settings=snapshot.settings)
+    batches = (step.read(snapshot, batch) for batch in snapshot.batches)
+    for batch, rows in enumerate(engine.map(compute, batches)):
         for name, value in (step.count(rows) if step.count is not None else {}).items():
             snapshot.note(name, value)
         yield rows

@@ -1,8 +1,10 @@
 """Text embeddings that depend on the text alone, never on the texts beside it."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.encoders import (
@@ -55,6 +57,10 @@ class TextEmbedder:
         self._batch_size = batch_size
         self._encoder: TextEncoder | None = None
 
+    def __reduce__(self) -> tuple[Callable[..., "TextEmbedder"], tuple[str, str, int]]:
+        """How another process gets it: by its parameters; all its tasks share one, so that it loads the model once."""
+        return _embedder_of_process, (self._model_name, self._hub_revision, self._batch_size)
+
     def embed(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """Unit vectors of texts.
 
@@ -99,6 +105,25 @@ class TextEmbedder:
             else:
                 self._encoder = SentenceTransformersEncoder(self._model_name, self._hub_revision)
         return self._encoder
+
+
+@functools.cache
+def _embedder_of_process(model: str, revision: str, batch_size: int) -> TextEmbedder:
+    return TextEmbedder(model=model, revision=revision, batch_size=batch_size)
+
+
+def embed_frame(frames: Mapping[str, pl.DataFrame], *, embedder: TextEmbedder) -> pl.DataFrame:
+    """Embed ``keywords``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``keyword`` and ``embedding`` (list of float32, a unit vector), in the same order.
+    """
+    keywords = frames["keywords"]["keyword"]
+    vectors = embedder.embed(keywords.to_list())
+    embedding = pl.Series(vectors, dtype=pl.Array(pl.Float32, vectors.shape[1])).arr.to_list()
+    return pl.DataFrame({"keyword": keywords, "embedding": embedding})
 
 
 def _by_length(token_ids: Sequence[Sequence[int]]) -> dict[int, list[int]]:

@@ -42,9 +42,10 @@ def over_segments(
     work : callable
         Takes a run as a slice of segments.
     threads : int, optional
-        Default: one per core.
+        Default: ``NUMBA_NUM_THREADS``, else one per core.
     """
-    threads = threads or os.cpu_count() or 1
+    # Numba's own variable: a worker of a cluster has a part of its machine.
+    threads = threads or int(os.environ.get("NUMBA_NUM_THREADS") or os.cpu_count() or 1)
     cuts = np.searchsorted(costs, np.linspace(0, costs[-1], threads * _CHUNKS_PER_THREAD + 1)[1:-1])
     edges = np.unique(np.concatenate([[0], cuts, [len(costs) - 1]]))
     runs = [slice(int(first), int(last)) for first, last in itertools.pairwise(edges)]

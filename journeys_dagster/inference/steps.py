@@ -4,8 +4,9 @@ The same functions run in the run's own process and on the workers of a cluster,
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -24,8 +25,14 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names
 
 Frames = Mapping[str, pl.DataFrame]
-Compute = Callable[[Frames, date, Settings], pl.DataFrame]
-"""Frames by name, the day of the snapshot and the settings; returns the step's new rows."""
+
+
+class Compute(Protocol):
+    """What a step computes: its new rows from frames by name, the day of the snapshot and the settings."""
+
+    def __call__(self, frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+        """The step's new rows."""
+        ...
 
 
 def with_codes(rows: pl.DataFrame, embeddings: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float32]]:

@@ -29,6 +29,7 @@ from journeys_dagster.settings.operation import (
     OperationSection,
     QualityCheck,
     QualitySettings,
+    RaySettings,
     RetentionSettings,
     RunSettings,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "QualityCheck",
     "QualitySettings",
     "RankingSettings",
+    "RaySettings",
     "RetentionSettings",
     "RunSettings",
     "Settings",
@@ -83,6 +85,7 @@ class Settings(Section):
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]
+    ray: RaySettings = RaySettings()  # type: ignore[call-arg]
     automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
     alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
 

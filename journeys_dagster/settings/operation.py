@@ -135,7 +135,12 @@ class QualitySettings(OperationSection):
 class RunSettings(OperationSection):
     """How runs use the machine. None of these changes a result."""
 
-    users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step.")
+    users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step, and users of a shard.")
+    keywords_per_batch: Count = Field(16_384, description="Keywords embedded and written at once, or of a shard.")
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="What computes the heavy steps: local, this process; ray, a Ray cluster. The tables are the same.",
+    )
     lock_timeout_seconds: Positive = Field(
         600.0, description="Seconds to wait for the warehouse while another process uses it."
     )
@@ -145,6 +150,24 @@ class RunSettings(OperationSection):
         description="DuckDB's memory limit; above it, it spills to disk.",
     )
     warehouse_threads: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="DuckDB's threads; 0: one per core.")
+
+
+class RaySettings(OperationSection):
+    """The cluster of run.engine ray. None of these changes a result."""
+
+    address: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="The cluster, such as 10.0.0.5:6379. Left out: RAY_ADDRESS of the environment, else a cluster of "
+        "this machine, started for the run.",
+    )
+    storage: Annotated[str, Field(min_length=1)] | None = Field(
+        None,
+        description="Folder or fsspec URL, such as s3://bucket/shards, that all workers reach, for this installation "
+        "alone: what killed runs left there is removed. Left out: the folder shards of the home.",
+    )
+    cpus_per_shard: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="CPUs of a worker that one shard has, and threads it computes with."
+    )
 
 
 class AutomationSettings(OperationSection):
