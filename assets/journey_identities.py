@@ -56,6 +56,7 @@ JOURNEY_IDENTITIES = SnapshotStep(
     deps=("clusters", "keywords", "users_in_scope"),
     kinds=frozenset({"polars"}),
     read=read,
+    is_heavy=True,
     compute=steps.identify,
     count=count,
 )

@@ -64,5 +64,6 @@ NAMES = SnapshotStep(
     deps=("clusters", "journey_identities", "keywords", "naming_model", "users_in_scope"),
     kinds=frozenset({"polars"}),
     read=read,
+    is_heavy=True,
     compute=steps.name,
 )

@@ -7,6 +7,7 @@ numbers of shards, so its size does not matter.
 import functools
 import logging
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -20,7 +21,10 @@ from journeys_dagster.inference.shards import ShardFolder, compute_shard, decisi
 from journeys_dagster.inference.steps import Frames
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-_LOOPBACK = "127.0.0.1"
+# Ray reads its own settings when it is imported. It would tell its makers how it is used.
+_SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}
+# A cluster of one machine: no other one joins, so everything listens on the loopback address, on every system.
+_OF_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 # Results and inputs are files; what is left are numbers and names.
 _LOCAL_OBJECT_STORE_BYTES = 100 * 1024 * 1024
 
@@ -81,17 +85,17 @@ class RayEngine:
 
         if not tasks:
             return
-        # No progress bars and no news: runs have their own log.
+        # No progress bars and no news: runs have their own log, and what goes wrong is raised.
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
-        logging.getLogger("ray.data").setLevel(logging.WARNING)
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         # One block a task: shards are what is lost and run again, and what the workers share.
         dataset = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(work, num_cpus=self.cpus_per_shard)
         try:
             yield from dataset.iter_rows()
         except RayError as error:
             raise RayEngineError(
-                f"a shard of {self.storage} failed on the cluster: {_cause(error)}. Nothing was written to the "
+                f"a shard of {self.storage} failed on the cluster: {str(error).splitlines()[-1].strip()}. Nothing was written to the "
                 "warehouse; mend the cause and run again."
             ) from error
 
@@ -104,7 +108,9 @@ def connect(address: str | None, *, cpus_per_shard: int) -> None:
     RayEngineError
         Ray is not installed, the cluster cannot be reached, or no node of it has so many CPUs.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get(ADDRESS_VARIABLE) or None
+    for name, value in (_SILENT if address else _SILENT | _OF_THIS_MACHINE | _token()).items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError:
@@ -112,7 +118,6 @@ def connect(address: str | None, *, cpus_per_shard: int) -> None:
             "run.engine is ray, which is not installed: pip install 'journeys_dagster[ray]', or set it to local"
         ) from None
     if not ray.is_initialized():
-        address = address or os.environ.get(ADDRESS_VARIABLE) or None
         threads = str(cpus_per_shard)
         environment = {
             f"{library}_THREADS": threads for library in ("POLARS_MAX", "NUMBA_NUM", "OMP_NUM", "OPENBLAS_NUM")
@@ -123,11 +128,7 @@ def connect(address: str | None, *, cpus_per_shard: int) -> None:
             "runtime_env": {"env_vars": environment},
         }
         if address is None:
-            options |= {
-                "include_dashboard": False,
-                "_node_ip_address": _LOOPBACK,
-                "object_store_memory": _LOCAL_OBJECT_STORE_BYTES,
-            }
+            options |= {"include_dashboard": False, "object_store_memory": _LOCAL_OBJECT_STORE_BYTES}
         try:
             with _own_sigterm_handler():
                 ray.init(address or "local", **options)
@@ -143,6 +144,11 @@ def connect(address: str | None, *, cpus_per_shard: int) -> None:
         )
 
 
+def _token() -> dict[str, str]:
+    """A token for a cluster that only this process knows, so that other users of the machine cannot run code in it."""
+    return {} if "RAY_AUTH_TOKEN_PATH" in os.environ else {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
+
+
 @contextmanager
 def _own_sigterm_handler() -> Iterator[None]:
     """Keep this process's way of ending: Ray would put its own in place."""
@@ -154,10 +160,3 @@ def _own_sigterm_handler() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
-
-
-def _cause(error: BaseException) -> str:
-    """What was raised first, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
