@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from journeys_dagster.inference.shards import ShardFolder, compute_shard, decisi
 from journeys_dagster.inference.steps import Frames
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-# Ray reads its own settings when it is imported. It would tell its makers how it is used.
+# Ray reads these when it is imported, once. It would tell its makers how it is used.
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 # A cluster of one machine: no other one joins, so everything listens on the loopback address, on every system.
 _OF_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
@@ -95,8 +96,8 @@ class RayEngine:
             yield from dataset.iter_rows()
         except RayError as error:
             raise RayEngineError(
-                f"a shard of {self.storage} failed on the cluster: {str(error).splitlines()[-1].strip()}. Nothing was written to the "
-                "warehouse; mend the cause and run again."
+                f"a shard of {self.storage} failed on the cluster: {_cause(error)}. What was written before is there "
+                "as a whole; mend the cause and run again."
             ) from error
 
 
@@ -109,7 +110,8 @@ def connect(address: str | None, *, cpus_per_shard: int) -> None:
         Ray is not installed, the cluster cannot be reached, or no node of it has so many CPUs.
     """
     address = address or os.environ.get(ADDRESS_VARIABLE) or None
-    for name, value in (_SILENT if address else _SILENT | _OF_THIS_MACHINE | _token()).items():
+    own = address is None and "ray" not in sys.modules
+    for name, value in (_SILENT | _OF_THIS_MACHINE | _token() if own else _SILENT).items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -160,3 +162,10 @@ def _own_sigterm_handler() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
+
+
+def _cause(error: Exception) -> str:
+    """What was raised first on the worker: Ray tells it as text, a traceback that ends in the message."""
+    first = str(error).split("\n\nThe above exception", maxsplit=1)[0].splitlines()
+    frames = [number for number, line in enumerate(first) if line.startswith("  ")]
+    return " ".join(line.strip() for line in first[max(frames, default=-1) + 1 :])
