@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import subprocess
 import sys
 import threading
 import time
@@ -148,6 +149,51 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
+
+
+RUN_TO_BE_KILLED = """
+import sys, time
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from assets.clusters import CLUSTERS
+from assets.snapshots import open_snapshot, replace_step
+from journeys_dagster.inference import steps
+from journeys_dagster.resources.home import Home
+from journeys_dagster.settings import Settings
+
+def cluster_slowly(frames, as_of, settings):
+    time.sleep(1)
+    return steps.cluster(frames, as_of, settings)
+
+home, day, settings = Path(sys.argv[1]), date.fromisoformat(sys.argv[2]), Settings.model_validate_json(sys.argv[3])
+snapshot = open_snapshot(Home(home).warehouse(settings), settings, day)
+replace_step(replace(CLUSTERS, compute=cluster_slowly), snapshot)
+"""
+
+
+@needs_ray
+def test_a_killed_run_can_be_run_again_and_leaves_no_shards(
+    cluster: "Cluster", copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    pipeline, day = copy_of_world("killed_run"), world_days[0]
+    before, settings = pipeline.table("clusters"), on_ray(cluster.address)
+    with pipeline.warehouse.write() as connection:
+        connection.execute("update users_in_scope set batch = hash(user_id) % 6 where as_of = $day", {"day": day})
+    storage = pipeline.home.path / "shards"
+    words = [str(pipeline.home.path), day.isoformat(), settings.model_dump_json()]
+    with subprocess.Popen([sys.executable, "-c", RUN_TO_BE_KILLED, *words]) as run:
+        wait_until(lambda: any(storage.rglob("rows-*.parquet")))
+        assert run.poll() is None
+        run.kill()
+    left = {folder.name for folder in storage.iterdir()}
+    assert len(left) == 1
+    assert pipeline.table("clusters").equals(before)
+    with pipeline.warehouse.write() as connection:
+        connection.execute("delete from clusters where as_of = $day", {"day": day})
+    replace_step(CLUSTERS, open_snapshot(pipeline.warehouse, settings, day))
+    assert pipeline.table("clusters").equals(before)
+    assert list(storage.iterdir()) == []
 
 
 @needs_ray
