@@ -2,8 +2,7 @@
 
 Run ``python benchmarks/engines.py --users 5000 --days 29``, or with ``--home`` on a home whose newest day was inferred.
 The cluster has a CPU per core and starts before the clock; its workers load the code in a first round, which does not
-count.
-Every figure is the best of some interleaved rounds; only ratios travel to other machines.
+count. Every figure is the best of some interleaved rounds; only ratios travel to other machines.
 """
 
 import argparse
@@ -51,7 +50,8 @@ RENUMBER = """
     from numbered
     where as_of = $day and users_in_scope.user_id = numbered.user_id
 """
-COLUMNS = ("step", "local s", "read", "compute", "write", "ray s", "ray / local", "shards MiB", "results MiB", "same")
+PARTS = ("read", "compute", "write", "compute cpu", "ray")
+COLUMNS = ("step", "local s", *(f"{part} s" for part in PARTS), "ray / local", "shards MiB", "results MiB", "same")
 
 out = Console()
 
@@ -74,11 +74,13 @@ def make_home(path: Path, *, users: int, days: int) -> Home:
 
 @contextmanager
 def clock(seconds: dict[str, float], name: str) -> Iterator[None]:
-    begin = time.perf_counter()
+    """Add up wall time, and processor time of this process's threads under the name with ``cpu``."""
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     try:
         yield
     finally:
         seconds[name] += time.perf_counter() - begin
+        seconds[f"{name} cpu"] += time.process_time() - begin_cpu
 
 
 def timed(step: SnapshotStep, seconds: dict[str, float]) -> SnapshotStep:
@@ -104,7 +106,9 @@ def one_round(step: SnapshotStep, warehouse: Warehouse, settings: dict[str, Sett
             replace_step(timed(step, parts) if engine == "local" else step, open_snapshot(warehouse, chosen, day))
         tables[engine] = warehouse.query(f"from {step.name} where as_of = $day order by all", {"day": day})
     same = tables["local"].equals(tables["ray"])
-    return {"seconds": {**parts, "write": parts["local"] - parts["read"] - parts["compute"]}, "same": same}
+    for unit in ("", " cpu"):
+        parts[f"write{unit}"] = parts[f"local{unit}"] - parts[f"read{unit}"] - parts[f"compute{unit}"]
+    return {"seconds": dict(parts), "same": same}
 
 
 def shard_bytes(step: SnapshotStep, warehouse: Warehouse, settings: Settings, day: date, folder: Path) -> dict:
@@ -131,7 +135,8 @@ def embedding_round(keywords: pl.DataFrame, embedder: TextEmbedder, engines: dic
     for name, engine in engines.items():
         with clock(parts, name):
             vectors[name] = embed(engine, keywords, embedder, per_batch)
-    return {"seconds": {**parts, "compute": parts["local"]}, "same": vectors["local"].equals(vectors["ray"])}
+    parts |= {"compute": parts["local"], "compute cpu": parts["local cpu"]}
+    return {"seconds": dict(parts), "same": vectors["local"].equals(vectors["ray"])}
 
 
 def best(rounds: list[dict]) -> dict:
@@ -150,14 +155,7 @@ def measure(home: Home, *, shards: int, rounds: int, keywords: int, work: Path) 
     day = warehouse.query("select max(as_of) as day from users_in_scope")["day"][0]
     with warehouse.write() as connection:
         users = connection.execute("select count(*) from users_in_scope where as_of = ?", [day]).fetchall()[0][0]
-        renumbered = (
-            "select row_number() over (order by user_id) - 1 as number, user_id from users_in_scope where as_of = $day"
-        )
-        connection.execute(
-            f"update users_in_scope set batch = number // $size from ({renumbered}) as new "
-            "where as_of = $day and users_in_scope.user_id = new.user_id",
-            {"day": day, "size": -(-users // shards)},
-        )
+        connection.execute(RENUMBER, {"day": day, "size": -(-users // shards)})
     settings = {name: Settings.model_validate({"run": {"engine": name}}) for name in ("local", "ray")}
     started: dict[str, float] = defaultdict(float)
     with clock(started, "cluster"):
@@ -194,26 +192,19 @@ def measure(home: Home, *, shards: int, rounds: int, keywords: int, work: Path) 
 
 
 def print_report(found: dict) -> None:
-    users = found["users"]
-    table = Table(
-        "step", "local s", "of it read", "compute", "write", "ray s", "ray / local", "shards MiB", "results MiB", "same"
-    )
-    table.title = f"{users:,} users in {found['shards']} shards, {found['cores']} cores"
+    table = Table(*COLUMNS, title=f"{found['users']:,} users in {found['shards']} shards, {found['cores']} cores")
     for name, step in found["steps"].items():
         seconds, sizes = step["seconds"], step.get("bytes")
         table.add_row(
             f"{name} ({found['keywords_embedded']:,} keywords)" if name == EMBEDDING else name,
             f"{seconds['local']:.2f}",
-            *(f"{seconds[part]:.2f}" if part in seconds else "" for part in ("read", "compute", "write")),
-            f"{seconds['ray']:.2f}",
+            *(f"{seconds[part]:.2f}" if part in seconds else "" for part in PARTS),
             f"{step['ray_over_local']:.2f}×",
             *(f"{sizes[part] / MIB:.1f}" if sizes else "" for part in ("in", "out")),
             "yes" if step["same"] else "NO",
         )
-    total = {engine: sum(step["seconds"][engine] for step in found["steps"].values()) for engine in ("local", "ray")}
-    table.add_row(
-        "all", f"{total['local']:.2f}", "", "", "", f"{total['ray']:.2f}", f"{total['ray'] / total['local']:.2f}×"
-    )
+    local, ray = (sum(step["seconds"][engine] for step in found["steps"].values()) for engine in ("local", "ray"))
+    table.add_row("all", f"{local:.2f}", *[""] * (len(PARTS) - 1), f"{ray:.2f}", f"{ray / local:.2f}×")
     out.print(table)
     out.print(
         f"cluster started in {found['cluster_start_seconds']:.1f} s; first round, where workers load the code, "
