@@ -49,10 +49,11 @@ def cluster() -> Iterator["Cluster"]:
         }.items():
             environment.setenv(name, value)
         import ray
+        from ray import cloudpickle
         from ray.cluster_utils import Cluster
 
         # Workers do not find this module; they get its functions by value.
-        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
         logging.getLogger("ray").setLevel(logging.WARNING)
         # A node that was killed is given up on after two seconds, not fifteen.
         quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
