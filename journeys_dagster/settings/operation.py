@@ -136,6 +136,11 @@ class RunSettings(OperationSection):
     """How runs use the machine. None of these changes a result."""
 
     users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step, and users of a shard.")
+    users_per_query: Count = Field(
+        50_000,
+        description="Users whose rows one query computes, in multiples of users_per_batch; more are faster and need a "
+        "higher warehouse_memory_limit.",
+    )
     keywords_per_batch: Count = Field(16_384, description="Keywords embedded and written at once, or of a shard.")
     engine: Literal["local", "ray"] = Field(
         "local",
