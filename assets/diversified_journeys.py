@@ -60,7 +60,6 @@ DIVERSIFIED_JOURNEYS = SnapshotStep(
     deps=("rankings", "journey_identities", "clusters", "keywords", "keyword_embeddings", "users_in_scope"),
     kinds=frozenset({"numpy"}),
     read=read,
-    is_heavy=True,
     compute=steps.diversify_lists,
     draw=draw,
 )

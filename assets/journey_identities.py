@@ -56,7 +56,6 @@ JOURNEY_IDENTITIES = SnapshotStep(
     deps=("clusters", "keywords", "users_in_scope"),
     kinds=frozenset({"polars"}),
     read=read,
-    is_heavy=True,
     compute=steps.identify,
     count=count,
 )

@@ -1,4 +1,4 @@
-"""What the heavy steps cost in this process and on a Ray cluster of this machine, on the same users in one run.
+"""What the steps in Python cost in this process and on a Ray cluster of this machine, on the same users in one run.
 
 Run ``python benchmarks/engines.py --users 5000 --days 29``, or with ``--home`` on a home whose newest day was inferred.
 The cluster has a CPU per core and starts before the clock; its workers load the code in a first round, which does not
@@ -39,7 +39,8 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.simulation import simulate
 from journeys_dagster.sources.contracts import declared_sources
 
-HEAVY = [step for step in STEPS if step.is_heavy]
+# All of them, so that it shows which are worth a cluster.
+MEASURED = [replace(step, is_heavy=True) for step in STEPS]
 EMBEDDING = "keyword_embeddings"
 MIB = 1024 * 1024
 RENUMBER = """
@@ -149,7 +150,7 @@ def best(rounds: list[dict]) -> dict:
 
 
 def measure(home: Home, *, shards: int, rounds: int, keywords: int, work: Path) -> dict:
-    """All heavy steps on a copy of a home's warehouse."""
+    """All steps on a copy of a home's warehouse."""
     shutil.copyfile(home.warehouse_path, work / home.warehouse_path.name)
     warehouse = Home(work).warehouse(Settings())
     day = warehouse.query("select max(as_of) as day from users_in_scope")["day"][0]
@@ -167,7 +168,7 @@ def measure(home: Home, *, shards: int, rounds: int, keywords: int, work: Path) 
     per_batch = -(-len(texts) // shards)
     jobs: dict[str, Callable[[], dict]] = {
         EMBEDDING: partial(embedding_round, texts, embedder, engines, per_batch),
-        **{step.name: partial(one_round, step, warehouse, settings, day) for step in HEAVY},
+        **{step.name: partial(one_round, step, warehouse, settings, day) for step in MEASURED},
     }
     with clock(started, "first round"):
         first = {name: job() for name, job in jobs.items()}
@@ -176,7 +177,7 @@ def measure(home: Home, *, shards: int, rounds: int, keywords: int, work: Path) 
         for name, job in jobs.items():
             taken[name].append(job())
     steps = {name: best(rounds) for name, rounds in taken.items()}
-    for step in HEAVY:
+    for step in MEASURED:
         steps[step.name]["bytes"] = shard_bytes(step, warehouse, settings["local"], day, work / "sizes")
     return {
         "users": users,
