@@ -54,7 +54,7 @@ RENUMBER = """
 PARTS = ("read", "compute", "write", "compute cpu", "ray")
 COLUMNS = ("step", "local s", *(f"{part} s" for part in PARTS), "ray / local", "shards MiB", "results MiB", "same")
 
-out = Console()
+out = Console(width=150)
 
 
 def make_home(path: Path, *, users: int, days: int) -> Home:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
@@ -15,3 +17,14 @@ def test_clustering_ways_agree_on_few_users() -> None:
     same = json.loads(done.stdout)["main"]["same_clusters"]
     assert same.pop("largest difference of distances") < 1e-5
     assert set(same.values()) == {1.0}
+
+
+@pytest.mark.slow
+def test_engines_give_the_same_tables_on_few_users() -> None:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    words = ["--users", "40", "--days", "8", "--shards", "2", "--rounds", "1", "--keywords", "32", "--json"]
+    command = [sys.executable, str(BENCHMARKS / "engines.py"), *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    steps = json.loads(done.stdout)["steps"]
+    assert {"clusters", "rankings", "keyword_embeddings"} <= steps.keys()
+    assert all(step["same"] for step in steps.values())
