@@ -771,7 +771,7 @@ def test_a_fresh_home_may_be_opened_by_several_processes_at_once(home: Home, mon
 
 
 def test_users_are_computed_in_turns_that_are_a_whole_number_of_batches(tmp_path: Path):
-    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"), users_per_query=4)
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"), lock_timeout_seconds=60, users_per_query=4)
     batches = pl.DataFrame({"user_id": [f"u{number}" for number in range(9)], "batch": [0, 0, 1, 1, 2, 2, 3, 3, 4]})
     with warehouse.write() as connection:
         connection.execute(users_in_scope.TABLE.create_sql())

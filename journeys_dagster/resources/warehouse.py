@@ -38,7 +38,8 @@ class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
     lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
-    users_per_query: int = Field(50_000, description="Users in scope whose rows one query of a snapshot computes.")
+    users_per_query: int = 50_000
+    """Users in scope whose rows one query of a snapshot computes."""
 
     @property
     def path(self) -> Path:

@@ -1,0 +1,523 @@
+"""A million users through the real Dagster jobs: what each step takes, beside its floor and beside per-user loops.
+
+Run ``python benchmarks/scale.py --users 1000000``. It simulates a platform, takes its days in, infers everyone as of
+the last day but one, then a day on which 1 % of the users were active, and looks journeys up. Each part is a process of
+its own, so peaks of memory are its own. A step's floor is the time to read its inputs once and to write its rows once,
+and for `clusters` the dot products too. Only ratios travel to other machines.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+LAST_DAY = date(2025, 6, 30)
+FULL_DAY = LAST_DAY - timedelta(days=1)
+ACTIVE_SHARE = 0.01
+SOURCES = ("items", "searches", "engagements", "board_items")
+EMBEDDING = "keyword_embeddings"
+SHOWN_USERS = 5
+BERTOPIC_USERS = 20
+FLOORED = 1.0
+"""Steps that take fewer seconds are not compared with their floor: what they take is Dagster's and the disk's."""
+
+out = Console(stderr=False)
+
+
+class Meter:
+    """Wall, processor time, peak memory and bytes written of this process, step by step."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._peak = 0.0
+        threading.Thread(target=self._watch, daemon=True).start()
+        self._begin()
+
+    def end(self, step: str) -> None:
+        """A step has ended, and the next one begins."""
+        self.rows.append(
+            {
+                "step": step,
+                "seconds": time.perf_counter() - self._started,
+                "processor_seconds": time.process_time() - self._processor,
+                "peak_gib": max(self._peak, _status("VmRSS")),
+                "written_mib": (_written() - self._written) / 2**20,
+            }
+        )
+        self._begin()
+
+    def _begin(self) -> None:
+        self._started, self._processor, self._written = time.perf_counter(), time.process_time(), _written()
+        self._peak = 0.0
+
+    def _watch(self) -> None:
+        while True:
+            self._peak = max(self._peak, _status("VmRSS"))
+            time.sleep(0.02)
+
+
+def _status(name: str) -> float:
+    """A size of this process in GiB; Linux only."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name + ":"):
+            return int(line.split()[1]) / 2**20
+    raise RuntimeError(f"/proc/self/status has no {name}")
+
+
+def _written() -> int:
+    for line in Path("/proc/self/io").read_text().splitlines():
+        if line.startswith("write_bytes:"):
+            return int(line.split()[1])
+    raise RuntimeError("/proc/self/io has no write_bytes")
+
+
+# The parts, each in a process of its own
+
+
+def simulate_world(users: int, days: int, seed: int) -> dict[str, Any]:
+    """Write the world, and leave of its last day what 1 % of the users did."""
+    from journeys_dagster.simulation import simulate
+
+    landing, meter = Home.from_environment().landing, Meter()
+    simulate(landing, users=users, days=days, seed=seed, last_day=LAST_DAY)
+    meter.end("simulate")
+    _thin_out(landing, round(users * ACTIVE_SHARE))
+    parquet = sum(file.stat().st_size for file in landing.rglob("*.parquet"))
+    events = duckdb.sql(f"select count(*) from {_parquet(landing, *SOURCES[1:])}").fetchall()[0][0]
+    return {"steps": meter.rows, "events": events, "parquet_mib": parquet / 2**20}
+
+
+def _parquet(landing: Path, *sources: str) -> str:
+    patterns = ", ".join(f"'{landing}/{source}/*/*.parquet'" for source in sources)
+    return f"read_parquet([{patterns}], union_by_name = true)"
+
+
+def _thin_out(landing: Path, active: int) -> None:
+    paths = [path for source in SOURCES[1:] for path in (landing / source / f"date={LAST_DAY}").glob("*.parquet")]
+    days = {path: pl.read_parquet(path) for path in paths}
+    users = pl.concat([rows.select("user_id") for rows in days.values()]).unique().sort("user_id")
+    chosen = users.sample(min(active, len(users)), seed=0)
+    for path, rows in days.items():
+        rows.join(chosen, on="user_id", how="semi").write_parquet(path)
+
+
+def take_in() -> dict[str, Any]:
+    """The days before the last one, by the job `ingest_landing`."""
+    from journeys_dagster.automation.runs import ingest
+    from journeys_dagster.definitions import build_defs
+
+    home, settings = Home.from_environment(), load_settings()
+    instance, meter = home.dagster_instance(), Meter()
+    first = min(min(home.landing_zone().days(source)) for source in SOURCES)
+    ingest(
+        build_defs(settings=settings, home=home),
+        instance,
+        [(first, FULL_DAY - timedelta(days=1))],
+        sources=SOURCES,
+        progress=lambda step, _done, _steps: meter.end(step),
+    )
+    return {"steps": meter.rows}
+
+
+def infer_day(as_of: date, scope: str) -> dict[str, Any]:
+    """A day by the job of its scope."""
+    from journeys_dagster.automation.runs import infer
+    from journeys_dagster.definitions import build_defs
+
+    home, settings = Home.from_environment(), load_settings()
+    instance, meter = home.dagster_instance(), Meter()
+    defs = build_defs(settings=settings, home=home)
+    meter.end("definitions")
+    infer(defs, instance, as_of=as_of, scope=scope, progress=lambda step, _done, _steps: meter.end(step))
+    warehouse = home.warehouse(settings)
+    for row in meter.rows:
+        row["rows"] = _rows(warehouse, row["step"], as_of)
+    users = warehouse.query("select count(*) as users from users_in_scope where as_of = $day", {"day": as_of})
+    return {"steps": meter.rows, "users": int(users["users"][0])}
+
+
+def _rows(warehouse: Warehouse, step: str, as_of: date) -> int | None:
+    with warehouse.read() as connection:
+        columns = connection.execute(
+            "select column_name from duckdb_columns() where table_name = $step "
+            "and table_name in (select table_name from duckdb_tables())",
+            {"step": step},
+        ).fetchall()
+        day = next((name for (name,) in columns if name in {"as_of", "arrival_day"}), None)
+        if day is None:
+            return None
+        return connection.execute(f'select count(*) from "{step}" where {day} = $day', {"day": as_of}).fetchall()[0][0]
+
+
+def look_up() -> dict[str, Any]:
+    """`journeys show USER` as a whole process, and its query alone."""
+    home, settings = Home.from_environment(), load_settings()
+    warehouse = home.warehouse(settings)
+    listed = "select user_id from user_journeys where as_of = $day using sample reservoir(5 rows) repeatable (1)"
+    users = warehouse.query(listed, {"day": FULL_DAY})["user_id"].to_list()
+    process, query = [], []
+    for user in users[:SHOWN_USERS]:
+        started = time.perf_counter()
+        subprocess.run([str(Path(sys.executable).with_name("journeys")), "show", user], check=True, capture_output=True)  # noqa: S603
+        process.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        found = warehouse.query("from current_user_journeys where user_id = $user order by rank", {"user": user})
+        query.append(time.perf_counter() - started)
+        if found.is_empty():
+            raise RuntimeError(f"{user} has no journeys")
+    return {"process_seconds": sorted(process)[len(process) // 2], "query_seconds": sorted(query)[len(query) // 2]}
+
+
+def measure_floors() -> dict[str, Any]:
+    """Reading the Parquet once, and of each table of the full run: reading it once, and writing it once."""
+    home, settings = Home.from_environment(), load_settings()
+    with tempfile.TemporaryDirectory(dir=home.path) as scratch:
+        connection = duckdb.connect(
+            str(Path(scratch) / "scratch.duckdb"), config={"memory_limit": settings.run.warehouse_memory_limit}
+        )
+        connection.execute(f"attach '{home.warehouse_path}' as warehouse (read_only)")
+        landing = "; ".join(
+            f"select bit_xor(hash(rows)) from {_parquet(home.landing, source)} as rows" for source in SOURCES
+        )
+        floors = {"parquet_read": _seconds(lambda: connection.execute(landing).fetchall())}
+        tables = connection.execute(
+            "select table_name, bool_or(column_name = 'as_of') from duckdb_columns() "
+            "where database_name = 'warehouse' and table_name in (select table_name from duckdb_tables()) group by all"
+        ).fetchall()
+        read, write = {}, {}
+        for name, has_day in tables:
+            only = f"where as_of = date '{FULL_DAY}'" if has_day else ""
+            rows = f'warehouse."{name}" {only}'
+            read[name] = _seconds(
+                lambda name=name, only=only: connection.execute(
+                    f'select bit_xor(hash(rows)) from warehouse."{name}" as rows {only}'
+                )
+            )
+            write[name] = _seconds(
+                lambda name=name, rows=rows: connection.execute(f'create table "{name}" as from {rows}')
+            )
+        connection.close()
+    return {**floors, "read": read, "write": write, "dot_products": _dot_products(home, settings)}
+
+
+def _seconds(job: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    job()
+    return time.perf_counter() - started
+
+
+def _dot_products(home: Home, settings: Settings) -> float:
+    """Seconds of one thread for the dot products of all users' keywords, from those of one batch of users."""
+    warehouse = home.warehouse(settings)
+    sizes = warehouse.query(
+        "select user_id, count(*) as keywords from clusters where as_of = $day group by user_id order by user_id",
+        {"day": FULL_DAY},
+    )["keywords"].to_numpy()
+    some = sizes[: settings.run.users_per_batch]
+    vectors = np.random.default_rng(0).normal(size=(int(some.max()), 512)).astype(np.float32)
+    seconds = _seconds(lambda: [vectors[:size] @ vectors[:size].T for size in some])
+    return seconds * len(sizes) / len(some)
+
+
+# What someone would write instead
+
+
+def plain_loops(users: int) -> dict[str, Any]:
+    """Users per second of pandas and scikit-learn, and of BERTopic, user by user; embedding is left out."""
+    from journeys_dagster.cli_evaluate.shared import vectors_of
+
+    settings = load_settings()
+    keywords = _pandas_keywords(Home.from_environment().landing)
+    vectors = vectors_of(settings)
+    coded = vectors.code(pl.DataFrame({"keyword": keywords["keyword"].to_numpy()}))
+    keywords["code"] = coded["code"].to_numpy()
+    took = {"pandas": _seconds(lambda: _pandas_keywords(Home.from_environment().landing))}
+    took["scikit-learn"] = _seconds(lambda: _scikit_learn_journeys(keywords, vectors.vectors))
+    found: dict[str, Any] = {
+        "users": users,
+        "users_per_second": {"pandas + scikit-learn": users / sum(took.values())},
+    }
+    try:
+        import bertopic  # noqa: F401
+    except ImportError:
+        found["bertopic"] = "not installed: pip install bertopic"
+        return found
+    seconds = _seconds(lambda: _bertopic_journeys(keywords, vectors.vectors, BERTOPIC_USERS))
+    found["users_per_second"]["BERTopic"] = BERTOPIC_USERS / seconds
+    return found
+
+
+def _pandas_keywords(landing: Path) -> "DataFrame":
+    import pandas as pd
+
+    frames = {
+        source: pd.concat([pd.read_parquet(path) for path in sorted((landing / source).glob("*/*.parquet"))])
+        for source in SOURCES
+    }
+    items = frames["items"].drop_duplicates("item_id", keep="last").set_index("item_id")
+    about = (items["annotations"].map(list) + items["interests"].map(list)).explode().rename("keyword").reset_index()
+    acted = pd.concat(
+        [frames["engagements"][["user_id", "item_id", "occurred_at"]], frames["board_items"]], ignore_index=True
+    ).merge(about, on="item_id")
+    searched = frames["searches"].rename(columns={"query": "keyword"})
+    columns = ["user_id", "keyword", "occurred_at"]
+    events = pd.concat([searched[columns], acted[columns]]).drop_duplicates()
+    events["keyword"] = events["keyword"].str.lower().str.strip()
+    return (
+        events.groupby(["user_id", "keyword"])
+        .agg(weight=("occurred_at", "size"), last_seen=("occurred_at", "max"))
+        .reset_index()
+    )
+
+
+def _scikit_learn_journeys(keywords: "DataFrame", vectors: NDArray[np.float32]) -> list[Any]:
+    from sklearn.cluster import AgglomerativeClustering
+
+    journeys = []
+    for user, rows in keywords.groupby("user_id"):
+        labels = np.zeros(len(rows), dtype=int)
+        if len(rows) > 1:
+            model = AgglomerativeClustering(n_clusters=None, metric="cosine", linkage="average", distance_threshold=0.5)
+            labels = model.fit_predict(vectors[rows["code"].to_numpy()])
+        for _, members in rows.assign(cluster=labels).groupby("cluster"):
+            name = members.loc[members["weight"].idxmax(), "keyword"]
+            journeys.append((user, name, members["weight"].sum(), members["last_seen"].max()))
+    return journeys
+
+
+def _bertopic_journeys(keywords: "DataFrame", vectors: NDArray[np.float32], users: int) -> None:
+    from bertopic import BERTopic
+    from sklearn.cluster import AgglomerativeClustering
+    from sklearn.decomposition import PCA
+
+    for done, (_, rows) in enumerate(keywords.groupby("user_id")):
+        if done == users:
+            return
+        texts = rows["keyword"].to_list()
+        if len(texts) < 12:  # fewer texts than it can reduce
+            continue
+        model = BERTopic(
+            umap_model=PCA(n_components=5),  # type: ignore[arg-type]
+            hdbscan_model=AgglomerativeClustering(n_clusters=max(2, len(texts) // 10)),  # type: ignore[arg-type]
+            calculate_probabilities=False,
+        )
+        model.fit_transform(texts, vectors[rows["code"].to_numpy()])
+
+
+# All of it
+
+
+def in_new_process(part: str, *words: object, home: Path, settings: Path) -> dict[str, Any]:
+    """What a part of this file gives, run on its own."""
+    environment = {**os.environ, "JOURNEYS_HOME": str(home), "JOURNEYS_SETTINGS": str(settings)}
+    command = [sys.executable, str(Path(__file__).resolve()), "--part", part, *map(str, words)]
+    print(f"{part} {' '.join(map(str, words))}", file=sys.stderr, flush=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise SystemExit(f"{part} failed:\n{done.stderr[-4000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@contextmanager
+def _home_of(folder: Path | None, name: str) -> Iterator[Path]:
+    if folder is not None:
+        yield folder / name
+        return
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made) / name
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """All parts in turn."""
+    home, settings = folder / f"users-{arguments.users}", folder / "journeys.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.write_text(
+        f'[run]\nwarehouse_memory_limit = "{arguments.memory_limit}"\nusers_per_query = {arguments.users_per_query}\n',
+        encoding="utf-8",
+    )
+    shutil.rmtree(home, ignore_errors=True)
+    places = {"home": home, "settings": settings}
+    found: dict[str, Any] = {"users": arguments.users, "days": arguments.days, "memory_limit": arguments.memory_limit}
+    found["simulate"] = in_new_process("simulate", arguments.users, arguments.days, arguments.seed, **places)
+    found["take_in"] = in_new_process("take-in", **places)
+    found["full"] = in_new_process("infer", FULL_DAY, "all_users", **places)
+    found["floors"] = in_new_process("floors", **places)
+    found["incremental"] = in_new_process("infer", LAST_DAY, "active_users", **places)
+    found["show"] = in_new_process("show", **places)
+    _add_floors(found)
+    if arguments.compare:
+        other = {"home": folder / f"compared-{arguments.compare}", "settings": settings}
+        shutil.rmtree(other["home"], ignore_errors=True)
+        in_new_process("simulate", arguments.compare, arguments.days, arguments.seed, **other)
+        in_new_process("take-in", **other)
+        own = in_new_process("infer", FULL_DAY, "all_users", **other)
+        plain = in_new_process("plain-loops", arguments.compare, **other)
+        plain["users_per_second"] |= {
+            "this pipeline, the same users": own["users"] / _total(own),
+            "this pipeline, all users": found["full"]["users"] / _total(found["full"]),
+        }
+        found["plain_loops"] = plain
+    return found
+
+
+def _total(part: dict[str, Any]) -> float:
+    """Seconds of a run without the embedding of new keywords."""
+    return sum(row["seconds"] for row in part["steps"] if row["step"] != EMBEDDING)
+
+
+def _add_floors(found: dict[str, Any]) -> None:
+    from journeys_dagster.definitions import build_defs
+
+    graph = build_defs().resolve_asset_graph()
+    needs = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    floors = found["floors"]
+
+    def tables_of(name: str) -> set[str]:
+        """A view is read by reading the tables behind it."""
+        return {name} if name in floors["read"] else {table for up in needs.get(name, ()) for table in tables_of(up)}
+
+    for row in found["full"]["steps"]:
+        step = row["step"]
+        if step not in floors["write"] or step not in needs or row["seconds"] < FLOORED:
+            continue
+        read = sum(floors["read"].get(table, 0.0) for up in needs[step] for table in tables_of(up))
+        dots = floors["dot_products"] / (os.cpu_count() or 1) if step == "clusters" else 0.0
+        row["floor_seconds"] = read + floors["write"][step] + dots
+        row["over_floor"] = row["seconds"] / row["floor_seconds"]
+
+
+def report(found: dict[str, Any]) -> None:
+    """Tables for people."""
+    simulated = found["simulate"]
+    out.print(
+        f"{found['users']:,} users, {simulated['events']:,} events of {found['days']} days, "
+        f"{simulated['parquet_mib']:,.0f} MiB of Parquet; DuckDB's memory limit {found['memory_limit']}"
+    )
+    for part, title in (
+        ("simulate", "the world"),
+        ("take_in", "taking the log in"),
+        ("full", "full inference"),
+        ("incremental", "incremental day"),
+    ):
+        _print_steps(found[part], title)
+    show, floors = found["show"], found["floors"]
+    full, incremental = _total(found["full"]), _total(found["incremental"])
+    table = Table("what", "value", title="in short; embedding of new keywords apart")
+    table.add_row("full inference", f"{full:,.1f} s, peak {_peak(found['full']):.1f} GiB")
+    table.add_row(
+        "incremental day",
+        f"{incremental:,.1f} s, {incremental / full:.1%} of the full run; {found['incremental']['users']:,} users",
+    )
+    table.add_row("journeys show USER", f"{show['process_seconds']:.2f} s, query {show['query_seconds'] * 1e3:.0f} ms")
+    table.add_row("reading the Parquet once", f"{floors['parquet_read']:,.1f} s")
+    table.add_row("writing user_journeys once", f"{floors['write']['user_journeys']:,.1f} s")
+    table.add_row("dot products alone, one thread", f"{floors['dot_products']:,.1f} s")
+    out.print(table)
+    if "plain_loops" in found:
+        speeds = found["plain_loops"]["users_per_second"]
+        table = Table("way", "users/s", "this pipeline over it", title="beside plain loops, without embedding")
+        for way, speed in speeds.items():
+            table.add_row(way, f"{speed:,.1f}", f"{speeds['this pipeline, all users'] / speed:,.1f}")
+        out.print(table)
+        if "bertopic" in found["plain_loops"]:
+            out.print(f"BERTopic: {found['plain_loops']['bertopic']}")
+
+
+def _peak(part: dict[str, Any]) -> float:
+    return max(row["peak_gib"] for row in part["steps"])
+
+
+def _print_steps(part: dict[str, Any], title: str) -> None:
+    users = part.get("users")
+    table = Table(
+        "step", "s", "processor s", "users/s", "rows/s", "peak GiB", "written MiB", "floor s", "over floor", title=title
+    )
+    for row in part["steps"]:
+        if row["seconds"] < FLOORED and len(part["steps"]) > len(SOURCES):
+            continue
+        rows = row.get("rows")
+        table.add_row(
+            row["step"],
+            f"{row['seconds']:,.1f}",
+            f"{row['processor_seconds']:,.1f}",
+            f"{users / row['seconds']:,.0f}" if users else "",
+            f"{rows / row['seconds']:,.0f}" if rows else "",
+            f"{row['peak_gib']:.2f}",
+            f"{row['written_mib']:,.0f}",
+            f"{row['floor_seconds']:,.1f}" if "floor_seconds" in row else "",
+            f"{row['over_floor']:.1f}" if "over_floor" in row else "",
+        )
+    table.add_section()
+    table.add_row(
+        "all of it",
+        f"{sum(row['seconds'] for row in part['steps']):,.1f}",
+        f"{sum(row['processor_seconds'] for row in part['steps']):,.1f}",
+        *(["", ""]),
+        f"{_peak(part):.2f}",
+        f"{sum(row['written_mib'] for row in part['steps']):,.0f}",
+    )
+    out.print(table)
+
+
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
+    "simulate": lambda users, days, seed: simulate_world(int(users), int(days), int(seed)),
+    "take-in": take_in,
+    "infer": lambda day, scope: infer_day(date.fromisoformat(day), scope),
+    "show": look_up,
+    "floors": measure_floors,
+    "plain-loops": lambda users: plain_loops(int(users)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--days", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--compare", type=int, default=2_000, help="users of the plain loops; 0: none")
+    parser.add_argument("--memory-limit", default="8GB", help="DuckDB's")
+    parser.add_argument("--users-per-query", type=int, default=200_000)
+    parser.add_argument("--folder", type=Path, help="where the homes are made and kept; else a temporary one")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    arguments, words = parser.parse_known_args()
+    if arguments.part:
+        print(json.dumps(PARTS[arguments.part](*words)), flush=True)
+        # Whoever holds DuckDB results at the end is said to leak them; there is nothing left to do.
+        os._exit(0)
+    if words:
+        parser.error(f"unknown: {' '.join(words)}")
+    with _home_of(arguments.folder, "scale") as folder:
+        found = measure(arguments, folder)
+    print(json.dumps(found)) if arguments.json else report(found)
+
+
+if __name__ == "__main__":
+    main()
