@@ -183,4 +183,7 @@ class OutputSettings(Section):
     """What `user_journeys` holds."""
 
     max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
+    min_events_per_journey: Count = Field(
+        2, description="Events that a listed journey has at least; a user's best one is listed in any case."
+    )
     max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")
