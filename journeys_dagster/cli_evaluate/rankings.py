@@ -86,7 +86,11 @@ def intent_command(*, users: int, days: int, seed: int, half: "Half | None", as_
             found = evaluate_intent(world, settings, vectors_of(settings), progress=lambda done: advance("", done))
     if as_json:
         rankers, annotators = found.table.to_dicts(), asdict(found.annotators)
-        click.echo(json.dumps({"seed": seed, "half": half, "labels": found.labels, "rankers": rankers, "annotators": annotators}))
+        click.echo(
+            json.dumps(
+                {"seed": seed, "half": half, "labels": found.labels, "rankers": rankers, "annotators": annotators}
+            )
+        )
         return
     table = Table("ranker", "NDCG@5", "Kendall's tau-b", title=f"order of intent, {found.users} users, seed {seed}")
     for row in found.table.iter_rows(named=True):

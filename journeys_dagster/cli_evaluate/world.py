@@ -100,7 +100,10 @@ def _print(reports: "dict[str, HomeReport]") -> None:
     from journeys_dagster.evaluation.yardstick.report import LOWER_IS_BETTER, MEASURES
 
     table = Table(
-        "measure", "way", *(f"{name}: {report.users:,} users" for name, report in reports.items()), title=_title(reports)
+        "measure",
+        "way",
+        *(f"{name}: {report.users:,} users" for name, report in reports.items()),
+        title=_title(reports),
     )
     parts = [report.measures.filter(pl.col("domain") == "") for report in reports.values()]
     rows = pl.concat(parts).select("measure", "way").unique(maintain_order=True)

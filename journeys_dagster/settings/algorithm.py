@@ -140,7 +140,7 @@ class StageSettings(Section):
     """Evergreen, ongoing or ended."""
 
     evergreen_min_span_days: Days = Field(
-        84, description="Days between first and last engagement that an evergreen journey has at least; over a season."
+        56, description="Days between first and last engagement that an evergreen journey has at least."
     )
     evergreen_min_active_weeks_share: Share = Field(
         0.5,

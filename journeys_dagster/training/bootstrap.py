@@ -111,7 +111,9 @@ def resampled_totals(sums: NDArray[np.float64], resamples: int, *, seed: int = 0
     users = len(sums)
     totals = np.empty((resamples, sums.shape[1]))
     for first in range(0, resamples, _AT_ONCE):
-        drawn = [np.bincount(rng.integers(users, size=users), minlength=users) for _ in totals[first : first + _AT_ONCE]]
+        drawn = [
+            np.bincount(rng.integers(users, size=users), minlength=users) for _ in totals[first : first + _AT_ONCE]
+        ]
         totals[first : first + _AT_ONCE] = np.asarray(drawn, dtype=np.float64) @ sums
     return totals
 

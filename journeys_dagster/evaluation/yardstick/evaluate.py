@@ -26,7 +26,7 @@ from journeys_dagster.training.history import KeywordVectors
 USERS_PER_PART = 2_000
 _IDS = {PIPELINE: "journey_id", "place in the list": "place", "heaviest keyword": "heaviest"}
 _EMBEDDINGS = "select keyword, embedding from keyword_embeddings where model_revision = $revision"
-_DAYS = "select distinct as_of from user_snapshots order by as_of"
+_DAYS = "select distinct as_of from user_snapshots"
 
 
 def evaluate_home(
@@ -64,12 +64,12 @@ def evaluate_home(
         There is no truth, or it is of other users than the warehouse.
     """
     truth = Truth.of(folder, half)
-    inferred = query("select distinct user_id from user_snapshots order by user_id", {})["user_id"]
+    inferred = query("select distinct user_id from user_snapshots", {})["user_id"].sort()
     known = scan_truth(folder, "people").select("user_id").collect()["user_id"]
     users = inferred.filter(inferred.is_in(known.implode())).to_list()
     if not users:
         raise TruthError(f"the truth in {folder} is of other users than the warehouse: simulate and run in one home")
-    days: list[date] = query(_DAYS, {})["as_of"].to_list()
+    days: list[date] = query(_DAYS, {})["as_of"].sort().to_list()
     chosen = settings.embedding
     vectors.remember(query(_EMBEDDINGS, {"revision": model_revision(chosen.model, chosen.revision)}))
     costly = set(users[:: max(1, -(-len(users) // sample))]) if sample else set()
@@ -92,9 +92,7 @@ def evaluate_home(
     )
 
 
-def _values(
-    part: Part, truth: Truth, settings: Settings, vectors: KeywordVectors, costly: set[str]
-) -> pl.DataFrame:
+def _values(part: Part, truth: Truth, settings: Settings, vectors: KeywordVectors, costly: set[str]) -> pl.DataFrame:
     identity = []
     for way, ids in _IDS.items() if not part.followed.is_empty() else ():
         followed = part.followed.select("user_id", "as_of", "weight", before=f"{ids}_before", after=ids)

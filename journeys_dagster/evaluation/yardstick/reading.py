@@ -209,9 +209,7 @@ def _main_of_journeys(keywords: pl.DataFrame) -> pl.DataFrame:
 def _as_they_stand(true_journeys: pl.DataFrame, day: date) -> pl.DataFrame:
     named = true_journeys.rename({"truth": "journey"})
     # What has been shown has begun, whatever the person's clock says.
-    stage = states_on(named, day).select(
-        "user_id", "journey", stage=pl.col("state").replace({"ahead": "ongoing"})
-    )
+    stage = states_on(named, day).select("user_id", "journey", stage=pl.col("state").replace({"ahead": "ongoing"}))
     intent = latent_intent(named, day + timedelta(days=1))
     return (
         named.select("user_id", "journey", "lifecycle")

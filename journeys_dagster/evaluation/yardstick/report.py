@@ -65,7 +65,9 @@ class HomeReport:
     returns_happened: bool
 
 
-def values(rows: pl.DataFrame, measure: str, way: str, value: pl.Expr, *, domain: pl.Expr | None = None) -> pl.DataFrame:
+def values(
+    rows: pl.DataFrame, measure: str, way: str, value: pl.Expr, *, domain: pl.Expr | None = None
+) -> pl.DataFrame:
     """Users' values of one measure: ``measure``, ``way``, ``domain``, ``user_id``, ``value``."""
     return rows.select(
         measure=pl.lit(measure),
@@ -95,10 +97,14 @@ def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
         if measure == "confidence_ece" and not confidences.is_empty():
             rows += _calibration(confidences)
     schema = {name: pl.Float64 for name in ("value", "low", "high", "lead", "lead_low", "lead_high")}
-    return pl.DataFrame(rows, schema={"measure": pl.String, "way": pl.String, "domain": pl.String, "users": pl.Int64} | schema)
+    return pl.DataFrame(
+        rows, schema={"measure": pl.String, "way": pl.String, "domain": pl.String, "users": pl.Int64} | schema
+    )
 
 
-def _means(measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]) -> list[dict[str, str | int | float | None]]:
+def _means(
+    measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]
+) -> list[dict[str, str | int | float | None]]:
     wide = rows.pivot("way", index="user_id", values="value").sort("user_id")
     names = sorted((name for name in wide.columns if name != "user_id"), key=ways.__getitem__)
     own = wide.select(names).to_numpy().astype(np.float64)
