@@ -1,4 +1,4 @@
-"""The yardstick: the truth itself scores full marks, order of rows does not matter, and the figures are those of others."""
+"""The yardstick: the truth itself scores full marks, order of rows does not matter, other libraries agree."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from journeys_dagster.evaluation.identity import identity_report, kept_by_user
 from journeys_dagster.evaluation.yardstick import PIPELINE, HomeReport, TruthError, evaluate_home
 from journeys_dagster.evaluation.yardstick.grouping import grouping_values, purity
 from journeys_dagster.evaluation.yardstick.lists import content_values, name_values, order_values, stage_values
-from journeys_dagster.evaluation.yardstick.reading import Part, Truth, read_part
+from journeys_dagster.evaluation.yardstick.reading import Part, Truth, knows_returns, read_part
 from journeys_dagster.evaluation.yardstick.report import MEASURES, summarise
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.journey_types import Half
@@ -235,11 +235,7 @@ def test_a_half_counts_alone(finished: Pipeline, truth_folder: Path, users: list
     assert only.keywords.drop("truth").equals(part.keywords.drop("truth"))
 
 
-def test_confidence_is_compared_with_what_happened_where_it_is_known(
-    truth_folder: Path, world_days: list[date]
-) -> None:
-    from journeys_dagster.evaluation.yardstick.reading import knows_returns
-
+def test_confidence_is_compared_with_what_happened_if_known(truth_folder: Path, world_days: list[date]) -> None:
     truth = Truth.of(truth_folder, None)
     assert not knows_returns(truth, world_days[-1], days=14)
     assert knows_returns(truth, truth.last_day - timedelta(days=14), days=14)

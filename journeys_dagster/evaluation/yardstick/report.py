@@ -35,6 +35,12 @@ MEASURES = {
     "event_coverage": "events that a listed journey holds",
     "event_coverage_right": "events that the right one holds",
 }
+_SCHEMA = {
+    **dict.fromkeys(("measure", "way", "domain"), pl.String),
+    "users": pl.Int64,
+    **dict.fromkeys(("value", "low", "high", "lead", "lead_low", "lead_high"), pl.Float64),
+}
+_Row = dict[str, str | int | float | None]
 LOWER_IS_BETTER = frozenset({"confidence_ece", "confidence_brier", "duplicates_per_list", "noise_per_list"})
 
 
@@ -96,15 +102,10 @@ def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
             rows += _means(measure, str(domain), of_domain, ways)
         if measure == "confidence_ece" and not confidences.is_empty():
             rows += _calibration(confidences)
-    schema = {name: pl.Float64 for name in ("value", "low", "high", "lead", "lead_low", "lead_high")}
-    return pl.DataFrame(
-        rows, schema={"measure": pl.String, "way": pl.String, "domain": pl.String, "users": pl.Int64} | schema
-    )
+    return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def _means(
-    measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]
-) -> list[dict[str, str | int | float | None]]:
+def _means(measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]) -> list[_Row]:
     wide = rows.pivot("way", index="user_id", values="value").sort("user_id")
     names = sorted((name for name in wide.columns if name != "user_id"), key=ways.__getitem__)
     own = wide.select(names).to_numpy().astype(np.float64)
@@ -126,12 +127,12 @@ def _means(
     ]
 
 
-def _row(measure: str, way: str, domain: str, users: int) -> dict[str, str | int | float | None]:
-    empty: dict[str, str | int | float | None] = dict.fromkeys(("lead", "lead_low", "lead_high"))
+def _row(measure: str, way: str, domain: str, users: int) -> _Row:
+    empty: _Row = dict.fromkeys(("lead", "lead_low", "lead_high"))
     return empty | {"measure": measure, "way": way, "domain": domain, "users": users}
 
 
-def _calibration(confidences: pl.DataFrame) -> list[dict[str, str | int | float | None]]:
+def _calibration(confidences: pl.DataFrame) -> list[_Row]:
     """Calibration error and Brier score over all listed journeys, with users drawn again and again.
 
     Where `returned` is a probability, the Brier score is the expected one.
@@ -143,14 +144,14 @@ def _calibration(confidences: pl.DataFrame) -> list[dict[str, str | int | float 
     for number, part in enumerate(np.array_split(np.argsort(stated, kind="stable"), BINS)):
         bins[part] = number
     ways = {PIPELINE: (stated, bins), BASE_RATE: (np.full(len(rows), label.mean()), np.zeros_like(bins))}
-    found: dict[str, list[dict[str, str | int | float | None]]] = {"confidence_ece": [], "confidence_brier": []}
+    found: dict[str, list[_Row]] = {"confidence_ece": [], "confidence_brier": []}
     own: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for way, (said, places) in ways.items():
         sums = np.zeros((users[-1] + 1, 2 * BINS + 2))
         np.add.at(sums, (users, places), said)
         np.add.at(sums, (users, BINS + places), label)
-        np.add.at(sums, (users, 2 * BINS), (said - label) ** 2 + label * (1.0 - label))
-        np.add.at(sums, (users, 2 * BINS + 1), 1.0)
+        np.add.at(sums[:, 2 * BINS], users, (said - label) ** 2 + label * (1.0 - label))
+        np.add.at(sums[:, 2 * BINS + 1], users, 1.0)
         # Rows of a resample: the sums of all users first, then those of the drawn ones.
         totals = np.vstack([sums.sum(axis=0), resampled_totals(sums, RESAMPLES)])
         count = totals[:, -1]
