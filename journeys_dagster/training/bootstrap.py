@@ -90,7 +90,7 @@ def bootstrap_columns(columns: NDArray[np.float64], *, resamples: int = RESAMPLE
     means = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
     # A resample may hold nobody who has a value.
     empty = ~known.any(axis=0)
-    means[:, empty] = np.inf
+    means[:, empty] = 0.0
     low, high = np.nanquantile(means[1:], [0.025, 0.975], axis=0)
     ends = np.where(empty, np.nan, np.vstack([means[0], low, high]))
     return [Mean(*map(float, end)) for end in ends.T]
