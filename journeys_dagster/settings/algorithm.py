@@ -96,7 +96,7 @@ class RankingSettings(Section):
         30.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     half_confidence_score: Positive = Field(
-        3.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
+        10.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
     )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")

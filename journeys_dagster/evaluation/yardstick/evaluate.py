@@ -9,6 +9,7 @@ import polars as pl
 from journeys_dagster.evaluation.identity import kept_by_user
 from journeys_dagster.evaluation.yardstick.grouping import grouping_values
 from journeys_dagster.evaluation.yardstick.lists import (
+    confidences_of,
     content_values,
     name_values,
     order_values,
@@ -77,7 +78,7 @@ def evaluate_home(
     for done, batch in _batches(users, users_per_part):
         part = read_part(query, truth, settings, batch)
         found.append(_values(part, truth, settings, vectors, costly))
-        confidences.append(part.listed.select("user_id", "confidence", "returned"))
+        confidences.append(confidences_of(part))
         confusions.append(staged(part).group_by("true_stage", "stage").len("journeys"))
         if progress is not None:
             progress(done)

@@ -91,6 +91,15 @@ def staged(part: Part) -> pl.DataFrame:
     return part.listed.join(true, on=["user_id", "truth"]).join(recency, on=_JOURNEY)
 
 
+def confidences_of(part: Part) -> pl.DataFrame:
+    """Stated confidence and what came of it: ``user_id``, ``confidence``, ``returned``.
+
+    As in the order, a true journey counts at its first place: that it is listed again is a fault of another kind.
+    """
+    again = pl.col("truth").is_not_null() & ~pl.struct("user_id", "truth").is_first_distinct()
+    return part.listed.sort("user_id", "rank").filter(~again).select("user_id", "confidence", "returned")
+
+
 def order_values(part: Part) -> pl.DataFrame:
     """NDCG@5 of a list with the true intent as gain.
 
