@@ -197,6 +197,14 @@ def _some_values() -> pl.DataFrame:
     )
 
 
+def test_a_domain_without_a_found_journey_has_only_the_naive_value() -> None:
+    naive = _some_values().with_columns(way=pl.lit("30-minute sessions"), domain=pl.lit("cars"))
+    measures = summarise(pl.concat([_some_values(), naive]), pl.DataFrame())
+    (found,) = measures.filter(pl.col("domain") == "cars").to_dicts()
+    assert (found["way"], found["value"], found["users"]) == ("30-minute sessions", 0.5, 2)
+    assert np.isnan(found["lead"])
+
+
 def test_intervals_agree_with_scipy() -> None:
     rng = np.random.default_rng(0)
     full, holes = rng.random(300), rng.random(300)

@@ -109,7 +109,8 @@ def _means(measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]) 
     wide = rows.pivot("way", index="user_id", values="value").sort("user_id")
     names = sorted((name for name in wide.columns if name != "user_id"), key=ways.__getitem__)
     own = wide.select(names).to_numpy().astype(np.float64)
-    ours = own[:, [names.index(PIPELINE)]]
+    # A domain may be that of no found journey, but of some session.
+    ours = own[:, [names.index(PIPELINE)]] if PIPELINE in names else np.full((len(own), 1), np.nan)
     means = bootstrap_columns(np.hstack([own, ours - own]))
     return [
         _row(measure, name, domain, int(np.isfinite(own[:, place]).sum()))
