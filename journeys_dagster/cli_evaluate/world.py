@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("world")
-@click.argument("homes", nargs=-1, type=PATH)
+@click.argument("homes", nargs=-1, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--half",
     "halves",
@@ -91,7 +91,8 @@ def _document(name: str, report: "HomeReport") -> dict[str, Any]:
         "days": [day.isoformat() for day in report.days],
         "returns_happened": report.returns_happened,
         **dict(ours.select("measure", "value").iter_rows()),
-        "measures": report.measures.to_dicts(),
+        # JSON has no NaN.
+        "measures": report.measures.fill_nan(None).to_dicts(),
         "stage_confusion": report.stage_confusion.to_dicts(),
     }
 
