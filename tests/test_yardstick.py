@@ -20,6 +20,7 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from journeys_dagster.cli import cli
 from journeys_dagster.evaluation.identity import identity_report, kept_by_user
+from journeys_dagster.evaluation.plots import purity_by_domain
 from journeys_dagster.evaluation.yardstick import PIPELINE, HomeReport, TruthError, evaluate_home
 from journeys_dagster.evaluation.yardstick.grouping import grouping_values, purity
 from journeys_dagster.evaluation.yardstick.lists import content_values, name_values, order_values, stage_values
@@ -203,6 +204,13 @@ def test_a_domain_without_a_found_journey_has_only_the_naive_value() -> None:
     (found,) = measures.filter(pl.col("domain") == "cars").to_dicts()
     assert (found["way"], found["value"], found["users"]) == ("30-minute sessions", 0.5, 2)
     assert np.isnan(found["lead"])
+
+
+def test_the_plot_of_domains_leaves_out_what_has_no_purity() -> None:
+    rows = [(measure, domain) for domain in ("cars", "food") for measure in ("purity", "inverse_purity")][1:]
+    found = [_some_values().with_columns(measure=pl.lit(name), domain=pl.lit(domain)) for name, domain in rows]
+    picture = purity_by_domain(summarise(pl.concat(found), pl.DataFrame()), title="Purity")
+    assert picture.startswith(b"\x89PNG")
 
 
 def test_intervals_agree_with_scipy() -> None:
