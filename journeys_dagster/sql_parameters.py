@@ -26,6 +26,7 @@ def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
         "action_names": action_names(settings),
         "action_weights": [weights[name] for name in action_names(settings)],
         "max_journeys_per_user": settings.output.max_journeys_per_user,
+        "min_events_per_journey": settings.output.min_events_per_journey,
         "max_keywords_per_journey": settings.output.max_keywords_per_journey,
     }
 

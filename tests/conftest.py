@@ -165,7 +165,7 @@ def world_days() -> list[date]:
 def world_home(tmp_path_factory: pytest.TempPathFactory, world_days: list[date]) -> Path:
     """A 50-user world, taken in, inferred fully three days before its end and incrementally for the next two."""
     path = tmp_path_factory.mktemp("world") / "home"
-    simulate(path / "landing", users=50, days=21, seed=11, last_day=WORLD_LAST_DAY)
+    simulate(path / "landing", users=50, days=21, seed=11, last_day=WORLD_LAST_DAY, truth=path / "truth")
     pipeline = Pipeline(Home(path))
     pipeline.run(world_days[0], "all_users")
     for day in world_days[1:3]:

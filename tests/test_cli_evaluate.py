@@ -75,8 +75,9 @@ def test_a_bad_line_is_named_without_its_text(tmp_path: Path) -> None:
     assert PRIVATE not in result.output
 
 
-def test_world() -> None:
-    report = as_json("world", "--users", 20, "--days", 14, "--baselines")
+@pytest.mark.parametrize("half", [[], ["--half", "report"]])
+def test_clusters(half: list[str]) -> None:
+    report = as_json("clusters", "--users", 20, "--days", 14, "--baselines", *half)
     assert report["users"] == 20
     assert all(report["b3_f"] > of_way["b3_f"] for of_way in report["baselines"].values())
 

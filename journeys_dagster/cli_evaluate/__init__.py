@@ -2,24 +2,26 @@
 
 import click
 
-from journeys_dagster.cli_evaluate.clusters import mixing_command, search_missions_command, world_command
+from journeys_dagster.cli_evaluate.clusters import clusters_command, mixing_command, search_missions_command
 from journeys_dagster.cli_evaluate.identity import identity_group
 from journeys_dagster.cli_evaluate.names import naming_group
 from journeys_dagster.cli_evaluate.rankings import diversification_command, intent_command, ranking_command
 from journeys_dagster.cli_evaluate.realism import realism_command
 from journeys_dagster.cli_evaluate.stages import stages_group
+from journeys_dagster.cli_evaluate.world import world_command
 
 
 @click.group()
 def evaluate() -> None:
     """How good the journeys are, where the truth is known.
 
-    Everything runs in memory, by the production code and the settings of journeys.toml; the home is not touched.
+    By the production code and the settings of journeys.toml. `world` reads what a simulated home's warehouse holds;
+    everything else runs in memory. No home is changed.
     """
 
 
 for command in (
-    *(search_missions_command, world_command, realism_command, mixing_command, identity_group),
+    *(world_command, search_missions_command, clusters_command, realism_command, mixing_command, identity_group),
     *(ranking_command, intent_command, diversification_command, stages_group, naming_group),
 ):
     evaluate.add_command(command)

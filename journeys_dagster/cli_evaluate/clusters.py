@@ -10,12 +10,13 @@ import click
 import polars as pl
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, json_option, plain_errors, vectors_of
+from journeys_dagster.cli_evaluate.shared import PATH, half_option, json_option, plain_errors, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 
 if TYPE_CHECKING:
     from journeys_dagster.evaluation.corpus import Corpus
+    from journeys_dagster.simulation.journey_types import Half
     from journeys_dagster.training.bootstrap import Mean
 
 
@@ -64,14 +65,15 @@ def search_missions_command(
         _say(report, ways, validated, title=title, as_json=as_json)
 
 
-@click.command("world")
+@click.command("clusters")
 @click.option("--users", default=500, show_default=True, type=click.IntRange(1))
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=23, show_default=True, type=int)
+@half_option
 @_baselines
 @json_option
-def world_command(*, users: int, days: int, seed: int, baselines: bool, as_json: bool) -> None:
-    """Journeys against those of a simulated world."""
+def clusters_command(*, users: int, days: int, seed: int, half: "Half | None", baselines: bool, as_json: bool) -> None:
+    """Clusters of keywords against the journeys of a simulated world, in memory."""
     from journeys_dagster.evaluation.clusterers import journeys
     from journeys_dagster.evaluation.metrics import agreement
     from journeys_dagster.evaluation.world import world_corpus
@@ -80,7 +82,7 @@ def world_command(*, users: int, days: int, seed: int, baselines: bool, as_json:
     with plain_errors():
         settings = load_settings()
         with progress_bar("simulate", total=1.0) as advance:
-            world = build_world(users=users, days=days, seed=seed, progress=advance)
+            world = build_world(users=users, days=days, seed=seed, half=half, progress=advance)
         with progress_bar("keywords and embeddings", total=None):
             corpus = world_corpus(world, settings, vectors_of(settings))
     scores = agreement(journeys(corpus, settings.clusters))
@@ -89,6 +91,7 @@ def world_command(*, users: int, days: int, seed: int, baselines: bool, as_json:
         "keywords": int(scores["keywords"].sum()),
         "keywords_of_noise": int(corpus.keywords["truth"].null_count()),
         "seed": seed,
+        "half": half,
     }
     ways = {"journeys": scores} | (_baseline_scores(corpus) if baselines else {})
     title = f"simulated world of {users} users, seed {seed}: {report['keywords']:,} keywords"

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, gain_text, json_option, plain_errors, vectors_of
+from journeys_dagster.cli_evaluate.shared import PATH, gain_text, half_option, json_option, plain_errors, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 
 if TYPE_CHECKING:
-    pass
+    from journeys_dagster.simulation.journey_types import Half
 
 
 @click.group("naming")
@@ -26,8 +26,9 @@ def naming_group() -> None:
 @click.option("--users", default=500, show_default=True, type=click.IntRange(1))
 @click.option("--days", default=60, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=31, show_default=True, type=int)
+@half_option
 @json_option
-def naming_world_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
+def naming_world_command(*, users: int, days: int, seed: int, half: "Half | None", as_json: bool) -> None:
     """Against the true names of a simulated world, beside simpler ways to pick a keyword."""
     from journeys_dagster.evaluation.naming import MEASURES, evaluate_naming
     from journeys_dagster.evaluation.world import world_corpus, world_history
@@ -37,7 +38,7 @@ def naming_world_command(*, users: int, days: int, seed: int, as_json: bool) -> 
     with plain_errors():
         settings = load_settings()
         with progress_bar("simulate", total=1.0) as advance:
-            world = build_world(users=users, days=days, seed=seed, progress=advance)
+            world = build_world(users=users, days=days, seed=seed, half=half, progress=advance)
         with progress_bar("keywords, embeddings and names", total=None):
             vectors = vectors_of(settings)
             corpus = world_corpus(world, settings, vectors)
@@ -45,7 +46,7 @@ def naming_world_command(*, users: int, days: int, seed: int, as_json: bool) -> 
             report, gains = evaluate_naming(corpus, history, settings, vectors.embedder)
     if as_json:
         parts = {name: asdict(gain) for name, gain in gains.items()}
-        click.echo(json.dumps({"seed": seed, "namers": report.to_dicts(), "cosine_gains": parts}))
+        click.echo(json.dumps({"seed": seed, "half": half, "namers": report.to_dicts(), "cosine_gains": parts}))
         return
     table = Table("namer", *MEASURES, title=f"journeys of three keywords and more; {users} users, seed {seed}")
     for row in report.iter_rows(named=True):

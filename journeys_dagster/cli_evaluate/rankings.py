@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, gain_text, json_option, plain_errors, print_numbers, vectors_of
+from journeys_dagster.cli_evaluate.shared import (
+    PATH,
+    gain_text,
+    half_option,
+    json_option,
+    plain_errors,
+    print_numbers,
+    vectors_of,
+)
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 
 if TYPE_CHECKING:
-    pass
+    from journeys_dagster.simulation.journey_types import Half
 
 
 @click.command("ranking")
@@ -62,8 +70,9 @@ def ranking_command(path: Path, *, with_ablations: bool, calibration_curve: Path
 @click.option("--users", default=1000, show_default=True, type=click.IntRange(1))
 @click.option("--days", default=120, show_default=True, type=click.IntRange(1))
 @click.option("--seed", default=23, show_default=True, type=int)
+@half_option
 @json_option
-def intent_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
+def intent_command(*, users: int, days: int, seed: int, half: "Half | None", as_json: bool) -> None:
     """Rankers trained on simulated notification feedback and on returns, against what people truly are up to."""
     from journeys_dagster.evaluation.intent import evaluate_intent
     from journeys_dagster.simulation.world import build_world
@@ -72,12 +81,16 @@ def intent_command(*, users: int, days: int, seed: int, as_json: bool) -> None:
     with plain_errors():
         settings = load_settings()
         with progress_bar("simulate", total=1.0) as advance:
-            world = build_world(users=users, days=days, seed=seed, progress=advance)
+            world = build_world(users=users, days=days, seed=seed, half=half, progress=advance)
         with progress_bar("replay", total=1.0) as advance:
             found = evaluate_intent(world, settings, vectors_of(settings), progress=lambda done: advance("", done))
     if as_json:
         rankers, annotators = found.table.to_dicts(), asdict(found.annotators)
-        click.echo(json.dumps({"seed": seed, "labels": found.labels, "rankers": rankers, "annotators": annotators}))
+        click.echo(
+            json.dumps(
+                {"seed": seed, "half": half, "labels": found.labels, "rankers": rankers, "annotators": annotators}
+            )
+        )
         return
     table = Table("ranker", "NDCG@5", "Kendall's tau-b", title=f"order of intent, {found.users} users, seed {seed}")
     for row in found.table.iter_rows(named=True):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 
 PATH = click.Path(path_type=Path)
+half_option = click.option(
+    "--half", type=click.Choice(["tune", "report"]), help="Half of the journey types; all of them by default."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
 
 
@@ -27,12 +30,13 @@ def plain_errors() -> Iterator[None]:
     """What a user did wrong is told without a traceback."""
     from journeys_dagster.evaluation.mixing import MixingError
     from journeys_dagster.evaluation.search_missions import SearchMissionsError
+    from journeys_dagster.evaluation.yardstick import TruthError
     from journeys_dagster.training.spans import TooFewReturnsError
 
     with cli_errors.plain_errors():
         try:
             yield
-        except (TooFewReturnsError, SearchMissionsError, MixingError) as error:
+        except (TooFewReturnsError, TruthError, SearchMissionsError, MixingError) as error:
             raise click.ClickException(str(error)) from None
 
 

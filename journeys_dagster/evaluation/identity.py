@@ -156,9 +156,7 @@ def identity_report(followed: pl.DataFrame) -> dict[str, float | int]:
         return float(rows.filter(condition)["weight"].sum()) / total
 
     cells = rows.group_by(*key, "before", "after").agg(pl.col("weight").sum())
-    went_on = cells.sort("weight", "before", "after", descending=[True, False, False]).unique(
-        [*key, "before"], keep="first", maintain_order=True
-    )
+    went_on = _went_on(cells)
     kept = went_on.filter(pl.col("before") == pl.col("after"))
     return {
         "users": rows["user_id"].n_unique(),
@@ -173,6 +171,20 @@ def identity_report(followed: pl.DataFrame) -> dict[str, float | int]:
         "splits": _events(cells, [*key, "before"]),
         "merges": _events(cells, [*key, "after"]),
     }
+
+
+def kept_by_user(followed: pl.DataFrame) -> pl.DataFrame:
+    """``kept_share`` of `identity_report` for each user by itself: columns ``user_id``, ``kept_share``, sorted."""
+    cells = followed.group_by("user_id", "as_of", "before", "after").agg(pl.col("weight").sum())
+    kept = pl.col("weight").filter(pl.col("before") == pl.col("after")).sum() / pl.col("weight").sum()
+    return _went_on(cells).group_by("user_id").agg(kept_share=kept).sort("user_id")
+
+
+def _went_on(cells: pl.DataFrame) -> pl.DataFrame:
+    """Of each journey, the cluster that holds most of its surviving weight."""
+    return cells.sort("weight", "before", "after", descending=[True, False, False]).unique(
+        ["user_id", "as_of", "before"], keep="first", maintain_order=True
+    )
 
 
 _REPORT = (

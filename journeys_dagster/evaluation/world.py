@@ -37,11 +37,6 @@ def keyword_truth(world: World, history: History, settings: Settings) -> pl.Data
     DataFrame
         Columns ``user_id``, ``keyword``, ``truth``; keywords of nothing but noise are left out.
     """
-    weights = {
-        "search": settings.keywords.search_weight,
-        "board": settings.keywords.board_weight,
-        **settings.keywords.action_weights,
-    }
     came_from = pl.concat(
         [
             world.searches.select("user_id", "occurred_at", "journey", source=pl.lit("search"), item_id=pl.lit("")),
@@ -59,12 +54,33 @@ def keyword_truth(world: World, history: History, settings: Settings) -> pl.Data
             and rows.source = events.source
             and rows.occurred_at = events.occurred_at
             and rows.item_id = coalesce(events.item_id, '')
-        where rows.journey is not null
         """,
         came_from,
     )
+    return main_truth(events, settings)
+
+
+def main_truth(events: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+    """The journey that most of the events of each user's keyword were part of; ties go to the smaller name.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Columns ``user_id``, ``keyword``, ``action``, ``share`` and ``journey`` (null: noise, does not count).
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user_id``, ``keyword``, ``truth``; keywords of nothing but noise are left out.
+    """
+    weights = {
+        "search": settings.keywords.search_weight,
+        "board": settings.keywords.board_weight,
+        **settings.keywords.action_weights,
+    }
     return (
-        events.with_columns(
+        events.filter(pl.col("journey").is_not_null())
+        .with_columns(
             # Whole millionths add up to the same sum in any order.
             mass=(
                 pl.col("action").replace_strict(weights, return_dtype=pl.Float64, default=0.0)

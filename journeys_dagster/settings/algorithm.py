@@ -96,7 +96,7 @@ class RankingSettings(Section):
         30.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     half_confidence_score: Positive = Field(
-        3.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
+        10.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
     )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
@@ -140,7 +140,7 @@ class StageSettings(Section):
     """Evergreen, ongoing or ended."""
 
     evergreen_min_span_days: Days = Field(
-        84, description="Days between first and last engagement that an evergreen journey has at least; over a season."
+        56, description="Days between first and last engagement that an evergreen journey has at least."
     )
     evergreen_min_active_weeks_share: Share = Field(
         0.5,
@@ -183,4 +183,7 @@ class OutputSettings(Section):
     """What `user_journeys` holds."""
 
     max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
+    min_events_per_journey: Count = Field(
+        2, description="Events that a listed journey has at least; a user's best one is listed in any case."
+    )
     max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")

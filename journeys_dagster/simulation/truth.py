@@ -60,7 +60,12 @@ def write_part(folder: Path, part: World, *, number: int) -> None:
 
 def read_truth(folder: Path, name: str) -> pl.DataFrame:
     """One of ``events``, ``journeys`` and ``people``, all parts; or ``types``."""
-    return pl.read_parquet(folder / f"{name}.parquet" if name == "types" else folder / name / "*.parquet")
+    return scan_truth(folder, name).collect()
+
+
+def scan_truth(folder: Path, name: str) -> pl.LazyFrame:
+    """As `read_truth`, to be filtered before it is read."""
+    return pl.scan_parquet(folder / f"{name}.parquet" if name == "types" else folder / name / "*.parquet")
 
 
 def states_on(journeys: pl.DataFrame, day: date) -> pl.DataFrame:

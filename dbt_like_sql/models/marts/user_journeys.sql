@@ -10,11 +10,19 @@ description: >
   confidence.
 */
 with listed as (
-    select as_of, user_id, journey_id, rank, score
+    select
+        as_of,
+        user_id,
+        journey_id,
+        row_number() over (partition by user_id order by diversified_journeys.rank) as rank,
+        score
     from diversified_journeys
+    join journey_engagement using (as_of, user_id, journey_id)
     where as_of = $as_of
-        and rank <= $max_journeys_per_user
         and user_id in (select user_id from users_in_scope where as_of = $as_of)
+        -- One search or one look is no journey yet; but nobody's list is empty for that.
+        and (diversified_journeys.rank = 1 or search_count + action_count >= $min_events_per_journey)
+    qualify row_number() over (partition by user_id order by diversified_journeys.rank) <= $max_journeys_per_user
 ),
 
 journey_keywords as (
