@@ -356,6 +356,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     home, settings = folder / f"users-{arguments.users}", folder / "journeys.toml"
     folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(
+        f"[landing]\ndays_per_batch = {arguments.days_per_batch}\n"
         f'[run]\nwarehouse_memory_limit = "{arguments.memory_limit}"\nusers_per_query = {arguments.users_per_query}\n',
         encoding="utf-8",
     )
@@ -503,6 +504,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--compare", type=int, default=2_000, help="users of the plain loops; 0: none")
     parser.add_argument("--memory-limit", default="8GB", help="DuckDB's")
+    parser.add_argument("--days-per-batch", type=int, default=4)
     parser.add_argument("--users-per-query", type=int, default=200_000)
     parser.add_argument("--folder", type=Path, help="where the homes are made and kept; else a temporary one")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
