@@ -31,6 +31,7 @@ from assets.timing import at_training_time, marts_freshness, require_cron
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.reporting.plots import histogram
+from journeys_dagster.resources.llm import LLM_ANSWERS
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -100,6 +101,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         inferred_days.INFERRED_DAYS,
         inferred_days.ALGORITHM_PARTS,
         SEEN_LANDING_DAYS,
+        LLM_ANSWERS,
         quality_metrics.QUALITY_METRICS,
     ]
     return {table.name: table for table in tables}
