@@ -30,6 +30,7 @@ from assets.stages import STAGES
 from assets.timing import at_training_time, marts_freshness, require_cron
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.llm import LLM_ANSWERS
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
@@ -76,7 +77,12 @@ def build_assets(
         retention.build_retention(
             snapshot_tables(models), cron=require_cron("retention.cron", settings.retention.cron)
         ),
-        *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
+        *(
+            build_snapshot_asset(
+                step, partitions_def=partitions_def, asks_llm=settings.llm.names and step.name == NAMES.name
+            )
+            for step in STEPS
+        ),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
         quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
@@ -119,7 +125,7 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
 def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algorithm:
     """The algorithm of this code location; settings that only steer runs have no part in it."""
     return current_algorithm(
-        settings=settings.algorithm(),
+        settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )
