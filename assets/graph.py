@@ -21,6 +21,7 @@ from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
 from assets.landing_state import SEEN_LANDING_DAYS
+from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import NAMES
 from assets.rankings import RANKINGS
 from assets.snapshots import build_snapshot_asset
@@ -83,6 +84,11 @@ def build_assets(
             )
             for step in STEPS
         ),
+        *(
+            [build_snapshot_asset(LLM_JOURNEYS, partitions_def=partitions_def, asks_llm=True)]
+            if settings.llm.journeys
+            else []
+        ),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
         quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
@@ -97,6 +103,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         LANDED_DAYS,
         *(model.table for model in models.values()),
         *(step.table for step in STEPS),
+        LLM_JOURNEYS.table,
         users_in_scope.TABLE,
         keyword_embeddings.TABLE,
         ranking_labels.labels_table(models["journey_features"].table),
@@ -119,6 +126,7 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
         users_in_scope.TABLE,
         *(model.table for model in models.values() if model.materialized == "snapshot"),
         *(step.table for step in STEPS),
+        LLM_JOURNEYS.table,
     ]
 
 

@@ -20,8 +20,9 @@ def answered_spec(asset: str) -> dg.AssetCheckSpec:
 def answered_check(usage: Usage) -> dg.AssetCheckResult:
     """A warning where inputs are left for another run, or too many failed; it says why."""
     passed = not usage.left and usage.failed <= _FAILED_SHARE * usage.inputs
-    faults = "; ".join(f"{count:,} × {fault}" for fault, count in sorted(usage.faults.items()))
-    said = f"{usage.answered:,} of {usage.inputs:,} inputs have an answer, {usage.failed:,} failed ({faults or 'none'})"
+    said = f"{usage.answered:,} of {usage.inputs:,} inputs have an answer, {usage.failed:,} failed"
+    if usage.faults:
+        said += f" ({'; '.join(usage.faults_by_count())})"
     if usage.left:
         said += f"; {usage.left:,} are left, as {usage.stopped}. Run the day again to go on from here."
     return dg.AssetCheckResult(

@@ -71,6 +71,8 @@ class SnapshotStep:
         Takes the warehouse and a day; returns a PNG and what it shows.
     draw_example : callable, optional
         Takes the snapshot; returns a PNG of one user's rows and what it shows.
+    code_version : str, optional
+        Of a step that decides no journey. Default: the step's in `STEP_CODE_VERSIONS`.
     """
 
     name: str
@@ -83,6 +85,7 @@ class SnapshotStep:
     compute: Callable[[Snapshot, int], pl.DataFrame]
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
     draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
+    code_version: str = ""
 
     @property
     def table(self) -> Table:
@@ -123,7 +126,7 @@ def build_snapshot_asset(
         kinds={"python", "duckdb", *step.kinds, *(("openai",) if asks_llm else ())},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[step.name],
+        code_version=step.code_version or STEP_CODE_VERSIONS[step.name],
         metadata=table_metadata(table),
         check_specs=[answered_spec(step.name)] if asks_llm else None,
     )

@@ -118,4 +118,10 @@ class Usage:
         plain = {name: value for name, value in vars(self).items() if name not in {"latencies", "faults", "stopped"}}
         named = {f"llm_{name}": value for name, value in plain.items()}
         named |= {"llm_latency_p50": float(median), "llm_latency_p95": float(high)}
-        return named | ({"llm_stopped": self.stopped} if self.stopped else {})
+        said = {"llm_stopped": self.stopped, "llm_faults": "; ".join(self.faults_by_count())}
+        return named | {name: text for name, text in said.items() if text}
+
+    def faults_by_count(self) -> list[str]:
+        """What inputs failed by, the most frequent first."""
+        ordered = sorted(self.faults.items(), key=lambda fault: (-fault[1], fault[0]))
+        return [f"{count:,} × {fault}" for fault, count in ordered]
