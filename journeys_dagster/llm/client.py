@@ -1,6 +1,7 @@
 """The client: many inputs to one prompt, each an answer of the schema or a fault of its own."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ _WRITE_AFTER_SECONDS = 5.0
 _REFUSED = "the model refused"
 _CUT_OFF = "the answer is longer than max_output_tokens"
 _MOST_REPEATED_CHARACTERS = 4_000
+# JSON has none, yet grammars that constrain decoding let models write them (seen with xgrammar 0.2.8).
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 class LLM:
@@ -259,7 +262,7 @@ class _Asked:
 def check_answer(text: str, schema: type[Answer], data: Mapping[str, Any]) -> tuple[Answer | None, str, str]:
     """An answer of the schema, or its fault: the kinds of error, without any text, and as the model is told."""
     try:
-        return schema.model_validate_json(text, context=data), "", ""
+        return schema.model_validate_json(_CONTROL.sub(" ", text), context=data), "", ""
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         kinds = sorted({fault["type"] for fault in found})

@@ -4,6 +4,7 @@
 the logits, as in vLLM and SGLang, which use the same library. Arguments: folder of the model, port.
 """
 
+import json
 import sys
 from contextvars import ContextVar
 from typing import Any
@@ -24,7 +25,7 @@ async def handle_request(self: ChatCompletionHandler, body: dict[str, Any], requ
     return await _handle(self, body, request_id)
 
 
-async def generate(
+async def generate(  # noqa: PLR0917 -- the signature it replaces
     self: GenerateManager, model: Any, processor: Any, inputs: Any, gen_config: Any, request_id: str
 ) -> tuple[str, int, Any]:
     schema = _SCHEMA.get()
@@ -32,7 +33,7 @@ async def generate(
     if schema is not None:
         vocabulary = xgrammar.TokenizerInfo.from_huggingface(processor, vocab_size=model.config.vocab_size)
         # No blanks between tokens: a random model would write them for ever.
-        grammar = xgrammar.GrammarCompiler(vocabulary).compile_json_schema(_json(schema), any_whitespace=False)
+        grammar = xgrammar.GrammarCompiler(vocabulary).compile_json_schema(json.dumps(schema), any_whitespace=False)
         constraint = [LogitsProcessor(grammar)]
     sequences = await self.async_submit(
         model.generate, **inputs, generation_config=gen_config, tokenizer=processor, logits_processor=constraint
@@ -40,12 +41,6 @@ async def generate(
     length = inputs["input_ids"].shape[-1]
     written = sequences[0, length:]
     return processor.decode(written, skip_special_tokens=True), length, written
-
-
-def _json(schema: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(schema)
 
 
 ChatCompletionHandler.handle_request = handle_request
