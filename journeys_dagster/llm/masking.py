@@ -13,6 +13,7 @@ _EMAIL = re.compile(r"[^\s@,;:<>()\[\]\"']+\s?(?:@|\(at\)|\[at\])\s?[^\s@,;:<>()
 _SEVEN_DIGITS = re.compile(r"(?:\+|\b)?\(?\d(?:[\s().\-/_]{0,2}\d){6,}")
 # Account numbers with letters, such as an IBAN: two letters, two digits, then groups.
 _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z0-9]{4}){2,7}(?:\s?[A-Z0-9]{1,3})?\b", re.IGNORECASE)
+_YEARS = re.compile(r"(?:1[5-9]|20)\d\d\s?[-–/]\s?(?:1[5-9]|20)\d\d")
 _UNSEEN = ("Cc", "Cf", "Co", "Cn", "Cs")
 
 
@@ -24,7 +25,7 @@ def mask(text: str) -> str:
     """
     folded = unicodedata.normalize("NFKC", text)
     seen = "".join(" " if char.isspace() else char for char in folded if char.isspace() or _is_seen(char))
-    return _SEVEN_DIGITS.sub(NUMBER, _ACCOUNT.sub(_account, _EMAIL.sub(EMAIL, seen)))
+    return _SEVEN_DIGITS.sub(_number, _ACCOUNT.sub(_account, _EMAIL.sub(EMAIL, seen)))
 
 
 def mask_all(value: Json) -> Json:
@@ -41,6 +42,10 @@ def mask_all(value: Json) -> Json:
 def _is_seen(char: str) -> bool:
     # Joiners belong to words of Indic scripts and Persian, and to emoji.
     return char in "\u200c\u200d" or unicodedata.category(char) not in _UNSEEN
+
+
+def _number(found: re.Match[str]) -> str:
+    return found[0] if _YEARS.fullmatch(found[0]) else NUMBER
 
 
 def _account(found: re.Match[str]) -> str:

@@ -161,17 +161,17 @@ def test_nobody_at_the_address_is_noticed_after_a_few_inputs():
 def test_a_budget_is_reached_and_never_passed_and_the_next_run_goes_on(server: Loopback):
     server.behave(faults={"no_usage": 0.1})
     memory = Memory()
-    settings = server.llm_settings(max_tokens_per_run=40_000, max_output_tokens=100, concurrency=4)
+    settings = server.llm_settings(max_tokens_per_run=15_000, max_output_tokens=100, concurrency=4)
     answered, runs = 0, 0
     while answered < 60:
         llm = LLM(settings, cache=memory)
         outcomes = llm.complete(PROMPT, inputs(60), NameAnswer)
-        assert llm.usage.prompt_tokens + llm.usage.completion_tokens <= 40_000
+        assert llm.usage.prompt_tokens + llm.usage.completion_tokens <= 15_000
         now = sum(outcome.answer is not None for outcome in outcomes)
         assert now > answered
         assert llm.usage.left == 60 - now
         if now < 60:
-            assert "the budget of 40,000 tokens (llm.max_tokens_per_run) is reached" in llm.usage.stopped
+            assert "the budget of 15,000 tokens (llm.max_tokens_per_run) is reached" in llm.usage.stopped
         answered, runs = now, runs + 1
     assert runs > 1
     seen = server.figures()

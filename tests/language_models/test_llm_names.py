@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from conftest import Pipeline
 from loopback import Loopback, running
 from pydantic import ValidationError
 
+from assets.graph import algorithm_in_use
 from journeys_dagster.inference.titles import (
     STRONGEST,
     NameAnswer,
@@ -20,7 +22,12 @@ from journeys_dagster.inference.titles import (
     signature_of,
     title_keywords,
 )
+from journeys_dagster.llm.prompts import Prompt
 from journeys_dagster.resources.home import Home
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql_models import load_models
+
+Naming = tuple[dg.ExecuteInProcessResult, pl.DataFrame]
 
 
 @pytest.fixture(scope="module")
@@ -86,34 +93,39 @@ def test_incremental_equals_full_given_the_cache(
     assert other.join(one.select("user_id").unique(), on="user_id", how="semi").equals(one)
 
 
+@pytest.fixture
+def name_again(finished_home: Path, world_days: list[date], tmp_path: Path) -> Callable[[Settings], Naming]:
+    """Name the last day of a copy of the finished world again, with other settings."""
+    shutil.copytree(finished_home, tmp_path / "again")
+
+    def run(settings: Settings) -> Naming:
+        pipeline = Pipeline(Home(tmp_path / "again"), settings)
+        result = pipeline.materialize("names", days=(world_days[-1], world_days[-1]))
+        assert result.success
+        return result, pipeline.table("names", f"as_of = '{world_days[-1]}'")
+
+    return run
+
+
 def test_without_a_reply_journeys_keep_the_keyword_and_the_check_says_so(
-    server: Loopback, copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+    server: Loopback, name_again: Callable[[Settings], Naming]
 ):
     server.behave(faults={"500": 1.0}, attempts=1_000_000)
-    home = copy_of_world("down").home
-    pipeline = Pipeline(home, server.settings(names=True, retries=1, give_up_after=5, concurrency=2))
-    pipeline.ingest(world_days[-1])
-    result = pipeline.materialize(days=(world_days[-1], world_days[-1]))
-    assert result.success
-    names = pipeline.table("names", f"as_of = '{world_days[-1]}'")
+    result, names = name_again(server.settings(names=True, retries=1, give_up_after=5, concurrency=2))
     assert set(names["namer"]) == {"keyword"}
     check = next(each for each in result.get_asset_check_evaluations() if each.check_name == "llm_answered")
     assert not check.passed
     assert "are left, as 5 inputs in a row got no usable answer" in (check.description or "")
     assert server.figures()["calls"] <= 2 * 7
     server.behave()
-    pipeline.run(world_days[-1])
-    assert "rules" in set(pipeline.table("names", f"as_of = '{world_days[-1]}'")["namer"])
+    result, names = name_again(server.settings(names=True))
+    assert "rules" in set(names["namer"])
+    assert next(each for each in result.get_asset_check_evaluations() if each.check_name == "llm_answered").passed
 
 
-def test_what_it_took_is_shown_with_the_asset(
-    server: Loopback, copy_of_world: Callable[[str], Pipeline], world_days: list[date]
-):
+def test_what_it_took_is_shown_with_the_asset(server: Loopback, name_again: Callable[[Settings], Naming]):
     server.behave()
-    home = copy_of_world("shown").home
-    pipeline = Pipeline(home, server.settings(names=True, input_price=1.0, output_price=2.0))
-    pipeline.ingest(world_days[-1])
-    result = pipeline.materialize(days=(world_days[-1], world_days[-1]))
+    result, _ = name_again(server.settings(names=True, input_price=1.0, output_price=2.0))
     (names,) = result.asset_materializations_for_node("names")
     shown = {name: value.value for name, value in names.metadata.items()}
     seen = server.figures()
@@ -122,6 +134,79 @@ def test_what_it_took_is_shown_with_the_asset(
     assert shown["llm_cost"] == pytest.approx((seen["prompt_tokens"] + 2 * seen["completion_tokens"]) / 1e6)
     assert shown["llm_failed"] == shown["llm_left"] == 0
     assert shown["titles_new"] >= shown["llm_answered"]
+
+
+def test_a_budget_stop_names_what_it_can_and_the_next_run_goes_on(
+    server: Loopback, name_again: Callable[[Settings], Naming], figures: Callable[..., None]
+):
+    server.behave()
+    budget = {"names": True, "max_tokens_per_run": 20_000, "max_output_tokens": 100}
+    result, names = name_again(server.settings(**budget))
+    check = next(each for each in result.get_asset_check_evaluations() if each.check_name == "llm_answered")
+    assert "the budget of 20,000 tokens (llm.max_tokens_per_run) is reached" in (check.description or "")
+    assert {*names["namer"]} == {"keyword", "rules"}
+    titles, calls = [int((names["namer"] == "rules").sum())], [server.figures()["calls"]]
+    while titles[-1] > (titles[-2] if len(titles) > 1 else 0):
+        _, names = name_again(server.settings(**budget))
+        titles.append(int((names["namer"] == "rules").sum()))
+        calls.append(server.figures()["calls"])
+    assert len(titles) > 2
+    assert server.figures()["answered_twice"] == 0
+    assert calls[-1] == calls[-2] == server.figures()["inputs"]
+    figures(titles_by_run=str(titles), calls_by_run=str(calls))
+
+
+def test_whole_lists_are_inferred_too_and_hold_the_users_own_keywords(
+    server: Loopback, finished_home: Path, world_days: list[date], tmp_path: Path
+):
+    server.behave(faults={"500": 0.1})
+    shutil.copytree(finished_home, tmp_path / "lists")
+    pipeline = Pipeline(Home(tmp_path / "lists"), server.settings(journeys=True))
+    day = world_days[-1]
+    result = pipeline.materialize("llm_journeys", days=(day, day))
+    assert result.success
+    lists = pipeline.table("llm_journeys", f"as_of = '{day}'")
+    users = set(pipeline.table("users_in_scope", f"as_of = '{day}'")["user_id"])
+    assert set(lists["user_id"]) == users
+    own = pipeline.table("keywords", f"as_of = '{day}'").select("user_id", "keyword")
+    given = lists.select("user_id", keyword="keywords").explode("keyword")
+    assert given.join(own, on=["user_id", "keyword"], how="anti").is_empty()
+    assert given.is_unique().all()
+    assert lists.select("user_id", pl.col("name").str.to_lowercase()).is_unique().all()
+    assert set(lists["model"]) == {"rules"}
+    (made,) = result.asset_materializations_for_node("llm_journeys")
+    assert made.metadata["keywords_invented"].value == 0
+    assert made.metadata["keywords_given"].value == len(given)
+    before = server.figures()["calls"]
+    assert pipeline.materialize("llm_journeys", days=(day, day)).success
+    assert server.figures()["calls"] == before
+    assert pipeline.table("llm_journeys", f"as_of = '{day}'").equals(lists)
+
+
+def test_without_a_model_nothing_is_there(empty_pipeline: Pipeline, server: Loopback):
+    def assets(pipeline: Pipeline) -> set[str]:
+        return {spec.key.to_user_string() for spec in pipeline.defs.resolve_all_asset_specs()}
+
+    def version(settings: Settings) -> str:
+        return algorithm_in_use(settings, load_models()).version
+
+    with_lists = Pipeline(empty_pipeline.home, server.settings(journeys=True))
+    assert assets(with_lists) - assets(empty_pipeline) == {"llm_journeys"}
+    # Only what reaches user_journeys is part of the algorithm.
+    assert version(server.settings()) == version(Settings()) == version(server.settings(journeys=True))
+    named = server.settings(names=True)
+    assert version(named) != version(Settings())
+    assert version(server.settings(names=True, model="other")) != version(named)
+    assert version(server.settings(names=True, concurrency=3, retries=9, max_tokens_per_run=5)) == version(named)
+
+
+def test_a_changed_prompt_is_another_algorithm(server: Loopback, monkeypatch: pytest.MonkeyPatch):
+    settings = server.settings(names=True)
+    before = algorithm_in_use(settings, load_models()).version
+    off = algorithm_in_use(Settings(), load_models()).version
+    monkeypatch.setattr("journeys_dagster.llm.parts.load_prompt", lambda name: Prompt(name, "Another."))
+    assert algorithm_in_use(settings, load_models()).version != before
+    assert algorithm_in_use(Settings(), load_models()).version == off
 
 
 @pytest.mark.parametrize(
