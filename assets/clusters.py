@@ -2,11 +2,10 @@
 
 from datetime import date
 
-import polars as pl
-
 from assets.snapshots import Snapshot, SnapshotStep
-from assets.vectors import read_with_vectors
-from journeys_dagster.inference.clustering import cluster_keywords, cluster_tree, strongest_keywords
+from assets.vectors import read_embeddings
+from journeys_dagster.inference import steps
+from journeys_dagster.inference.clustering import cluster_tree, strongest_keywords
 from journeys_dagster.reporting.dendrogram import dendrogram
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
@@ -19,14 +18,12 @@ _KEYWORDS = """
 """
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Cluster the strongest keywords of a batch of users."""
-    settings = snapshot.settings.clusters
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """The strongest keywords of a batch of users."""
     every_keyword = snapshot.read(_KEYWORDS, batch=batch)
-    strongest = strongest_keywords(every_keyword, limit=settings.max_keywords_per_user)
+    strongest = strongest_keywords(every_keyword, limit=snapshot.settings.clusters.max_keywords_per_user)
     snapshot.note("keywords_left_out", len(every_keyword) - len(strongest))
-    keywords, vectors = read_with_vectors(snapshot, strongest)
-    return cluster_keywords(keywords, vectors, settings)
+    return {"keywords": strongest, "embeddings": read_embeddings(snapshot, strongest)}
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -58,7 +55,7 @@ def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
         """,
         {"as_of": snapshot.as_of},
     )
-    keywords, vectors = read_with_vectors(snapshot, rows)
+    keywords, vectors = steps.with_codes(rows, read_embeddings(snapshot, rows))
     user = keywords["user_id"].first()
     count = keywords["cluster"].n_unique()
     png = dendrogram(
@@ -87,7 +84,8 @@ CLUSTERS = SnapshotStep(
     key=("as_of", "user_id", "keyword"),
     deps=("keywords", "keyword_embeddings", "users_in_scope"),
     kinds=frozenset({"numba"}),
-    compute=compute,
+    read=read,
+    compute=steps.cluster,
     draw=draw,
     draw_example=draw_example,
 )

@@ -2,12 +2,9 @@
 
 from datetime import date
 
-import polars as pl
-
 from assets.snapshots import Snapshot, SnapshotStep
-from assets.vectors import read_with_vectors
-from journeys_dagster.inference.diversification import diversify, select_diverse
-from journeys_dagster.inference.segments import centroids, segment_starts
+from assets.vectors import read_embeddings
+from journeys_dagster.inference import steps
 from journeys_dagster.reporting.plots import before_after
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
@@ -23,24 +20,10 @@ _MEMBERS = """
 """
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Diversify the lists of a batch of users."""
-    settings = snapshot.settings.diversification
-    members, vectors = read_with_vectors(snapshot, snapshot.read(_MEMBERS, batch=batch))
-    starts = segment_starts(members.select("user_id", "rank"))
-    means = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
-    ranked = members.select("user_id", "rank", "journey_id", "score")[starts[:-1]]
-    threshold = settings.similarity_threshold
-    if settings.strategy == "penalty":
-        return diversify(ranked, means, penalty=settings.penalty, similarity_threshold=threshold)
-    return select_diverse(
-        ranked,
-        means,
-        strategy=settings.strategy,
-        diversity=settings.diversity,
-        list_length=snapshot.settings.output.max_journeys_per_user,
-        similarity_threshold=threshold,
-    )
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """The ranked journeys of a batch of users, keyword by keyword."""
+    members = snapshot.read(_MEMBERS, batch=batch)
+    return {"members": members, "embeddings": read_embeddings(snapshot, members)}
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -76,6 +59,7 @@ DIVERSIFIED_JOURNEYS = SnapshotStep(
     key=("as_of", "user_id", "journey_id"),
     deps=("rankings", "journey_identities", "clusters", "keywords", "keyword_embeddings", "users_in_scope"),
     kinds=frozenset({"numpy"}),
-    compute=compute,
+    read=read,
+    compute=steps.diversify_lists,
     draw=draw,
 )

@@ -3,7 +3,7 @@
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.inference import steps
 from journeys_dagster.tables import Column
 
 _CURRENT = """
@@ -25,17 +25,20 @@ _PREVIOUS = """
 """
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Continue the journeys of each user's newest earlier snapshot."""
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """The clusters of a batch of users, and the journeys of each user's newest earlier snapshot."""
     current = snapshot.read(_CURRENT, batch=batch)
     if snapshot.warehouse.has_table("journey_identities"):
         previous = snapshot.read(_PREVIOUS, batch=batch)
     else:
         previous = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
-    journeys = continue_journeys(current, previous)
-    snapshot.note("continued", int(journeys["continued"].sum()))
-    snapshot.note("new", int((~journeys["continued"]).sum()))
-    return journeys
+    return {"current": current, "previous": previous}
+
+
+def count(journeys: pl.DataFrame) -> dict[str, float]:
+    """How many journeys were continued, and how many are new."""
+    continued = int(journeys["continued"].sum())
+    return {"continued": continued, "new": len(journeys) - continued}
 
 
 JOURNEY_IDENTITIES = SnapshotStep(
@@ -52,5 +55,7 @@ JOURNEY_IDENTITIES = SnapshotStep(
     key=("as_of", "user_id", "journey_id"),
     deps=("clusters", "keywords", "users_in_scope"),
     kinds=frozenset({"polars"}),
-    compute=compute,
+    read=read,
+    compute=steps.identify,
+    count=count,
 )

@@ -1,10 +1,14 @@
 """Step: whole lists of journeys by a language model, beside those of the pipeline, to compare. Off unless enabled."""
 
+from datetime import date
+
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference.llm_journeys import LIST_PROMPT, JourneysAnswer, Lists, history_inputs
+from journeys_dagster.inference.steps import Frames
 from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column
 
 _KEYWORDS = """
@@ -14,7 +18,7 @@ _KEYWORDS = """
 """
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
+def read(snapshot: Snapshot, batch: int) -> Frames:
     """Ask about a batch of users; who got no answer has no rows."""
     lists = Lists()
     if snapshot.llm is not None:
@@ -27,7 +31,12 @@ def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
                 lists.add(user, outcome.answer.journeys, model=snapshot.settings.llm.model)
         snapshot.note("keywords_given", lists.keywords)
         snapshot.note("keywords_invented", lists.invented)
-    return lists.frame()
+    return {"lists": lists.frame()}
+
+
+def compute(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """The lists as they are: they were checked when they came."""
+    return frames["lists"]
 
 
 LLM_JOURNEYS = SnapshotStep(
@@ -47,6 +56,7 @@ LLM_JOURNEYS = SnapshotStep(
     key=("as_of", "user_id", "rank"),
     deps=("keywords", "users_in_scope"),
     kinds=frozenset({"polars"}),
+    read=read,
     compute=compute,
     code_version="1",
 )

@@ -4,13 +4,11 @@ import polars as pl
 
 from assets.naming_model import NAMING_MODEL
 from assets.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.inference.naming import name_journeys, with_centrality
+from journeys_dagster.inference import steps
 from journeys_dagster.inference.titles import (
     KEYWORD_NAMER,
     TITLE_PROMPT,
     NameAnswer,
-    apply_titles,
-    journey_masses,
     kept_titles,
     title_keywords,
 )
@@ -44,19 +42,19 @@ _CENTRALITY = """
 _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_of <= $as_of"
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Name a batch of users' journeys."""
-    keywords = snapshot.read(_KEYWORDS, batch=batch)
-    former = snapshot.read(_FORMER, batch=batch) if snapshot.warehouse.has_table("names") else None
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """The journeys of a batch of users, keyword by keyword, and what is known for naming them."""
+    frames = {"keywords": snapshot.read(_KEYWORDS, batch=batch)}
+    if snapshot.warehouse.has_table("names"):
+        frames["former"] = snapshot.read(_FORMER, batch=batch)
     if snapshot.warehouse.has_table(NAMING_MODEL.name):
-        known = snapshot.read(_CENTRALITY, batch=batch)
-        usual = snapshot.warehouse.query(_USUAL, {"as_of": snapshot.as_of})["usual"][0]
+        frames["centrality"] = snapshot.read(_CENTRALITY, batch=batch)
+        frames["usual"] = snapshot.warehouse.query(_USUAL, {"as_of": snapshot.as_of})
     else:
-        known, usual = pl.DataFrame(schema={"keyword": pl.String, "centrality": pl.Float64}), 0.0
-    names = name_journeys(with_centrality(keywords, known, usual=usual), snapshot.settings.naming, former)
-    return apply_titles(
-        names, _titles(snapshot, keywords, former), journey_masses(keywords), namer=snapshot.settings.llm.model
-    )
+        frames["centrality"] = pl.DataFrame(schema={"keyword": pl.String, "centrality": pl.Float64})
+        frames["usual"] = pl.DataFrame({"usual": [0.0]})
+    frames["titles"] = _titles(snapshot, frames["keywords"], frames.get("former"))
+    return frames
 
 
 def _titles(snapshot: Snapshot, keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
@@ -110,5 +108,6 @@ NAMES = SnapshotStep(
     key=("as_of", "user_id", "journey_id"),
     deps=("clusters", "journey_identities", "keywords", "naming_model", "users_in_scope"),
     kinds=frozenset({"polars"}),
-    compute=compute,
+    read=read,
+    compute=steps.name,
 )

@@ -2,12 +2,10 @@
 
 from datetime import date
 
-import polars as pl
-
 from assets.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
+from journeys_dagster.inference import steps
 from journeys_dagster.reporting.plots import histogram
-from journeys_dagster.resources.trained_models import ranking_model_in_use
+from journeys_dagster.resources.trained_models import RANKING_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sql_parameters import action_names
 from journeys_dagster.tables import Column
@@ -22,24 +20,17 @@ _FEATURES = """
 """
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Score a batch of users' journeys: by the model in use, or by the heuristic where none fits."""
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """The journeys of a batch of users, and the model in use with their features where there is one that fits."""
     journeys = snapshot.read(_JOURNEYS, batch=batch)
-    model = ranking_model_in_use(snapshot.warehouse, snapshot.as_of)
+    model = stored_model(snapshot.warehouse, RANKING_MODEL, snapshot.as_of)
     if model is not None:
         features = snapshot.read(_FEATURES, batch=batch)
-        actions = action_names(snapshot.settings)
-        if model.fits(features, actions):
-            return rank_by_model(journeys, features, model, as_of=snapshot.as_of, actions=actions)
+        if steps.ranking_model(model).fits(features, action_names(snapshot.settings)):
+            return {"journeys": journeys, "features": features, "model": model}
         # After an upgrade or a change of actions, until the next training; the column ranker says so.
         snapshot.note("journeys_the_model_does_not_fit", len(journeys))
-    settings = snapshot.settings.ranking
-    return rank_by_heuristic(
-        journeys,
-        as_of=snapshot.as_of,
-        recency_decay_days=settings.recency_decay_days,
-        half_confidence_score=settings.half_confidence_score,
-    )
+    return {"journeys": journeys}
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -74,6 +65,7 @@ RANKINGS = SnapshotStep(
     key=("as_of", "user_id", "journey_id"),
     deps=("journey_engagement", "journey_features", "ranking_model", "users_in_scope"),
     kinds=frozenset({"xgboost"}),
-    compute=compute,
+    read=read,
+    compute=steps.rank,
     draw=draw,
 )

@@ -1,7 +1,7 @@
 """How a step that is written in Python becomes a snapshot asset.
 
-A step is a function from a `Snapshot` (what it may read) to frames (its new rows). The decorator turns it into an
-asset that replaces exactly the rows of (`as_of`, users in scope) for every partition of the run.
+A step reads frames from a `Snapshot`, user batch by user batch, and computes its new rows from them alone. It becomes
+an asset that replaces exactly the rows of (`as_of`, users in scope) for every partition of the run.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +15,7 @@ import polars as pl
 from assets.language_models import answered_check, answered_spec, every_tenth
 from assets.reporting import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.steps import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
@@ -65,8 +66,12 @@ class SnapshotStep:
         The table's columns besides those that every snapshot has.
     deps : sequence of str
         Assets the step reads.
+    read : callable
+        Takes the snapshot and the number of a user batch; returns what `compute` needs of the warehouse.
     compute : callable
-        Takes the snapshot and the number of a user batch; returns new rows with ``user_id`` and `columns`.
+        Takes those frames, the day and the settings; returns new rows with ``user_id`` and `columns`. Pure.
+    count : callable, optional
+        Takes the new rows of a batch; returns figures to be shown, which add up over batches.
     draw : callable, optional
         Takes the warehouse and a day; returns a PNG and what it shows.
     draw_example : callable, optional
@@ -82,7 +87,9 @@ class SnapshotStep:
     key: tuple[str, ...]
     deps: Sequence[str]
     kinds: frozenset[str]
-    compute: Callable[[Snapshot, int], pl.DataFrame]
+    read: Callable[[Snapshot, int], Frames]
+    compute: Compute
+    count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
     draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
     code_version: str = ""
@@ -183,6 +190,9 @@ def replace_step(step: SnapshotStep, snapshot: Snapshot, *, log: Callable[[str],
 
 def _frames(step: SnapshotStep, snapshot: Snapshot, log: Callable[[str], object] | None) -> Iterator[pl.DataFrame]:
     for batch in snapshot.batches:
-        yield step.compute(snapshot, batch)
+        rows = step.compute(step.read(snapshot, batch), snapshot.as_of, snapshot.settings)
+        for name, value in (step.count(rows) if step.count is not None else {}).items():
+            snapshot.note(name, value)
+        yield rows
         if log is not None and len(snapshot.batches) > 1:
             log(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")

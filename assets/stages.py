@@ -5,16 +5,10 @@ from datetime import date
 import polars as pl
 
 from assets.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.inference.stages import (
-    ENDED,
-    EVERGREEN,
-    ONGOING,
-    phase_journeys,
-    stage_by_model,
-    stage_journeys,
-)
+from journeys_dagster.inference import steps
+from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING
 from journeys_dagster.reporting.plots import daily_counts
-from journeys_dagster.resources.trained_models import stage_model_in_use
+from journeys_dagster.resources.trained_models import STAGE_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
 
@@ -59,27 +53,18 @@ _MIX = """
     group by day, stage
 """
 _DAYS_DRAWN = 90
-_KEY = ["user_id", "journey_id"]
 
 
-def compute(snapshot: Snapshot, batch: int) -> pl.DataFrame:
-    """Stage a batch of users' journeys: by the model in use, or by the rule where there is none."""
-    settings = snapshot.settings.stages
-    journeys = snapshot.read(_JOURNEYS, batch=batch)
-    staged = stage_journeys(
-        journeys,
-        as_of=snapshot.as_of,
-        evergreen_min_span_days=settings.evergreen_min_span_days,
-        evergreen_min_active_weeks_share=settings.evergreen_min_active_weeks_share,
-        ended_after_days=settings.ended_after_days,
-    )
-    model = stage_model_in_use(snapshot.warehouse, snapshot.as_of)
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """The journeys of a batch of users, and the model in use with their features where there is one."""
+    frames = {
+        "journeys": snapshot.read(_JOURNEYS, batch=batch),
+        "usual_shares": snapshot.warehouse.query(_USUAL_SHARES, {"as_of": snapshot.as_of}),
+    }
+    model = stored_model(snapshot.warehouse, STAGE_MODEL, snapshot.as_of)
     if model is not None:
-        features = snapshot.read(_FEATURES, batch=batch)
-        staged = stage_by_model(staged, features, model, as_of=snapshot.as_of, ended_below=settings.ended_below)
-    usual = dict(snapshot.warehouse.query(_USUAL_SHARES, {"as_of": snapshot.as_of}).iter_rows())
-    phases = phase_journeys(journeys, usual, acting_actions=settings.acting_actions, acting_odds=settings.acting_odds)
-    return staged.join(phases, on=_KEY, how="left", maintain_order="left")
+        frames |= {"features": snapshot.read(_FEATURES, batch=batch), "model": model}
+    return frames
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -125,6 +110,7 @@ STAGES = SnapshotStep(
     key=("as_of", "user_id", "journey_id"),
     deps=("action_trends", "journey_engagement", "journey_features", "stage_model", "users_in_scope"),
     kinds=frozenset({"polars", "scipy"}),
-    compute=compute,
+    read=read,
+    compute=steps.stage,
     draw=draw,
 )

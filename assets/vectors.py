@@ -1,8 +1,6 @@
-"""Reading rows of keywords together with the keywords' vectors."""
+"""Reading the vectors of keywords."""
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from assets.snapshots import Snapshot
 from journeys_dagster.inference.embedding import model_revision
@@ -12,8 +10,8 @@ class MissingEmbeddingsError(RuntimeError):
     """Keywords without an embedding of the configured model."""
 
 
-def read_with_vectors(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float32]]:
-    """Add to each row the place of its keyword's vector.
+def read_embeddings(snapshot: Snapshot, rows: pl.DataFrame) -> pl.DataFrame:
+    """The vectors of the keywords of some rows.
 
     Parameters
     ----------
@@ -22,9 +20,8 @@ def read_with_vectors(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFr
 
     Returns
     -------
-    rows : DataFrame
-        In the same order, with ``code`` (int64).
-    vectors : array of shape (distinct keywords, dimensions), float32
+    DataFrame
+        Columns ``keyword`` and ``embedding`` (list of float32), one row per distinct keyword, sorted.
 
     Raises
     ------
@@ -46,13 +43,4 @@ def read_with_vectors(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFr
             f"{len(distinct) - len(found)} of {len(distinct)} keywords as of {snapshot.as_of} have no embedding of "
             f"{revision}: materialise keyword_embeddings for this day first"
         )
-    coded = rows.join(
-        found.select("keyword").with_row_index("code").cast({"code": pl.Int64}),
-        on="keyword",
-        how="left",
-        maintain_order="left",
-    )
-    if found.is_empty():
-        return coded, np.zeros((0, 1), dtype=np.float32)
-    vectors = found["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy().reshape(len(found), -1)
-    return coded, np.ascontiguousarray(vectors, dtype=np.float32)
+    return found

@@ -768,3 +768,29 @@ def test_a_fresh_home_may_be_opened_by_several_processes_at_once(home: Home, mon
     monkeypatch.setenv("DAGSTER_HOME", "")
     with home.dagster_instance() as instance:
         assert len(instance.get_run_records()) == 4
+
+
+def test_users_are_computed_in_turns_that_are_a_whole_number_of_batches(tmp_path: Path):
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"), lock_timeout_seconds=60, users_per_query=4)
+    batches = pl.DataFrame({"user_id": [f"u{number}" for number in range(9)], "batch": [0, 0, 1, 1, 2, 2, 3, 3, 4]})
+    with warehouse.write() as connection:
+        connection.execute(users_in_scope.TABLE.create_sql())
+        connection.register("batches", batches)
+        connection.execute(
+            f"insert into users_in_scope by name select date '{DAY}' as as_of, user_id, batch, "
+            "'f' as landing_fingerprint, 'all_users' as scope, 'v' as algorithm_version from batches"
+        )
+    # Each row says whom its query saw.
+    select = (
+        "select $as_of as as_of, user_id, string_agg(user_id, ' ' order by user_id) over () as keyword, scope, "
+        "algorithm_version from users_in_scope where as_of = $as_of"
+    )
+    columns = {"keyword": Column(type="VARCHAR", description="who was seen")}
+    table = Table(
+        name="seen", description="", grain="", columns=snapshot_columns(columns), key=(), partition_column="as_of"
+    )
+    warehouse.replace_snapshot_sql(table, select, params={"as_of": DAY})
+    seen = warehouse.query("select distinct keyword from seen order by all")["keyword"].to_list()
+    assert seen == ["u0 u1 u2 u3", "u4 u5 u6 u7", "u8"]
+    assert warehouse.query("select count(*) as rows from seen")["rows"].to_list() == [9]
+    assert warehouse.query("select count(*) as users from users_in_scope")["users"].to_list() == [9]

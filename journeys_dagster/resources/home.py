@@ -82,6 +82,7 @@ class Home:
             "database": str(self.warehouse_path),
             "connection_config": {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads},
             "lock_timeout_seconds": settings.run.lock_timeout_seconds,
+            "users_per_query": settings.run.users_per_query,
         }
 
     def dagster_instance(self) -> dg.DagsterInstance:

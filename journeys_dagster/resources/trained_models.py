@@ -9,6 +9,7 @@ import polars as pl
 
 from journeys_dagster.inference.ranking_model import RankingModel
 from journeys_dagster.inference.stage_model import StageModel
+from journeys_dagster.inference.steps import ranking_model
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column, Table
 from journeys_dagster.training.ranker import Attempt
@@ -42,6 +43,19 @@ STAGE_MODEL = Table(
 )
 
 
+def stored_model(
+    warehouse: Warehouse, table: Table, as_of: date, *, before_training_on: bool = False
+) -> pl.DataFrame | None:
+    """The row of the newest model that was promoted until a day, or none; parameters as of `ranking_model_in_use`."""
+    if not warehouse.has_table(table.name):
+        return None
+    condition = "as_of < $as_of" if before_training_on else "as_of <= $as_of"
+    found = warehouse.query(
+        f"from {table.name} where promoted and {condition} order by as_of desc limit 1", {"as_of": as_of}
+    )
+    return None if found.is_empty() else found
+
+
 def ranking_model_in_use(warehouse: Warehouse, as_of: date, *, before_training_on: bool = False) -> RankingModel | None:
     """The newest ranker that was promoted until a day, or none.
 
@@ -50,8 +64,8 @@ def ranking_model_in_use(warehouse: Warehouse, as_of: date, *, before_training_o
     before_training_on : bool
         Leave out a model of the day itself: what was in use when it was trained.
     """
-    found = _newest(warehouse, RANKING_MODEL, as_of, before_training_on=before_training_on)
-    return None if found is None else RankingModel.stored(found["model_id"], found["trees"], json.loads(found["card"]))
+    found = stored_model(warehouse, RANKING_MODEL, as_of, before_training_on=before_training_on)
+    return None if found is None else ranking_model(found)
 
 
 def stage_model_in_use(warehouse: Warehouse, as_of: date, *, before_training_on: bool = False) -> StageModel | None:
@@ -62,8 +76,8 @@ def stage_model_in_use(warehouse: Warehouse, as_of: date, *, before_training_on:
     StageModelError
         It was trained by another version of the code.
     """
-    found = _newest(warehouse, STAGE_MODEL, as_of, before_training_on=before_training_on)
-    return None if found is None else StageModel.stored(json.loads(found["card"]))
+    found = stored_model(warehouse, STAGE_MODEL, as_of, before_training_on=before_training_on)
+    return None if found is None else StageModel.stored(json.loads(found["card"][0]))
 
 
 def keep_ranking_model(warehouse: Warehouse, as_of: date, attempt: Attempt) -> None:
@@ -74,16 +88,6 @@ def keep_ranking_model(warehouse: Warehouse, as_of: date, attempt: Attempt) -> N
 def keep_stage_model(warehouse: Warehouse, as_of: date, attempt: StageAttempt) -> None:
     """Store an attempt, in place of an earlier one of the same day."""
     _keep(warehouse, STAGE_MODEL, as_of, attempt, {})
-
-
-def _newest(warehouse: Warehouse, table: Table, as_of: date, *, before_training_on: bool) -> dict[str, Any] | None:
-    if not warehouse.has_table(table.name):
-        return None
-    condition = "as_of < $as_of" if before_training_on else "as_of <= $as_of"
-    found = warehouse.query(
-        f"from {table.name} where promoted and {condition} order by as_of desc limit 1", {"as_of": as_of}
-    )
-    return None if found.is_empty() else found.row(0, named=True)
 
 
 def _keep(

@@ -21,7 +21,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from journeys_dagster.resources.audits import Audit, AuditResult, run_audits
-from journeys_dagster.resources.database_file import WarehouseError, open_database
+from journeys_dagster.resources.database_file import WarehouseError, catalog_name, open_database
 from journeys_dagster.resources.disk import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
@@ -38,6 +38,8 @@ class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
     lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
+    users_per_query: int = 50_000
+    """Users in scope whose rows one query of a snapshot computes."""
 
     @property
     def path(self) -> Path:
@@ -176,12 +178,14 @@ class Warehouse(DuckDBResource):
         """
         params = {"as_of": as_of}
         constant = {"as_of": pl.lit(as_of), **{name: pl.lit(value) for name, value in constants.items()}}
-        with self._spooled(frame.with_columns(**constant) for frame in frames) as files, self.write() as connection:
+        # Batches are in the order of users, so their rows lie in that order in the table.
+        rows = (frame.sort("user_id", maintain_order=True).with_columns(**constant) for frame in frames)
+        with self._spooled(rows) as files, self.write() as connection:
             self._delete_snapshot(connection, table, params)
             if files is not None:
                 connection.execute(
                     f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true) '
-                    f"where user_id in ({USERS_IN_SCOPE}) order by user_id",
+                    f"where user_id in ({USERS_IN_SCOPE})",
                     {**params, "files": files},
                 )
             return run_audits(connection, table.name, audits, params)
@@ -232,8 +236,37 @@ class Warehouse(DuckDBResource):
             for statement in before:
                 connection.execute(statement)
             self._delete_snapshot(connection, table, {"as_of": params["as_of"]})
-            connection.execute(insert, used_params(insert, params))
+            if _is_by_scope(table):
+                for _ in self._users_in_turn(connection, params["as_of"]):
+                    connection.execute(insert, used_params(insert, params))
+            else:
+                connection.execute(insert, used_params(insert, params))
             return run_audits(connection, table.name, audits, params)
+
+    def _users_in_turn(self, connection: duckdb.DuckDBPyConnection, as_of: date) -> Iterator[None]:
+        """Show the connection so many users in scope at a time that a query's rows of them fit in memory.
+
+        A query computes each user by themselves, so a temporary view in front of `users_in_scope` is all it takes.
+        """
+        counted = f"select count(*) from ({USERS_IN_SCOPE})"
+        users = connection.execute(counted, {"as_of": as_of}).fetchall()[0][0]
+        if users <= self.users_per_query:
+            yield
+            return
+        of_batch = "select batch, count(*) from users_in_scope where as_of = $as_of group by batch order by batch"
+        turns: list[tuple[int, int, int]] = []
+        for batch, size in connection.execute(of_batch, {"as_of": as_of}).fetchall():
+            if turns and turns[-1][2] + size <= self.users_per_query:
+                turns[-1] = (turns[-1][0], batch, turns[-1][2] + size)
+            else:
+                turns.append((batch, batch, size))
+        for first, last, _ in turns:
+            connection.execute(
+                "create or replace temp view users_in_scope as select * from "
+                f"{catalog_name(self.path.resolve())}.users_in_scope where batch between {first} and {last}"
+            )
+            yield
+        connection.execute("drop view temp.users_in_scope")
 
     def replace_view(
         self,

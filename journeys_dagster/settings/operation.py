@@ -136,6 +136,11 @@ class RunSettings(OperationSection):
     """How runs use the machine. None of these changes a result."""
 
     users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step.")
+    users_per_query: Count = Field(
+        50_000,
+        description="Users whose rows one query computes, in multiples of users_per_batch; more are faster and need a "
+        "higher warehouse_memory_limit.",
+    )
     lock_timeout_seconds: Positive = Field(
         600.0, description="Seconds to wait for the warehouse while another process uses it."
     )

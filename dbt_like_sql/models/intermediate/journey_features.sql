@@ -62,10 +62,10 @@ neighbours as (
 ),
 
 keyword_days as (
-    select members.user_id, members.journey_id, events.keyword, count(distinct cast(occurred_at as date)) as days
-    from events
+    select members.user_id, members.journey_id, keyword, count(*) as days
+    from (select distinct user_id, keyword, cast(occurred_at as date) as day from events)
     join members using (user_id, keyword)
-    group by members.user_id, members.journey_id, events.keyword
+    group by members.user_id, members.journey_id, keyword
 ),
 
 of_keywords as (

@@ -26,32 +26,17 @@ events as (
         and list_contains($action_names, action)
 ),
 
-weighted as (
-    select
-        *,
-        -- Decimals add up to the same sum in any order; floats would not.
-        cast(map($action_names, $action_weights)[action] as decimal(9, 4)) * share as weight
-    from events
-),
-
+-- Lists in one pass; what is told of them comes after it. Distinct and ordered aggregates take several times as long.
 counts as (
     select
         user_id,
         keyword,
-        list_sort(list(distinct source)) as sources,
-        histogram(action) as action_counts,
-        count(*) as events,
-        sum(weight) as weight,
-        min(occurred_at) as first_seen,
-        max(occurred_at) as last_seen,
-        count(distinct cast(occurred_at as date)) as days_active
-    from weighted
-    group by user_id, keyword
-),
-
-times as (
-    select user_id, keyword, list_sort(list(occurred_at order by occurred_at desc)[:$recent_limit]) as recent_times
-    from (select distinct user_id, keyword, occurred_at from events)
+        list(source) as sources,
+        list(action) as actions,
+        list(occurred_at) as times,
+        -- Decimals add up to the same sum in any order; floats would not.
+        sum(cast(map($action_names, $action_weights)[action] as decimal(9, 4)) * share) as weight
+    from events
     group by user_id, keyword
 ),
 
@@ -95,7 +80,7 @@ destinations as (
 ),
 
 items_met as (
-    select user_id, keyword, list_sort(list(item_id order by last_time desc, item_id)[:$recent_limit]) as recent_items
+    select user_id, keyword, list(struct_pack(age := -epoch_us(last_time), item_id := item_id)) as items
     from (
         select user_id, keyword, item_id, max(occurred_at) as last_time
         from (
@@ -112,18 +97,36 @@ select
     cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
     cast(counts.user_id as varchar) as user_id, -- the user
     cast(counts.keyword as varchar) as keyword, -- the keyword in its one spelling
-    cast(counts.sources as varchar[]) as sources, -- where it came from: search, engagement, board
-    cast(counts.action_counts as map(varchar, ubigint)) as action_counts, -- events by action
-    cast(counts.events as bigint) as events, -- events in all
+    cast(list_sort(list_distinct(counts.sources)) as varchar[]) as sources, -- where it came from: search, engagement, board
+    cast(
+        map_from_entries(
+            list_transform(
+                list_sort(list_distinct(counts.actions)),
+                lambda name: struct_pack(k := name, v := len(list_filter(counts.actions, lambda action: action = name)))
+            )
+        ) as map(varchar, ubigint)
+    ) as action_counts, -- events by action
+    cast(len(counts.actions) as bigint) as events, -- events in all
     cast(counts.weight as double) as weight, -- sum of action weight × share over the events
-    cast(counts.first_seen as timestamp) as first_seen, -- first event, UTC
-    cast(counts.last_seen as timestamp) as last_seen, -- last event, UTC
-    cast(counts.days_active as integer) as days_active, -- days with an event
-    cast(times.recent_times as timestamp[]) as recent_times, -- its newest distinct times, oldest first, UTC
-    cast(coalesce(items_met.recent_items, []) as varchar[]) as recent_items, -- newest items it came from or its search led to
+    cast(list_min(counts.times) as timestamp) as first_seen, -- first event, UTC
+    cast(list_max(counts.times) as timestamp) as last_seen, -- last event, UTC
+    cast(
+        list_unique(list_transform(counts.times, lambda time: cast(time as date))) as integer
+    ) as days_active, -- days with an event
+    cast(
+        list_sort(list_distinct(counts.times))[-$recent_limit:] as timestamp[]
+    ) as recent_times, -- its newest distinct times, oldest first, UTC
+    cast(
+        case
+            when items_met.items is null then []
+            -- Few of them need an order by time.
+            when len(items_met.items) <= $recent_limit
+                then list_sort(list_transform(items_met.items, lambda met: met.item_id))
+            else list_sort(list_transform(list_sort(items_met.items)[:$recent_limit], lambda met: met.item_id))
+        end as varchar[]
+    ) as recent_items, -- newest items it came from or its search led to
     cast(users.scope as varchar) as scope, -- kind of run that wrote the row
     cast(users.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
 from counts
-join times using (user_id, keyword)
 left join items_met using (user_id, keyword)
 join users using (user_id)

@@ -1,0 +1,132 @@
+"""What each step computes for a batch of users from the frames that were read for them.
+
+The same functions run in the run's own process and on the workers of a cluster, which have no warehouse.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import date
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.inference.clustering import cluster_keywords
+from journeys_dagster.inference.diversification import diversify, select_diverse
+from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.inference.naming import name_journeys, with_centrality
+from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
+from journeys_dagster.inference.ranking_model import RankingModel
+from journeys_dagster.inference.segments import centroids, segment_starts
+from journeys_dagster.inference.stage_model import StageModel
+from journeys_dagster.inference.stages import phase_journeys, stage_by_model, stage_journeys
+from journeys_dagster.inference.titles import apply_titles, journey_masses
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql_parameters import action_names
+
+Frames = Mapping[str, pl.DataFrame]
+Compute = Callable[[Frames, date, Settings], pl.DataFrame]
+"""Frames by name, the day of the snapshot and the settings; returns the step's new rows."""
+
+
+def with_codes(rows: pl.DataFrame, embeddings: pl.DataFrame) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+    """Add to each row the place of its keyword's vector.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Has a column ``keyword``.
+    embeddings : DataFrame
+        Columns ``keyword``, of each keyword of `rows` once, and ``embedding`` (list of float32).
+
+    Returns
+    -------
+    rows : DataFrame
+        In the same order, with ``code`` (int64).
+    vectors : array of shape (distinct keywords, dimensions), float32
+    """
+    coded = rows.join(
+        embeddings.select("keyword").with_row_index("code").cast({"code": pl.Int64}),
+        on="keyword",
+        how="left",
+        maintain_order="left",
+    )
+    if embeddings.is_empty():
+        return coded, np.zeros((0, 1), dtype=np.float32)
+    vectors = embeddings["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy()
+    return coded, np.ascontiguousarray(vectors.reshape(len(embeddings), -1), dtype=np.float32)
+
+
+def cluster(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`clusters`, of ``keywords`` and their ``embeddings``."""
+    keywords, vectors = with_codes(frames["keywords"], frames["embeddings"])
+    return cluster_keywords(keywords, vectors, settings.clusters)
+
+
+def identify(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`journey_identities`, of the ``current`` clusters and the ``previous`` journeys."""
+    return continue_journeys(frames["current"], frames["previous"])
+
+
+def rank(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`rankings`, of ``journeys``: by the stored ``model`` and their ``features``, or by the heuristic without one."""
+    if "model" in frames:
+        model, actions = ranking_model(frames["model"]), action_names(settings)
+        return rank_by_model(frames["journeys"], frames["features"], model, as_of=as_of, actions=actions)
+    return rank_by_heuristic(
+        frames["journeys"],
+        as_of=as_of,
+        recency_decay_days=settings.ranking.recency_decay_days,
+        half_confidence_score=settings.ranking.half_confidence_score,
+    )
+
+
+def diversify_lists(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`diversified_journeys`, of the ``members`` of ranked journeys and their ``embeddings``."""
+    diversification = settings.diversification
+    members, vectors = with_codes(frames["members"], frames["embeddings"])
+    starts = segment_starts(members.select("user_id", "rank"))
+    means = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
+    ranked = members.select("user_id", "rank", "journey_id", "score")[starts[:-1]]
+    threshold = diversification.similarity_threshold
+    if diversification.strategy == "penalty":
+        return diversify(ranked, means, penalty=diversification.penalty, similarity_threshold=threshold)
+    return select_diverse(
+        ranked,
+        means,
+        strategy=diversification.strategy,
+        diversity=diversification.diversity,
+        list_length=settings.output.max_journeys_per_user,
+        similarity_threshold=threshold,
+    )
+
+
+def stage(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`stages`, of ``journeys``: by the stored ``model`` and their ``features``, or by the rule without one."""
+    stages, journeys = settings.stages, frames["journeys"]
+    staged = stage_journeys(
+        journeys,
+        as_of=as_of,
+        evergreen_min_span_days=stages.evergreen_min_span_days,
+        evergreen_min_active_weeks_share=stages.evergreen_min_active_weeks_share,
+        ended_after_days=stages.ended_after_days,
+    )
+    if "model" in frames:
+        model = StageModel.stored(json.loads(frames["model"]["card"][0]))
+        staged = stage_by_model(staged, frames["features"], model, as_of=as_of, ended_below=stages.ended_below)
+    usual = dict(frames["usual_shares"].iter_rows())
+    phases = phase_journeys(journeys, usual, acting_actions=stages.acting_actions, acting_odds=stages.acting_odds)
+    return staged.join(phases, on=["user_id", "journey_id"], how="left", maintain_order="left")
+
+
+def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`names`, of ``keywords`` with their ``centrality``, the ``usual`` one, ``titles``, and ``former`` names, if any."""
+    keywords = with_centrality(frames["keywords"], frames["centrality"], usual=frames["usual"]["usual"][0])
+    names = name_journeys(keywords, settings.naming, frames.get("former"))
+    return apply_titles(names, frames["titles"], journey_masses(keywords), namer=settings.llm.model)
+
+
+def ranking_model(row: pl.DataFrame) -> RankingModel:
+    """The ranker that is stored in the one row of a frame."""
+    stored = row.row(0, named=True)
+    return RankingModel.stored(stored["model_id"], stored["trees"], json.loads(stored["card"]))
