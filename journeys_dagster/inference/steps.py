@@ -120,7 +120,7 @@ def stage(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`names`, of ``keywords`` with their ``centrality``, the ``usual`` one, ``titles``, and ``former`` names if any."""
+    """`names`, of ``keywords``, their ``centrality`` and the ``usual`` one, ``titles``, and ``former`` names if any."""
     keywords = with_centrality(frames["keywords"], frames["centrality"], usual=frames["usual"]["usual"][0])
     names = name_journeys(keywords, settings.naming, frames.get("former"))
     return apply_titles(names, frames["titles"], journey_masses(keywords), namer=settings.llm.model)
