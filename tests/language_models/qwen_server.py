@@ -9,11 +9,11 @@ import sys
 from contextvars import ContextVar
 from typing import Any
 
-import xgrammar
+import xgrammar  # pyright: ignore[reportMissingImports]
 from transformers.cli.serve import Serve
 from transformers.cli.serving.chat_completion import ChatCompletionHandler
 from transformers.cli.serving.utils import GenerateManager
-from xgrammar.contrib.hf import LogitsProcessor
+from xgrammar.contrib.hf import LogitsProcessor  # pyright: ignore[reportMissingImports]
 
 _SCHEMA: ContextVar[dict[str, Any] | None] = ContextVar("schema", default=None)
 _handle = ChatCompletionHandler.handle_request

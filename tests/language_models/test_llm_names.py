@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -127,7 +128,7 @@ def test_what_it_took_is_shown_with_the_asset(server: Loopback, name_again: Call
     server.behave()
     result, _ = name_again(server.settings(names=True, input_price=1.0, output_price=2.0))
     (names,) = result.asset_materializations_for_node("names")
-    shown = {name: value.value for name, value in names.metadata.items()}
+    shown: dict[str, Any] = {name: value.value for name, value in names.metadata.items()}
     seen = server.figures()
     assert shown["llm_calls"] == seen["calls"] == shown["llm_inputs"] > 0
     assert shown["llm_prompt_tokens"] == seen["prompt_tokens"]
