@@ -21,6 +21,7 @@ from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
 from assets.landing_state import SEEN_LANDING_DAYS
+from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import NAMES
 from assets.rankings import RANKINGS
 from assets.snapshots import build_snapshot_asset
@@ -30,7 +31,9 @@ from assets.stages import STAGES
 from assets.timing import at_training_time, marts_freshness, require_cron
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.reporting.plots import histogram
+from journeys_dagster.resources.llm import LLM_ANSWERS
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -75,7 +78,17 @@ def build_assets(
         retention.build_retention(
             snapshot_tables(models), cron=require_cron("retention.cron", settings.retention.cron)
         ),
-        *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
+        *(
+            build_snapshot_asset(
+                step, partitions_def=partitions_def, asks_llm=settings.llm.names and step.name == NAMES.name
+            )
+            for step in STEPS
+        ),
+        *(
+            [build_snapshot_asset(LLM_JOURNEYS, partitions_def=partitions_def, asks_llm=True)]
+            if settings.llm.journeys
+            else []
+        ),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
         quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
@@ -90,6 +103,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         LANDED_DAYS,
         *(model.table for model in models.values()),
         *(step.table for step in STEPS),
+        LLM_JOURNEYS.table,
         users_in_scope.TABLE,
         keyword_embeddings.TABLE,
         ranking_labels.labels_table(models["journey_features"].table),
@@ -100,6 +114,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         inferred_days.INFERRED_DAYS,
         inferred_days.ALGORITHM_PARTS,
         SEEN_LANDING_DAYS,
+        LLM_ANSWERS,
         quality_metrics.QUALITY_METRICS,
     ]
     return {table.name: table for table in tables}
@@ -111,13 +126,14 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
         users_in_scope.TABLE,
         *(model.table for model in models.values() if model.materialized == "snapshot"),
         *(step.table for step in STEPS),
+        LLM_JOURNEYS.table,
     ]
 
 
 def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algorithm:
     """The algorithm of this code location; settings that only steer runs have no part in it."""
     return current_algorithm(
-        settings=settings.algorithm(),
+        settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )

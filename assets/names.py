@@ -1,12 +1,21 @@
-"""Step: what each journey is called."""
+"""Step: what each journey is called, by its best keyword and, where one is used, by a language model."""
 
 import polars as pl
 
 from assets.naming_model import NAMING_MODEL
 from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
+from journeys_dagster.inference.titles import (
+    KEYWORD_NAMER,
+    TITLE_PROMPT,
+    NameAnswer,
+    kept_titles,
+    title_keywords,
+)
+from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.tables import Column
 
+_JOURNEY = ["user_id", "journey_id"]
 _KEYWORDS = """
     select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
     from clusters
@@ -21,7 +30,8 @@ _FORMER = """
         where as_of < $as_of and user_id in {users}
         group by user_id
     )
-    select user_id, journey_id, keyword from names join newest using (as_of, user_id)
+    select user_id, journey_id, keyword, name, namer, title_keywords, algorithm_version
+    from names join newest using (as_of, user_id)
 """
 _CENTRALITY = """
     select keyword, centrality
@@ -43,13 +53,43 @@ def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     else:
         frames["centrality"] = pl.DataFrame(schema={"keyword": pl.String, "centrality": pl.Float64})
         frames["usual"] = pl.DataFrame({"usual": [0.0]})
+    frames["titles"] = _titles(snapshot, frames["keywords"], frames.get("former"))
     return frames
+
+
+def _titles(snapshot: Snapshot, keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
+    """Titles by the language model, of the snapshot before or new; none where it is not used."""
+    schema = {"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "title_keywords": pl.List(pl.String)}
+    titles = pl.DataFrame(schema=schema)
+    if snapshot.llm is None:
+        return titles
+    signatures = title_keywords(keywords)
+    if former is not None:
+        same = pl.col("algorithm_version") == snapshot.constants["algorithm_version"]
+        by_model = former.filter(pl.col("namer") != KEYWORD_NAMER, same)
+        titles = kept_titles(signatures, by_model.select(*_JOURNEY, "title_keywords", title="name"))
+    new = signatures.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
+    # Equal journeys of different users are asked about once.
+    distinct = new.unique("signature", keep="first", maintain_order=True)
+    inputs = [{"keywords": words} for words in distinct["title_keywords"].to_list()]
+    outcomes = snapshot.llm.complete(load_prompt(TITLE_PROMPT), inputs, NameAnswer, progress=snapshot.progress)
+    made = pl.DataFrame(
+        {
+            "signature": distinct["signature"],
+            "title": [outcome.answer.name if outcome.answer else None for outcome in outcomes],
+        },
+        schema={"signature": pl.String, "title": pl.String},
+    )
+    named = new.join(made.drop_nulls(), on="signature", maintain_order="left").select(list(schema))
+    for note, count in (("titles_kept", len(titles)), ("titles_new", len(named)), ("untitled", len(new) - len(named))):
+        snapshot.note(note, count)
+    return pl.concat([titles.select(list(schema)), named])
 
 
 NAMES = SnapshotStep(
     name="names",
     description="Name of each journey: its best keyword by closeness to its centroid, centrality in everyone's "
-    "journeys, frequency, source and readability; distinct within a user.",
+    "journeys, frequency, source and readability, or the title a language model gave it; distinct within a user.",
     grain="one row per as_of, user and journey",
     columns={
         "journey_id": Column(type="VARCHAR", description="the journey"),
@@ -59,6 +99,11 @@ NAMES = SnapshotStep(
             type="DOUBLE", description="how central the keyword is in everyone's journeys; 0 before models are trained"
         ),
         "name_score": Column(type="DOUBLE", description="how good a name the keyword is, 0 to 1"),
+        "namer": Column(type="VARCHAR", description="what the name is from: keyword, or the language model's name"),
+        "keyword_name": Column(type="VARCHAR", description="how the keyword calls it, to compare"),
+        "title_keywords": Column(
+            type="VARCHAR[]", description="keywords that the model's title was made from, masked", nullable=True
+        ),
     },
     key=("as_of", "user_id", "journey_id"),
     deps=("clusters", "journey_identities", "keywords", "naming_model", "users_in_scope"),

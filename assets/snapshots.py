@@ -6,7 +6,7 @@ an asset that replaces exactly the rows of (`as_of`, users in scope) for every p
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.language_models import answered_check, answered_spec, every_tenth
 from assets.reporting import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.steps import Compute, Frames
+from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
+from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table, snapshot_columns
@@ -31,6 +34,10 @@ class Snapshot:
     ----------
     notes : dict
         Figures a step wants shown beside its rows; numbers add up over batches.
+    llm : LLM or None
+        The language model, where the step is to use one.
+    progress : callable or None
+        Called with inputs that the model has been asked about and inputs there are.
     """
 
     as_of: date
@@ -39,6 +46,8 @@ class Snapshot:
     constants: Mapping[str, str]
     batches: Sequence[int]
     notes: dict[str, float] = field(default_factory=dict)
+    llm: LLM | None = None
+    progress: Progress | None = None
 
     def read(self, sql: str, *, batch: int) -> pl.DataFrame:
         """Rows of a query that names ``$as_of`` and ``{users}``, the users in scope of one batch."""
@@ -72,6 +81,8 @@ class SnapshotStep:
         Takes the warehouse and a day; returns a PNG and what it shows.
     draw_example : callable, optional
         Takes the snapshot; returns a PNG of one user's rows and what it shows.
+    code_version : str, optional
+        Of a step that decides no journey. Default: the step's in `STEP_CODE_VERSIONS`.
     """
 
     name: str
@@ -87,6 +98,7 @@ class SnapshotStep:
     count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
     draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
+    code_version: str = ""
 
     @property
     def table(self) -> Table:
@@ -112,29 +124,34 @@ def open_snapshot(warehouse: Warehouse, settings: Settings, as_of: date) -> Snap
     return Snapshot(as_of, warehouse, settings, constants, range(scope["last_batch"] + 1))
 
 
-def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset that replaces a step's snapshot for every partition of a run."""
+def build_snapshot_asset(
+    step: SnapshotStep, *, partitions_def: dg.PartitionsDefinition, asks_llm: bool = False
+) -> dg.AssetsDefinition:
+    """The asset that replaces a step's snapshot for every partition of a run; `asks_llm`: with a language model."""
     table = step.table
-
-    @dg.asset(
+    asset = dg.asset(
         name=step.name,
         deps=list(step.deps),
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
         description=f"{step.description} Grain: {step.grain}.",
         group_name="inference",
-        kinds={"python", "duckdb", *step.kinds},
+        kinds={"python", "duckdb", *step.kinds, *(("openai",) if asks_llm else ())},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[step.name],
+        code_version=step.code_version or STEP_CODE_VERSIONS[step.name],
         metadata=table_metadata(table),
+        check_specs=[answered_spec(step.name)] if asks_llm else None,
     )
-    def _snapshot(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+
+    def _materialize(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, llm: LLM | None
     ) -> dg.MaterializeResult:
         notes: dict[str, float] = {}
         for partition_key in context.partition_keys:
             snapshot = open_snapshot(warehouse, settings, date.fromisoformat(partition_key))
+            if llm is not None:
+                snapshot = replace(snapshot, llm=llm, progress=every_tenth(context.log.info, f"{partition_key}: "))
             replace_step(step, snapshot, log=context.log.info)
             notes = snapshot.notes
         newest = context.partition_keys[-1]
@@ -145,7 +162,28 @@ def build_snapshot_asset(step: SnapshotStep, *, partitions_def: dg.PartitionsDef
         if step.draw_example is not None:
             png, alt = step.draw_example(open_snapshot(warehouse, settings, date.fromisoformat(newest)))
             metadata["example"] = plot(png, alt=alt)
-        return dg.MaterializeResult(metadata=metadata)
+        if llm is None:
+            return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(metadata=metadata | llm.usage.figures(), check_results=[answered_check(llm.usage)])
+
+    if asks_llm:
+
+        @asset
+        def _snapshot_with_llm(
+            context: dg.AssetExecutionContext,
+            warehouse: Warehouse,
+            settings: dg.ResourceParam[Settings],
+            llm: dg.ResourceParam[LLMResource],
+        ) -> dg.MaterializeResult:
+            return _materialize(context, warehouse, settings, llm.client())
+
+        return _snapshot_with_llm
+
+    @asset
+    def _snapshot(
+        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+    ) -> dg.MaterializeResult:
+        return _materialize(context, warehouse, settings, None)
 
     return _snapshot
 

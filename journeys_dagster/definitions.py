@@ -13,6 +13,7 @@ from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.partitions import daily_partitions
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.llm import llm_resource
 from journeys_dagster.settings import Settings, load_settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql_models import load_models
@@ -46,6 +47,7 @@ def build_defs(
         "landing_zone": landing_zone,
         "warehouse": home.run_warehouse(settings),
         "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
+        "llm": llm_resource(settings.llm),
     }
     first_day = _first_day(settings, landing_zone)
     partitions_def = daily_partitions(first_day)

@@ -17,6 +17,7 @@ HEAVY = (
     "numba",
     "matplotlib",
     "pandas",
+    "openai",
 )
 
 

@@ -7,7 +7,8 @@ import polars as pl
 from journeys_dagster.settings import NamingSettings
 
 _JOURNEY = ["user_id", "journey_id"]
-_READABLE = 0.3
+READABLE = 0.3
+"""Readability from which a keyword names a journey by itself."""
 
 
 def readability(keyword: pl.Expr) -> pl.Expr:
@@ -105,7 +106,7 @@ def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.D
             "centrality",
             name=display_name(pl.col("keyword")),
             mass=mass,
-            is_readable=parts["readability"] >= _READABLE,
+            is_readable=parts["readability"] >= READABLE,
             name_score=score.clip(0.0, 1.0),
         )
         .sort(

@@ -21,6 +21,7 @@ from journeys_dagster.inference.ranking_model import RankingModel
 from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.inference.stage_model import StageModel
 from journeys_dagster.inference.stages import phase_journeys, stage_by_model, stage_journeys
+from journeys_dagster.inference.titles import apply_titles, journey_masses
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names
 
@@ -126,9 +127,10 @@ def stage(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`names`, of ``keywords`` with their ``centrality``, the ``usual`` one, and the ``former`` names, if any."""
+    """`names`, of ``keywords``, their ``centrality`` and the ``usual`` one, ``titles``, and ``former`` names if any."""
     keywords = with_centrality(frames["keywords"], frames["centrality"], usual=frames["usual"]["usual"][0])
-    return name_journeys(keywords, settings.naming, frames.get("former"))
+    names = name_journeys(keywords, settings.naming, frames.get("former"))
+    return apply_titles(names, frames["titles"], journey_masses(keywords), namer=settings.llm.model)
 
 
 def ranking_model(row: pl.DataFrame) -> RankingModel:

@@ -22,6 +22,7 @@ from journeys_dagster.settings.algorithm import (
     SourceName,
     StageSettings,
 )
+from journeys_dagster.settings.language_model import LLMSettings
 from journeys_dagster.settings.operation import (
     AlertSettings,
     AutomationSettings,
@@ -45,6 +46,7 @@ __all__ = [
     "DiversificationSettings",
     "EmbeddingSettings",
     "KeywordSettings",
+    "LLMSettings",
     "LandingSettings",
     "NamingSettings",
     "OutputSettings",
@@ -82,6 +84,7 @@ class Settings(Section):
     stages: StageSettings = StageSettings()  # type: ignore[call-arg]
     naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
+    llm: LLMSettings = LLMSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]

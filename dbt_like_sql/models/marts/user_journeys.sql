@@ -51,6 +51,7 @@ select
     cast(listed.journey_id as varchar) as journey_id, -- stays with the journey from day to day
     cast(listed.rank as integer) as rank, -- place in the user's list, 1 is best
     cast(names.name as varchar) as name, -- how to call the journey
+    cast(names.namer as varchar) as namer, -- what the name is from: keyword, or a language model
     cast(
         journey_keywords.keywords[1:$max_keywords_per_journey]
         as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]

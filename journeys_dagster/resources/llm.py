@@ -1,0 +1,93 @@
+"""The language model as a resource of runs, and the warehouse as the cache of its answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import dagster as dg
+import polars as pl
+
+from journeys_dagster.llm.answers import CachedAnswer
+from journeys_dagster.llm.budget import Budget
+from journeys_dagster.llm.client import LLM
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings.language_model import LLMSettings
+from journeys_dagster.tables import Column, Table
+
+LLM_ANSWERS = Table(
+    name="llm_answers",
+    description="What language models answered, so that nothing is asked twice. It holds no input. Rows may be deleted "
+    "to have their inputs asked again.",
+    grain="one row per model, prompt version and input",
+    columns={
+        "key": Column(type="VARCHAR", description="hash of model, prompt version and masked input"),
+        "model": Column(type="VARCHAR", description="name of the model at the endpoint"),
+        "prompt": Column(type="VARCHAR", description="name of the prompt's file"),
+        "prompt_version": Column(type="VARCHAR", description="fingerprint of prompt, schema and request options"),
+        "answer": Column(type="VARCHAR", description="checked answer, as JSON", nullable=True),
+        "fault": Column(type="VARCHAR", description="why there is none: refused, or invalid twice", nullable=True),
+        "calls": Column(type="INTEGER", description="replies it took: 2 where the first was invalid"),
+        "prompt_tokens": Column(type="BIGINT", description="tokens read"),
+        "completion_tokens": Column(type="BIGINT", description="tokens written"),
+        "latency_seconds": Column(type="DOUBLE", description="seconds until the replies had come"),
+        "answered_at": Column(type="TIMESTAMP", description="when, UTC"),
+    },
+    key=("key",),
+)
+_SCHEMA = {
+    **dict.fromkeys(("key", "model", "prompt", "prompt_version", "answer", "fault"), pl.String),
+    "calls": pl.Int32,
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), pl.Int64),
+    "latency_seconds": pl.Float64,
+    "answered_at": pl.Datetime("us"),
+}
+
+
+class WarehouseCache:
+    """The table `llm_answers` as a cache."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+
+    def read(self, keys: Sequence[str]) -> Mapping[str, CachedAnswer]:
+        """The answers there are, by key."""
+        if not self._warehouse.has_table(LLM_ANSWERS.name):
+            return {}
+        rows = self._warehouse.query(
+            f"from {LLM_ANSWERS.name} where key in (select unnest($keys::varchar[]))", {"keys": list(keys)}
+        )
+        return {row["key"]: CachedAnswer(**row) for row in rows.iter_rows(named=True)}
+
+    def write(self, answers: Sequence[CachedAnswer]) -> None:
+        """Keep answers in one transaction; of a key that is there already, the first answer stays."""
+        rows = pl.DataFrame([asdict(answer) for answer in answers], schema=_SCHEMA)
+        with self._warehouse.write() as connection:
+            connection.execute(LLM_ANSWERS.create_sql())
+            connection.register("new_rows", rows)
+            connection.execute(
+                f"insert into {LLM_ANSWERS.name} by name "
+                f"select * from new_rows where key not in (select key from {LLM_ANSWERS.name})"
+            )
+            connection.unregister("new_rows")
+
+
+class LLMResource:
+    """The language model of the settings, for one run: all of its assets share the run's budget."""
+
+    def __init__(self, settings: LLMSettings, warehouse: Warehouse) -> None:
+        self.settings = settings
+        self._cache = WarehouseCache(warehouse)
+        self._budget = Budget(settings)
+
+    def client(self) -> LLM:
+        """A client with a usage of its own, so that each asset shows what it took."""
+        return LLM(self.settings, cache=self._cache, budget=self._budget)
+
+
+def llm_resource(settings: LLMSettings) -> dg.ResourceDefinition:
+    """The resource, made anew for each run."""
+
+    @dg.resource(required_resource_keys={"warehouse"}, description=LLMResource.__doc__)
+    def _llm(context: dg.InitResourceContext) -> LLMResource:
+        return LLMResource(settings, context.resources.warehouse)
+
+    return _llm
