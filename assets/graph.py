@@ -14,6 +14,7 @@ from assets import (
     ranking_labels,
     ranking_model,
     retention,
+    safety_verdicts,
     stage_model,
     users_in_scope,
 )
@@ -23,6 +24,7 @@ from assets.journey_identities import JOURNEY_IDENTITIES
 from assets.landing_state import SEEN_LANDING_DAYS
 from assets.names import NAMES
 from assets.rankings import RANKINGS
+from assets.safety import SAFETY
 from assets.snapshots import build_snapshot_asset
 from assets.sources import build_source_asset
 from assets.sql_models import Draw, build_sql_asset
@@ -30,6 +32,7 @@ from assets.stages import STAGES
 from assets.timing import at_training_time, marts_freshness, require_cron
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
@@ -68,6 +71,7 @@ def build_assets(
         ranking_labels.build_ranking_labels(
             models["journey_features"].table, condition=at_training_time(settings.automation)
         ),
+        safety_verdicts.build_safety_verdicts(partitions_def=partitions_def),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
         naming_model.build_naming_model(condition=at_training_time(settings.automation)),
@@ -92,6 +96,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         *(step.table for step in STEPS),
         users_in_scope.TABLE,
         keyword_embeddings.TABLE,
+        safety_verdicts.TABLE,
         ranking_labels.labels_table(models["journey_features"].table),
         RANKING_MODEL,
         STAGE_MODEL,
@@ -119,6 +124,7 @@ def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algo
     return current_algorithm(
         settings=settings.algorithm(),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
+        policy_revision=load_policy(settings.safety.policy).revision,
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )
 

@@ -22,6 +22,7 @@ SNAPSHOTS = (
     "diversified_journeys",
     "stages",
     "names",
+    "safety",
     "user_journeys",
 )
 CONTRACT = {

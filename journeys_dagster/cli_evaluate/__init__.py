@@ -7,6 +7,7 @@ from journeys_dagster.cli_evaluate.identity import identity_group
 from journeys_dagster.cli_evaluate.names import naming_group
 from journeys_dagster.cli_evaluate.rankings import diversification_command, intent_command, ranking_command
 from journeys_dagster.cli_evaluate.realism import realism_command
+from journeys_dagster.cli_evaluate.safety import safety_command
 from journeys_dagster.cli_evaluate.stages import stages_group
 
 
@@ -21,5 +22,6 @@ def evaluate() -> None:
 for command in (
     *(search_missions_command, world_command, realism_command, mixing_command, identity_group),
     *(ranking_command, intent_command, diversification_command, stages_group, naming_group),
+    safety_command,
 ):
     evaluate.add_command(command)

@@ -19,6 +19,7 @@ from journeys_dagster.settings.algorithm import (
     NamingSettings,
     OutputSettings,
     RankingSettings,
+    SafetySettings,
     SourceName,
     StageSettings,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "RankingSettings",
     "RetentionSettings",
     "RunSettings",
+    "SafetySettings",
     "Settings",
     "SettingsError",
     "SourceName",
@@ -79,6 +81,7 @@ class Settings(Section):
     diversification: DiversificationSettings = DiversificationSettings()  # type: ignore[call-arg]
     stages: StageSettings = StageSettings()  # type: ignore[call-arg]
     naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
+    safety: SafetySettings = SafetySettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]

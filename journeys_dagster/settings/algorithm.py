@@ -179,6 +179,28 @@ class NamingSettings(Section):
     stability_weight: Share = Field(0.03, description="Weight of having named the journey before.")
 
 
+class SafetySettings(Section):
+    """Which journeys may not be listed, or not be notified."""
+
+    policy: str = Field(
+        "bundled",
+        min_length=1,
+        description="The bundled policy (English), or the path of another file like it. Part of algorithm_version.",
+    )
+    similarity_threshold: Share = Field(
+        0.4,
+        description="Cosine to a category's description from which a text is quiet, whatever the category says. "
+        "1: by terms only.",
+    )
+    block_similarity: Share = Field(0.65, description="Cosine from which it is blocked, if the category says so.")
+    similarity_margin: Share = Field(
+        0.1, description="How much nearer to it than to every harmless description the text must be."
+    )
+    blocked_share: Share = Field(
+        0.25, description="Share of a journey's weight in blocked keywords from which the journey is blocked."
+    )
+
+
 class OutputSettings(Section):
     """What `user_journeys` holds."""
 

@@ -10,11 +10,21 @@ description: >
   confidence.
 */
 with listed as (
-    select as_of, user_id, journey_id, rank, score
+    select
+        as_of,
+        user_id,
+        journey_id,
+        diversified_journeys.score,
+        safety.outcome = 'allow' as may_notify,
+        safety.unlisted_keywords,
+        row_number() over (partition by as_of, user_id order by diversified_journeys.rank) as rank
     from diversified_journeys
+    -- Whatever was not checked is not listed; ranks close up.
+    join safety using (as_of, user_id, journey_id)
     where as_of = $as_of
-        and rank <= $max_journeys_per_user
+        and safety.outcome in ('allow', 'quiet')
         and user_id in (select user_id from users_in_scope where as_of = $as_of)
+    qualify row_number() over (partition by as_of, user_id order by diversified_journeys.rank) <= $max_journeys_per_user
 ),
 
 journey_keywords as (
@@ -34,6 +44,7 @@ journey_keywords as (
     join journey_identities using (as_of, user_id, journey_id)
     join clusters using (as_of, user_id, cluster)
     join keywords using (as_of, user_id, keyword)
+    where not list_contains(listed.unlisted_keywords, keywords.keyword)
     group by listed.user_id, listed.journey_id
 )
 
@@ -43,6 +54,7 @@ select
     cast(listed.journey_id as varchar) as journey_id, -- stays with the journey from day to day
     cast(listed.rank as integer) as rank, -- place in the user's list, 1 is best
     cast(names.name as varchar) as name, -- how to call the journey
+    cast(listed.may_notify as boolean) as may_notify, -- false for a sensitive journey: neither notify nor show its name
     cast(
         journey_keywords.keywords[1:$max_keywords_per_journey]
         as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
