@@ -41,7 +41,7 @@ from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, decla
 from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
-STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
+STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES, SAFETY)
 
 
 def build_assets(

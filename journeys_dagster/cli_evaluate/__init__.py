@@ -4,6 +4,7 @@ import click
 
 from journeys_dagster.cli_evaluate.clusters import mixing_command, search_missions_command, world_command
 from journeys_dagster.cli_evaluate.identity import identity_group
+from journeys_dagster.cli_evaluate.judge import judge_command
 from journeys_dagster.cli_evaluate.names import naming_group
 from journeys_dagster.cli_evaluate.rankings import diversification_command, intent_command, ranking_command
 from journeys_dagster.cli_evaluate.realism import realism_command
@@ -22,6 +23,7 @@ def evaluate() -> None:
 for command in (
     *(search_missions_command, world_command, realism_command, mixing_command, identity_group),
     *(ranking_command, intent_command, diversification_command, stages_group, naming_group),
+    judge_command,
     safety_command,
 ):
     evaluate.add_command(command)
