@@ -7,10 +7,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from assets.reporting import OWNER, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.safety import PolicyVectors, checked_text, judge_texts, policy_vectors, verdict_revision
+from journeys_dagster.inference.safety import checked_text, judge_texts, verdict_revision
+from journeys_dagster.inference.safety_classifier import SafetyClassifier, safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, Policy, load_policy
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
@@ -28,7 +29,7 @@ TABLE = Table(
         "outcome": Column(type="VARCHAR", description="allow, quiet (never notified) or block (not listed)"),
         "category": Column(type="VARCHAR", description="the policy's category; null where allowed", nullable=True),
         "reasons": Column(type="VARCHAR[]", description="what was found in each category, in the policy's words"),
-        "similarity": Column(type="DOUBLE", description="cosine to the nearest description of a category"),
+        "probability": Column(type="DOUBLE", description="that it is in any category, by its meaning alone"),
     },
     key=("revision", "text"),
 )
@@ -62,6 +63,7 @@ def build_safety_verdicts(*, partitions_def: dg.PartitionsDefinition) -> dg.Asse
         description=f"{TABLE.description} Grain: {TABLE.grain}.",
         group_name="inference",
         kinds={"python", "duckdb", "pytorch"},
+        pool=WAREHOUSE_POOL,
         owners=[OWNER],
         code_version=STEP_CODE_VERSIONS[TABLE.name],
         metadata=table_metadata(TABLE),
@@ -76,13 +78,13 @@ def build_safety_verdicts(*, partitions_def: dg.PartitionsDefinition) -> dg.Asse
         revision = verdict_revision(settings, policy)
         with warehouse.write() as connection:
             connection.execute(TABLE.create_sql())
-        like: PolicyVectors | None = None
+        classifier: SafetyClassifier | None = None
         checked = 0
         for partition_key in context.partition_keys:
             missing = _missing(warehouse, date.fromisoformat(partition_key), revision, embedder.revision)
             for texts in missing.iter_slices(_TEXTS_PER_WRITE):
-                like = like or policy_vectors(policy, embedder)
-                _store(warehouse, revision, _judged(texts, embedder, policy, like, settings.safety))
+                classifier = classifier or safety_classifier(policy, embedder)
+                _store(warehouse, revision, _judged(texts, embedder, policy, classifier, settings.safety))
                 checked += len(texts)
         context.log.info(f"{checked} new texts checked by policy {policy.revision}")
         return _report(warehouse, revision, checked)
@@ -99,14 +101,14 @@ def _missing(warehouse: Warehouse, as_of: date, revision: str, embedder_revision
 
 
 def _judged(
-    texts: pl.DataFrame, embedder: TextEmbedder, policy: Policy, like: PolicyVectors, settings: SafetySettings
+    texts: pl.DataFrame, embedder: TextEmbedder, policy: Policy, classifier: SafetyClassifier, settings: SafetySettings
 ) -> pl.DataFrame:
     """Verdicts, with the embeddings that are there and new ones for the others."""
-    vectors = np.full((len(texts), like.harmless.shape[1]), np.nan, dtype=np.float32)
+    vectors = np.full((len(texts), len(classifier.weights)), np.nan, dtype=np.float32)
     is_new = texts["embedding"].is_null().to_numpy()
     vectors[is_new] = embedder.embed(texts.filter(pl.Series(is_new))["text"].to_list())
     vectors[~is_new] = _as_matrix(texts["embedding"].drop_nulls(), vectors.shape[1])
-    return judge_texts(texts["text"], vectors, policy, like, settings)
+    return judge_texts(texts["text"], vectors, policy, classifier, settings)
 
 
 def _as_matrix(embeddings: pl.Series, width: int) -> NDArray[np.float32]:

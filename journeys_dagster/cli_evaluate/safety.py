@@ -14,17 +14,24 @@ from journeys_dagster.settings import Settings, load_settings
 @click.command("safety")
 @click.option("--online-retail", "retail", type=PATH, help="List what is flagged of UCI Online Retail (Parquet) too.")
 @click.option("--world", is_flag=True, help="List what is flagged of all texts of the simulated platform too.")
+@click.option(
+    "--refit", is_flag=True, help="First fit the classifier of meanings anew, and write it beside the policy."
+)
 @json_option
-def safety_command(*, retail: Path | None, world: bool, as_json: bool) -> None:
+def safety_command(*, retail: Path | None, world: bool, refit: bool, as_json: bool) -> None:
     """On names written by hand, half of them harmless look-alikes: recall and false alarms by the shipped policy."""
     from journeys_dagster.evaluation.safety import confusion, evaluate_safety, flagged_texts, safety_report
     from journeys_dagster.inference.embedding import TextEmbedder
+    from journeys_dagster.inference.safety_classifier import FILE, fit_classifier, stored_classifier
     from journeys_dagster.inference.safety_policy import load_policy
 
     with plain_errors():
         settings = load_settings()
         policy, chosen = load_policy(settings.safety.policy), settings.embedding
         embedder = TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size)
+        if refit:
+            fit_classifier(policy, embedder).save(FILE)
+            stored_classifier.cache_clear()
         with progress_bar("check names", total=None):
             verdicts = evaluate_safety(policy, settings.safety, embedder)
             corpora = _corpora(retail, world=world, settings=settings)

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.safety import judge_texts, policy_vectors
+from journeys_dagster.inference.safety import judge_texts
+from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, Policy
 from journeys_dagster.settings import SafetySettings
 
@@ -57,7 +58,7 @@ def flagged_texts(texts: pl.Series, policy: Policy, settings: SafetySettings, em
 
 
 def _judged(texts: pl.Series, policy: Policy, settings: SafetySettings, embedder: TextEmbedder) -> pl.DataFrame:
-    return judge_texts(texts, embedder.embed(texts.to_list()), policy, policy_vectors(policy, embedder), settings)
+    return judge_texts(texts, embedder.embed(texts.to_list()), policy, safety_classifier(policy, embedder), settings)
 
 
 def evaluate_safety(policy: Policy, settings: SafetySettings, embedder: TextEmbedder) -> pl.DataFrame:

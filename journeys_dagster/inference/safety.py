@@ -1,55 +1,31 @@
-"""Whether a text may be shown to a user, by a policy's terms and by what it resembles; and then a journey.
+"""Whether a text may be shown to a user, by a policy's terms and by what it means; and then a journey.
 
 Everything fails closed: a text whose vector is missing or no number, or that has no verdict, is blocked.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.inference.safety_classifier import SafetyClassifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy
 from journeys_dagster.inference.safety_text import phrase_pattern, plain_forms, without
 from journeys_dagster.settings import SafetySettings, Settings
 
-NO_SIMILARITY = "its resemblance could not be told"
+NO_MEANING = "its meaning could not be told"
 NO_VERDICT = "was not checked"
 VERDICT_SCHEMA = {
     "text": pl.String,
     "outcome": pl.String,
     "category": pl.String,
     "reasons": pl.List(pl.String),
-    "similarity": pl.Float64,
+    "probability": pl.Float64,
 }
 _JOURNEY = ["user_id", "journey_id"]
-
-
-@dataclass(frozen=True)
-class PolicyVectors:
-    """Embeddings of a policy's descriptions.
-
-    Attributes
-    ----------
-    categories : sequence of array of shape (descriptions, dimensions), float32
-        In the order of the policy's categories.
-    harmless : array of shape (descriptions, dimensions), float32
-    """
-
-    categories: Sequence[NDArray[np.float32]]
-    harmless: NDArray[np.float32]
-
-
-def policy_vectors(policy: Policy, embedder: TextEmbedder) -> PolicyVectors:
-    """Embed a policy's descriptions."""
-    texts = [list(category.descriptions) for category in policy.categories]
-    vectors = embedder.embed([*(text for of_category in texts for text in of_category), *policy.harmless])
-    parts = np.split(vectors, np.cumsum([len(of_category) for of_category in texts]))
-    return PolicyVectors(parts[:-1], parts[-1])
 
 
 def verdict_revision(settings: Settings, policy: Policy) -> str:
@@ -63,21 +39,24 @@ def verdict_revision(settings: Settings, policy: Policy) -> str:
 
 
 def judge_texts(
-    texts: pl.Series, vectors: NDArray[np.float32], policy: Policy, like: PolicyVectors, settings: SafetySettings
+    texts: pl.Series,
+    vectors: NDArray[np.float32],
+    policy: Policy,
+    classifier: SafetyClassifier,
+    settings: SafetySettings,
 ) -> pl.DataFrame:
     """Check each text against each category of a policy.
 
     A text is in a category if one of its terms stands in it outside the category's exceptions, and then gets the
-    category's outcome; or if its embedding is ``similarity_threshold`` near to one of the category's descriptions, and
-    ``similarity_margin`` nearer than to any harmless one. Then it is quiet, and gets the category's outcome only from
-    ``block_similarity`` on: nearness is a weaker sign than a word.
+    category's outcome. Otherwise its embedding counts: it is blocked where the categories that block have a probability
+    of ``block_probability`` together, and quiet where all categories have ``quiet_probability`` together.
 
     Parameters
     ----------
     texts : Series of str
     vectors : array of shape (texts, dimensions), float32
         Their unit vectors.
-    like : PolicyVectors
+    classifier : SafetyClassifier
         Of this policy, by the same model.
 
     Returns
@@ -85,53 +64,60 @@ def judge_texts(
     DataFrame
         Columns of `VERDICT_SCHEMA`, one row per text, in order. ``outcome`` is the strictest of its categories',
         ``category`` the first of these (null where allowed), ``reasons`` say what was found in each, in the policy's
-        words, ``similarity`` is the cosine to the nearest description of a category.
+        words, ``probability`` is that of all categories together.
     """
     if len(texts) != len(vectors):
         raise ValueError(f"{len(texts)} texts and {len(vectors)} vectors: equally many are needed")
     is_known: NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
-    known = np.where(is_known[:, None], vectors, np.float32(0.0))
-    harmless = (known @ like.harmless.T).max(axis=1)
     frame = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_columns(
         **dict(zip(("plain", "read"), plain_forms(pl.col("text")), strict=True))
     )
+    probability = _probabilities(frame, np.where(is_known[:, None], vectors, np.float32(0.0)), policy, classifier)
+    may_block = np.array([category.outcome == BLOCK for category in policy.categories])
+    blocks = probability[:, may_block].sum(axis=1) >= settings.block_probability
+    is_quiet = probability.sum(axis=1) >= settings.quiet_probability
+    # One category stands for its outcome: the likeliest of those that give it.
+    likeliest = np.where(blocks[:, None] & ~may_block, -1.0, probability).argmax(axis=1)
     found: list[pl.Expr] = []
-    nearest = np.full(len(texts), -1.0)
-    for category, anchors in zip(policy.categories, like.categories, strict=True):
-        cosines = known @ anchors.T
-        cosine = cosines.max(axis=1, initial=-1.0)
-        nearest = np.maximum(nearest, cosine)
-        is_like = (cosine >= settings.similarity_threshold) & (cosine >= harmless + settings.similarity_margin)
-        described = pl.Series(category.descriptions).gather(cosines.argmax(axis=1))
-        found += _findings(category, is_like, cosine, described, settings)
+    for place, category in enumerate(policy.categories):
+        is_like = (blocks | is_quiet) & (likeliest == place)
+        found += _findings(category, is_like & ~(may_block[place] & ~blocks), is_like, probability[:, place])
     judged = frame.select("text", *found).with_columns(
-        similarity=pl.Series(np.where(is_known, nearest, np.nan), dtype=pl.Float64), is_known=pl.Series(is_known)
+        probability=pl.Series(np.where(is_known, probability.sum(axis=1), np.nan), dtype=pl.Float64),
+        is_known=pl.Series(is_known),
     )
     return judged.select(_verdict(policy)).cast(pl.Schema(VERDICT_SCHEMA))  # type: ignore[arg-type]
 
 
+def _probabilities(
+    frame: pl.DataFrame, vectors: NDArray[np.float32], policy: Policy, classifier: SafetyClassifier
+) -> NDArray[np.float64]:
+    """Probability of each category, shape (texts, categories); 0 where a text has one of the category's exceptions."""
+    columns = [classifier.classes.index(category.name) for category in policy.categories]
+    probability = classifier.probabilities(vectors)[:, columns]
+    for place, category in enumerate(policy.categories):
+        exceptions = phrase_pattern(category.exceptions)
+        if exceptions is not None:
+            probability[frame.select(pl.col("plain").str.contains(exceptions)).to_series().to_numpy(), place] = 0.0
+    return probability
+
+
 def _findings(
-    category: Category,
-    is_like: NDArray[np.bool_],
-    cosine: NDArray[np.float32],
-    described: pl.Series,
-    settings: SafetySettings,
+    category: Category, gets_outcome: NDArray[np.bool_], is_like: NDArray[np.bool_], probability: NDArray[np.float64]
 ) -> list[pl.Expr]:
     """Why a text is in a category, null where it is not, and the outcome; by a term if there is one."""
     exceptions, terms = phrase_pattern(category.exceptions), phrase_pattern(category.terms)
     assert terms is not None  # noqa: S101 - the policy's reader sees to it
     term = pl.coalesce(without(pl.col(form), exceptions).str.extract(terms, 1) for form in ("plain", "read"))
-    is_excepted = pl.lit(value=False) if exceptions is None else pl.col("plain").str.contains(exceptions)
-    resembles = pl.lit(pl.Series(is_like)) & ~is_excepted
-    is_near = pl.lit(pl.Series(cosine >= settings.block_similarity))
+    resembles = pl.lit(pl.Series(is_like))
     return [
         pl.coalesce(
             pl.format(f"{category.name}: says '{{}}'", term),
             pl.when(resembles).then(
-                pl.format(f"{category.name}: {{}} like '{{}}'", pl.lit(pl.Series(cosine)).round(2), pl.lit(described))
+                pl.format(f"{category.name}: means it, probability {{}}", pl.lit(pl.Series(probability)).round(2))
             ),
         ).alias(category.name),
-        pl.when(term.is_not_null() | (resembles & is_near))
+        pl.when(term.is_not_null() | pl.lit(pl.Series(gets_outcome)))
         .then(pl.lit(category.outcome))
         .when(resembles)
         .then(pl.lit(QUIET))
@@ -162,10 +148,10 @@ def _verdict(policy: Policy) -> list[pl.Expr]:
         pl.col("text"),
         pl.when("is_known").then(outcome).otherwise(pl.lit(BLOCK)).alias("outcome"),
         category.alias("category"),
-        pl.concat_list(*(c.name for c in categories), pl.when(~pl.col("is_known")).then(pl.lit(NO_SIMILARITY)))
+        pl.concat_list(*(c.name for c in categories), pl.when(~pl.col("is_known")).then(pl.lit(NO_MEANING)))
         .list.drop_nulls()
         .alias("reasons"),
-        pl.col("similarity"),
+        pl.col("probability"),
     ]
 
 

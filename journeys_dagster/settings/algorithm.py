@@ -187,14 +187,13 @@ class SafetySettings(Section):
         min_length=1,
         description="The bundled policy (English), or the path of another file like it. Part of algorithm_version.",
     )
-    similarity_threshold: Share = Field(
-        0.4,
-        description="Cosine to a category's description from which a text is quiet, whatever the category says. "
-        "1: by terms only.",
+    quiet_probability: Share = Field(
+        0.6,
+        description="Probability, by its meaning, that a text is in any category, from which it is quiet. 1: by terms "
+        "only.",
     )
-    block_similarity: Share = Field(0.65, description="Cosine from which it is blocked, if the category says so.")
-    similarity_margin: Share = Field(
-        0.1, description="How much nearer to it than to every harmless description the text must be."
+    block_probability: Share = Field(
+        0.48, description="Probability that it is in a category that blocks, from which it is blocked."
     )
     blocked_share: Share = Field(
         0.25, description="Share of a journey's weight in blocked keywords from which the journey is blocked."
