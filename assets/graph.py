@@ -8,6 +8,8 @@ import dagster as dg
 from assets import (
     diversification_trade_off,
     inferred_days,
+    journey_expansions,
+    judge_metrics,
     keyword_embeddings,
     naming_model,
     quality_metrics,
@@ -20,7 +22,9 @@ from assets import (
 )
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
+from assets.expansions import EXPANSIONS
 from assets.journey_identities import JOURNEY_IDENTITIES
+from assets.judge_scores import JUDGE_SCORES
 from assets.landing_state import SEEN_LANDING_DAYS
 from assets.names import NAMES
 from assets.rankings import RANKINGS
@@ -41,7 +45,7 @@ from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, decla
 from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
-STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES, SAFETY)
+STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES, SAFETY, EXPANSIONS, JUDGE_SCORES)
 
 
 def build_assets(
@@ -72,6 +76,7 @@ def build_assets(
             models["journey_features"].table, condition=at_training_time(settings.automation)
         ),
         safety_verdicts.build_safety_verdicts(partitions_def=partitions_def),
+        journey_expansions.build_journey_expansions(partitions_def=partitions_def),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
         naming_model.build_naming_model(condition=at_training_time(settings.automation)),
@@ -81,6 +86,7 @@ def build_assets(
         ),
         *(build_snapshot_asset(step, partitions_def=partitions_def) for step in STEPS),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
+        judge_metrics.build_judge_metrics(partitions_def=partitions_def),
         quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
 
@@ -97,6 +103,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         users_in_scope.TABLE,
         keyword_embeddings.TABLE,
         safety_verdicts.TABLE,
+        journey_expansions.JOURNEY_EXPANSIONS,
         ranking_labels.labels_table(models["journey_features"].table),
         RANKING_MODEL,
         STAGE_MODEL,
@@ -106,6 +113,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         inferred_days.ALGORITHM_PARTS,
         SEEN_LANDING_DAYS,
         quality_metrics.QUALITY_METRICS,
+        judge_metrics.JUDGE_METRICS,
     ]
     return {table.name: table for table in tables}
 
@@ -116,6 +124,7 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
         users_in_scope.TABLE,
         *(model.table for model in models.values() if model.materialized == "snapshot"),
         *(step.table for step in STEPS),
+        journey_expansions.JOURNEY_EXPANSIONS,
     ]
 
 

@@ -77,7 +77,7 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
             missing = warehouse.query(_MISSING, params)["keyword"].to_list()
             for start in range(0, len(missing), _KEYWORDS_PER_WRITE):
                 keywords = missing[start : start + _KEYWORDS_PER_WRITE]
-                _store(warehouse, embedder, keywords)
+                store_embeddings(warehouse, embedder, keywords)
                 embedded += len(keywords)
                 context.log.info(f"{partition_key}: {start + len(keywords)} of {len(missing)} new keywords embedded")
         return _report(warehouse, embedder.revision, embedded)
@@ -85,7 +85,8 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
     return keyword_embeddings
 
 
-def _store(warehouse: Warehouse, embedder: TextEmbedder, keywords: list[str]) -> None:
+def store_embeddings(warehouse: Warehouse, embedder: TextEmbedder, keywords: list[str]) -> None:
+    """Embed keywords and keep their vectors; what is kept already stays as it is."""
     vectors = embedder.embed(keywords)
     frame = pl.DataFrame(
         {"keyword": keywords, "embedding": vectors},

@@ -74,29 +74,36 @@ def build_safety_verdicts(*, partitions_def: dg.PartitionsDefinition) -> dg.Asse
         settings: dg.ResourceParam[Settings],
         embedder: dg.ResourceParam[TextEmbedder],
     ) -> dg.MaterializeResult:
-        policy = load_policy(settings.safety.policy)
-        revision = verdict_revision(settings, policy)
-        with warehouse.write() as connection:
-            connection.execute(TABLE.create_sql())
-        classifier: SafetyClassifier | None = None
         checked = 0
         for partition_key in context.partition_keys:
-            missing = _missing(warehouse, date.fromisoformat(partition_key), revision, embedder.revision)
-            for texts in missing.iter_slices(_TEXTS_PER_WRITE):
-                classifier = classifier or safety_classifier(policy, embedder)
-                _store(warehouse, revision, _judged(texts, embedder, policy, classifier, settings.safety))
-                checked += len(texts)
+            shown = warehouse.query(_SHOWN, {"as_of": date.fromisoformat(partition_key)})
+            checked += check_new_texts(warehouse, settings, embedder, shown["text"])
+        policy = load_policy(settings.safety.policy)
+        revision = verdict_revision(settings, policy)
         context.log.info(f"{checked} new texts checked by policy {policy.revision}")
         return _report(warehouse, revision, checked)
 
     return safety_verdicts
 
 
-def _missing(warehouse: Warehouse, as_of: date, revision: str, embedder_revision: str) -> pl.DataFrame:
-    """Texts of a day's journeys that have no verdict yet, with their embeddings where there are any."""
-    shown = warehouse.query(_SHOWN, {"as_of": as_of})
-    with warehouse.read() as connection:
-        connection.register("texts", shown.select(checked_text(pl.col("text"))).unique())
+def check_new_texts(warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, texts: pl.Series) -> int:
+    """Tell the verdicts on texts that have none yet, and keep them; how many these were."""
+    policy = load_policy(settings.safety.policy)
+    revision = verdict_revision(settings, policy)
+    missing = _missing(warehouse, texts, revision, embedder.revision)
+    if not missing.is_empty():
+        classifier = safety_classifier(policy, embedder)
+        for rows in missing.iter_slices(_TEXTS_PER_WRITE):
+            _store(warehouse, revision, _judged(rows, embedder, policy, classifier, settings.safety))
+    return len(missing)
+
+
+def _missing(warehouse: Warehouse, texts: pl.Series, revision: str, embedder_revision: str) -> pl.DataFrame:
+    """Texts that have no verdict yet, with their embeddings where there are any."""
+    checked = pl.DataFrame({"text": texts}, schema={"text": pl.String}).select(checked_text(pl.col("text"))).unique()
+    with warehouse.write() as connection:
+        connection.execute(TABLE.create_sql())
+        connection.register("texts", checked)
         return connection.sql(_MISSING, params={"revision": revision, "model_revision": embedder_revision}).pl()
 
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from assets.snapshots import Snapshot
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.resources.warehouse import Warehouse
 
 
 class MissingEmbeddingsError(RuntimeError):
@@ -33,25 +34,26 @@ def read_with_vectors(snapshot: Snapshot, rows: pl.DataFrame) -> tuple[pl.DataFr
     """
     embedding = snapshot.settings.embedding
     revision = model_revision(embedding.model, embedding.revision)
-    distinct = rows.select(pl.col("keyword").unique().sort())
-    with snapshot.warehouse.read() as connection:
-        connection.register("wanted", distinct)
-        found = connection.sql(
-            "select keyword, embedding from keyword_embeddings semi join wanted using (keyword) "
-            "where model_revision = $revision order by keyword",
-            params={"revision": revision},
-        ).pl()
+    distinct = rows["keyword"].unique().sort()
+    found, vectors = vectors_of(snapshot.warehouse, distinct, revision)
     if len(found) != len(distinct):
         raise MissingEmbeddingsError(
             f"{len(distinct) - len(found)} of {len(distinct)} keywords as of {snapshot.as_of} have no embedding of "
             f"{revision}: materialise keyword_embeddings for this day first"
         )
-    coded = rows.join(
-        found.select("keyword").with_row_index("code").cast({"code": pl.Int64}),
-        on="keyword",
-        how="left",
-        maintain_order="left",
-    )
+    return rows.join(found, on="keyword", how="left", maintain_order="left"), vectors
+
+
+def vectors_of(warehouse: Warehouse, keywords: pl.Series, revision: str) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+    """Those of distinct keywords that have a vector, sorted, with ``code`` (int64); and the vectors."""
+    with warehouse.read() as connection:
+        connection.register("wanted", pl.DataFrame({"keyword": keywords}, schema={"keyword": pl.String}))
+        found = connection.sql(
+            "select keyword, embedding from keyword_embeddings semi join wanted using (keyword) "
+            "where model_revision = $revision order by keyword",
+            params={"revision": revision},
+        ).pl()
+    coded = found.select("keyword").with_row_index("code").select("keyword", pl.col("code").cast(pl.Int64))
     if found.is_empty():
         return coded, np.zeros((0, 1), dtype=np.float32)
     vectors = found["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy().reshape(len(found), -1)

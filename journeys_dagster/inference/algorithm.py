@@ -24,6 +24,9 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "names": "2",
         "safety_verdicts": "1",
         "safety": "1",
+        "journey_expansions": "1",
+        "expansions": "1",
+        "judge_scores": "1",
     }
 )
 """Version of each step's Python code. Raise a step's number when its results change."""

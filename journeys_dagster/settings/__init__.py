@@ -15,6 +15,7 @@ from journeys_dagster.settings.algorithm import (
     ClusterSettings,
     DiversificationSettings,
     EmbeddingSettings,
+    ExpansionSettings,
     KeywordSettings,
     NamingSettings,
     OutputSettings,
@@ -26,6 +27,7 @@ from journeys_dagster.settings.algorithm import (
 from journeys_dagster.settings.operation import (
     AlertSettings,
     AutomationSettings,
+    JudgeSettings,
     LandingSettings,
     OperationSection,
     QualityCheck,
@@ -44,6 +46,8 @@ __all__ = [
     "ClusterSettings",
     "DiversificationSettings",
     "EmbeddingSettings",
+    "ExpansionSettings",
+    "JudgeSettings",
     "KeywordSettings",
     "LandingSettings",
     "NamingSettings",
@@ -82,8 +86,10 @@ class Settings(Section):
     stages: StageSettings = StageSettings()  # type: ignore[call-arg]
     naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
     safety: SafetySettings = SafetySettings()  # type: ignore[call-arg]
+    expansions: ExpansionSettings = ExpansionSettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
+    judge: JudgeSettings = JudgeSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]
     automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
