@@ -17,8 +17,8 @@ from journeys_dagster.tables import Column, Table
 
 JUDGE_METRICS = Table(
     name="judge_metrics",
-    description="Mean level, share of levels 4 and 5, NDCG and faults of the judged lists, by stratum of activity. A day "
-    "without rows was withheld: see the check.",
+    description="Mean level, share of levels 4 and 5, NDCG and faults of the judged lists, by stratum of activity. A "
+    "day without rows was withheld: see the check.",
     grain="one row per as_of, judge, slice and metric",
     columns={
         "as_of": Column(type="DATE", description="day of the snapshot judged"),

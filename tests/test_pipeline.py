@@ -24,6 +24,8 @@ SNAPSHOTS = (
     "names",
     "safety",
     "user_journeys",
+    "expansions",
+    "judge_scores",
 )
 CONTRACT = {
     "as_of", "user_id", "journey_id", "rank", "name", "keywords", "lifecycle", "stage", "confidence", "score",

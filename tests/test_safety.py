@@ -10,13 +10,20 @@ from click.testing import CliRunner
 from conftest import EMBEDDER, Pipeline
 
 from journeys_dagster.cli import cli
-from journeys_dagster.evaluation.safety import AFTER, REPORT, evaluate_safety, load_names, safety_report
+from journeys_dagster.evaluation.safety import AFTER, FRESH, REPORT, evaluate_safety, load_names, safety_report
 from journeys_dagster.inference.safety import (
     VERDICT_SCHEMA,
-    PolicyVectors,
     judge_journeys,
     judge_texts,
     verdict_revision,
+)
+from journeys_dagster.inference.safety_classifier import (
+    HARMLESS,
+    SafetyClassifier,
+    fit_classifier,
+    learnt_phrases,
+    safety_classifier,
+    stored_classifier,
 )
 from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, PolicyError, load_policy
 from journeys_dagster.inference.safety_text import plain
@@ -39,12 +46,20 @@ descriptions = ["taking drugs"]
 [harmless]
 descriptions = ["crafts"]
 """
-SETTINGS = SafetySettings(
-    policy=BUNDLED_POLICY, similarity_threshold=0.5, block_similarity=0.8, similarity_margin=0.1, blocked_share=0.5
+SETTINGS = SafetySettings(policy=BUNDLED_POLICY, quiet_probability=0.5, block_probability=0.7, blocked_share=0.5)
+# One axis for each class. A vector's probabilities are its squares where these add up to 1.
+DRUGS, AILMENT, CRAFTS, OTHER = np.eye(4, dtype=np.float32)
+NOTHING = CRAFTS
+CLASSIFIER = SafetyClassifier(
+    "policy", "model", ("ailment", "drugs", HARMLESS), 20 * np.eye(4)[:, [1, 0, 2]], np.zeros(3)
 )
-# One axis for each description, and one that is nothing.
-DRUGS, AILMENT, CRAFTS, NOTHING = np.eye(4, dtype=np.float32)
-LIKE = PolicyVectors([DRUGS[None], AILMENT[None]], CRAFTS[None])
+
+
+def with_probabilities(*, drugs: float = 0.0, ailment: float = 0.0) -> np.ndarray:
+    """A vector to which the classifier gives these probabilities."""
+    rest = 1 - drugs - ailment
+    logits = [np.log(max(share, 1e-9)) / 20 for share in (drugs, ailment, rest)]
+    return np.array([*logits, 0.0], dtype=np.float32)
 
 
 @pytest.fixture
@@ -56,7 +71,7 @@ def file(tmp_path: Path) -> Path:
 
 def judge(file: Path, *texts: str, vector: np.ndarray = NOTHING) -> pl.DataFrame:
     vectors = np.tile(np.asarray(vector, dtype=np.float32), (len(texts), 1))
-    return judge_texts(pl.Series(texts, dtype=pl.String), vectors, load_policy(str(file)), LIKE, SETTINGS)
+    return judge_texts(pl.Series(texts, dtype=pl.String), vectors, load_policy(str(file)), CLASSIFIER, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -92,24 +107,26 @@ def test_what_an_exception_leaves_does_not_become_neighbours(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("vector", "outcome", "category"),
+    ("drugs", "ailment", "outcome", "category"),
     [
-        (DRUGS, "block", "drugs"),
-        (0.7 * DRUGS, "quiet", "drugs"),  # near, and not near enough to block by that alone
-        (0.45 * DRUGS, "allow", None),
-        (0.7 * DRUGS + 0.65 * CRAFTS, "allow", None),  # a harmless description is as near
-        (0.9 * AILMENT, "quiet", "ailment"),
-        (0.85 * DRUGS + 0.9 * AILMENT, "block", "drugs"),
-        (0.7 * DRUGS + 0.9 * AILMENT, "quiet", "drugs"),
+        (0.8, 0.0, "block", "drugs"),
+        (0.6, 0.0, "quiet", "drugs"),  # likely, and not likely enough to block by that alone
+        (0.4, 0.0, "allow", None),
+        (0.0, 0.9, "quiet", "ailment"),
+        (0.3, 0.3, "quiet", "ailment"),  # likely to be one of them
+        (0.72, 0.2, "block", "drugs"),
+        (0.35, 0.6, "quiet", "ailment"),
     ],
 )
-def test_resemblance_to_a_description(file: Path, vector: np.ndarray, outcome: str, category: str | None) -> None:
+def test_what_a_text_means(file: Path, drugs: float, ailment: float, outcome: str, category: str | None) -> None:
+    vector = with_probabilities(drugs=drugs, ailment=ailment + 1e-6)
     verdict = judge(file, "sofa", vector=vector).row(0, named=True)
     assert (verdict["outcome"], verdict["category"]) == (outcome, category)
     assert bool(verdict["reasons"]) == (outcome != "allow")
+    assert verdict["probability"] == pytest.approx(drugs + ailment, abs=1e-4)
 
 
-def test_a_text_with_an_exception_is_not_judged_by_its_resemblance(file: Path) -> None:
+def test_a_text_with_an_exception_is_not_in_that_category_by_its_meaning(file: Path) -> None:
     assert judge(file, "weed control", vector=DRUGS)["outcome"].item() == "allow"
     assert judge(file, "weed control", vector=AILMENT)["outcome"].item() == "quiet"
 
@@ -120,19 +137,19 @@ def test_a_vector_that_is_no_number_blocks(file: Path, bad: float) -> None:
     vector[1] = bad
     verdict = judge(file, "sofa", vector=vector).row(0, named=True)
     assert verdict["outcome"] == "block"
-    assert verdict["reasons"] == ["its resemblance could not be told"]
+    assert verdict["reasons"] == ["its meaning could not be told"]
 
 
 def test_reasons_hold_the_policys_words_and_no_others(file: Path) -> None:
     verdicts = judge(file, "my secret cocaine for cancerous aunt jane")
     assert verdicts["reasons"].item().to_list() == ["drugs: says 'cocaine'", "ailment: says 'cancerous'"]
-    assert judge(file, "aunt jane", vector=DRUGS)["reasons"].item().to_list() == ["drugs: 1.0 like 'taking drugs'"]
+    assert judge(file, "aunt jane", vector=DRUGS)["reasons"].item().to_list() == ["drugs: means it, probability 1.0"]
 
 
 def test_no_text_gives_no_verdict(file: Path) -> None:
     assert dict(judge(file).schema) == VERDICT_SCHEMA
     with pytest.raises(ValueError, match="equally many"):
-        judge_texts(pl.Series(["a"]), np.zeros((2, 4), dtype=np.float32), load_policy(str(file)), LIKE, SETTINGS)
+        judge_texts(pl.Series(["a"]), np.zeros((2, 4), dtype=np.float32), load_policy(str(file)), CLASSIFIER, SETTINGS)
 
 
 VERDICTS = pl.DataFrame(
@@ -232,7 +249,7 @@ def test_a_missing_policy_is_told(tmp_path: Path) -> None:
 def test_verdicts_are_kept_by_policy_model_and_settings(file: Path) -> None:
     bundled, other = load_policy(BUNDLED_POLICY), load_policy(str(file))
     usual = Settings()
-    looser = Settings.model_validate({"safety": {"similarity_threshold": 0.9}})
+    looser = Settings.model_validate({"safety": {"quiet_probability": 0.9}})
     model = Settings.model_validate({"embedding": {"model": "another", "revision": "1"}})
     share = Settings.model_validate({"safety": {"blocked_share": 0.9}})
     revisions = [verdict_revision(usual, bundled), verdict_revision(usual, other)]
@@ -251,7 +268,7 @@ def test_names_written_by_hand_are_many_and_balanced() -> None:
     names = load_names(load_policy(BUNDLED_POLICY))
     assert len(names) > 600
     assert names["text"].is_unique().all()
-    assert names.filter(pl.col("written") == AFTER)["half"].unique().to_list() == [REPORT]
+    assert names.filter(pl.col("written").is_in([AFTER, FRESH]))["half"].unique().to_list() == [REPORT]
     balance = names.group_by("category").agg(share=(pl.col("expected") == "allow").mean())
     assert (balance["share"] == 0.5).all()
 
@@ -263,14 +280,45 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
         assert rows[written, "report"]["recall"] >= 0.95
     assert all(row["false_blocks"] <= 0.05 for row in rows.values())
     # Wordings that the policy's author did not know; see docs/safety.md.
-    assert rows["after", "report"]["noticed"] >= 0.6
+    assert rows["after", "report"]["recall"] >= 0.75
+
+
+def test_no_name_that_the_classifier_has_learnt_is_reported() -> None:
+    policy = load_policy(BUNDLED_POLICY)
+    reported = evaluate_safety(policy, Settings().safety, EMBEDDER).filter(half=REPORT)["text"]
+    assert not {*learnt_phrases(policy)[0]} & {*reported}
+    fresh = load_names(policy).filter(written=FRESH)["text"]
+    assert len(fresh) >= 150
+    assert {*fresh} <= {*reported}
+
+
+def test_the_classifier_beside_the_policy_is_that_of_the_policy() -> None:
+    policy, names = load_policy(BUNDLED_POLICY), ["kitchen tiles", "buying cocaine", "my mother has cancer"]
+    stored = safety_classifier(policy, EMBEDDER)
+    assert stored is stored_classifier(), "run `journeys evaluate safety --refit`"
+    vectors = EMBEDDER.embed(names)
+    assert stored.probabilities(vectors).argmax(axis=1).tolist() == [
+        stored.classes.index(name) for name in (HARMLESS, "drugs", "health")
+    ]
+
+
+def test_a_classifier_is_fitted_to_another_policy_once(file: Path, tmp_path: Path) -> None:
+    policy = load_policy(str(file))
+    fitted = safety_classifier(policy, EMBEDDER)
+    assert safety_classifier(policy, EMBEDDER) is fitted
+    again = fit_classifier(policy, EMBEDDER)
+    assert np.array_equal(again.weights, fitted.weights)
+    probabilities = fitted.probabilities(EMBEDDER.embed(["being ill", "taking drugs", "crafts"]))
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert [fitted.classes[place] for place in probabilities.argmax(axis=1)][1:] == ["drugs", HARMLESS]
+    assert probabilities[0, fitted.classes.index("ailment")] > probabilities[2, fitted.classes.index("ailment")]
 
 
 def test_the_command_prints_json_and_tables() -> None:
     result = CliRunner().invoke(cli, ["evaluate", "safety", "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert report["names"] == len(load_names(load_policy(BUNDLED_POLICY)))
+    assert 1_000 < report["names"] <= len(load_names(load_policy(BUNDLED_POLICY)))
     assert {row["half"] for row in report["halves"]} == {"tuning", "report"}
     assert len(report["categories"]) == 17
     assert [row["expected"] for row in report["confusion"]] == ["allow", "quiet", "block"]

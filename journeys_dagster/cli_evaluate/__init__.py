@@ -3,6 +3,7 @@
 import click
 
 from journeys_dagster.cli_evaluate.clusters import mixing_command, search_missions_command, world_command
+from journeys_dagster.cli_evaluate.expansions import expansions_command
 from journeys_dagster.cli_evaluate.identity import identity_group
 from journeys_dagster.cli_evaluate.judge import judge_command
 from journeys_dagster.cli_evaluate.names import naming_group
@@ -24,6 +25,7 @@ for command in (
     *(search_missions_command, world_command, realism_command, mixing_command, identity_group),
     *(ranking_command, intent_command, diversification_command, stages_group, naming_group),
     judge_command,
+    expansions_command,
     safety_command,
 ):
     evaluate.add_command(command)

@@ -49,7 +49,8 @@ def safety_command(*, retail: Path | None, world: bool, refit: bool, as_json: bo
         return
     print_numbers(reports["halves"], title=f"{len(verdicts)} names written by hand, by half")
     print_numbers(
-        reports["written"], title="by when they were written: before, during or after the making of the policy"
+        reports["written"],
+        title="by when they were written: before or during the making of the policy, after it, after the classifier",
     )
     print_numbers(reports["categories"], title="half to report, by category")
     print_numbers(reports["confusion"], title="half to report, expected (rows) and given outcome")

@@ -1,8 +1,9 @@
-"""How good each listed journey is, on the five-level rubric, from measured evidence: the judge without a language model.
+"""How good each listed journey is, on a five-level rubric, from measured evidence: the judge without language model.
 
 What is measured belongs to the caller; how levels agree with people's grades to `evaluation.judge_agreement`.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,7 +142,7 @@ def _distinctness(journeys: pl.DataFrame, centres: NDArray[np.float32]) -> tuple
     starts = segment_starts(journeys.select("user_id"))
     ranks = journeys["rank"].fill_null(np.iinfo(np.int32).max).to_numpy()
     nearest = np.zeros(len(journeys), dtype=np.float64)
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in itertools.pairwise(starts):
         cosines = np.einsum("id,jd->ij", centres[start:stop], centres[start:stop], dtype=np.float64)
         above = ranks[start:stop][None, :] < ranks[start:stop][:, None]
         nearest[start:stop] = np.where(above, cosines, 0.0).max(axis=1, initial=0.0)

@@ -73,6 +73,7 @@ def judge_texts(
         **dict(zip(("plain", "read"), plain_forms(pl.col("text")), strict=True))
     )
     probability = _probabilities(frame, np.where(is_known[:, None], vectors, np.float32(0.0)), policy, classifier)
+    probability[~is_known] = 0.0
     may_block = np.array([category.outcome == BLOCK for category in policy.categories])
     blocks = probability[:, may_block].sum(axis=1) >= settings.block_probability
     is_quiet = probability.sum(axis=1) >= settings.quiet_probability

@@ -156,7 +156,7 @@ class Warehouse(DuckDBResource):
         constants: Mapping[str, str],
         audits: Sequence[Audit] = (),
     ) -> list[AuditResult]:
-        """Replace exactly the rows of (`as_of`, users in scope).
+        """Replace exactly the rows of (`as_of`, users in scope); of `as_of` where the table has no users.
 
         The frames are computed and put on disk one by one before the warehouse is touched.
 
@@ -179,11 +179,10 @@ class Warehouse(DuckDBResource):
         with self._spooled(frame.with_columns(**constant) for frame in frames) as files, self.write() as connection:
             self._delete_snapshot(connection, table, params)
             if files is not None:
-                connection.execute(
-                    f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true) '
-                    f"where user_id in ({USERS_IN_SCOPE}) order by user_id",
-                    {**params, "files": files},
-                )
+                insert = f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true)'
+                if _is_by_scope(table):
+                    insert += f" where user_id in ({USERS_IN_SCOPE}) order by user_id"
+                connection.execute(insert, used_params(insert, {**params, "files": files}))
             return run_audits(connection, table.name, audits, params)
 
     def replace_table(self, table: Table, frames: Iterable[pl.DataFrame]) -> None:

@@ -193,7 +193,7 @@ class SafetySettings(Section):
         "only.",
     )
     block_probability: Share = Field(
-        0.42, description="Probability that it is in a category that blocks, from which it is blocked."
+        0.5, description="Probability that it is in a category that blocks, from which it is blocked."
     )
     blocked_share: Share = Field(
         0.25, description="Share of a journey's weight in blocked keywords from which the journey is blocked."
