@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, gain_text, json_option, plain_errors, vectors_of
+from journeys_dagster.cli_evaluate.shared import PATH, json_option, plain_errors, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 
@@ -64,4 +64,4 @@ def _print(found: "ExpansionEvaluation") -> None:
     for name, mean in found.recall.items():
         table.add_row(name, str(mean))
     out.print(table)
-    out.print(f"expansions over popularity: {gain_text(found.gain)}")
+    out.print(f"expansions less popularity: {found.gain}")

@@ -74,7 +74,15 @@ def judge_command(
             | {"confusion": tables[name].sum(axis=0).tolist()}
             for name, of in agreements.items()
         }
-        click.echo(json.dumps({"pairs": len(judged), groups + "s": judged[groups].n_unique(), "judges": report}))
+        click.echo(
+            json.dumps(
+                {
+                    "pairs": len(judged),
+                    "topics" if path is not None else "users": judged[groups].n_unique(),
+                    "judges": report,
+                }
+            )
+        )
         return
     _print(title, tables, agreements)
 

@@ -17,11 +17,11 @@ from journeys_dagster.inference.ranking import rank_by_heuristic
 from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.world import World
-from journeys_dagster.training.bootstrap import Mean, bootstrap_gain, bootstrap_mean
+from journeys_dagster.training.bootstrap import Mean, bootstrap_mean
 from journeys_dagster.training.history import History, KeywordVectors
 
 OFFERED = 10
-EXPANSIONS, BY_MEANING, POPULARITY = "expansions", "nearness only", "popularity"
+EXPANSIONS, BY_MEANING, POPULARITY, RANDOM = "expansions", "nearness only", "popularity", "random"
 _NO_JOURNEYS = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
 
 
@@ -34,7 +34,7 @@ class ExpansionEvaluation:
     recall : mapping of str to Mean
         By way of offering: share of a user's later journeys that are among the ten offered, mean over users.
     gain : Mean
-        Of the expansions over popularity, as a share.
+        Recall of the expansions less that of popularity, mean over users.
     users : int
         Users with later journeys.
     later : float
@@ -163,11 +163,11 @@ def _evaluated(
         ).select("user_id", "related", "rank")
         for name, way in ((EXPANSIONS, chosen), (BY_MEANING, only_near))
     }
-    offered[POPULARITY] = _popular(snapshot)
+    offered |= {POPULARITY: _popular(snapshot), RANDOM: _random(snapshot)}
     by_user = {name: _recall(rows, targets, new, has) for name, rows in offered.items()}
     return ExpansionEvaluation(
         {name: bootstrap_mean(values) for name, values in by_user.items()},
-        bootstrap_gain(by_user[EXPANSIONS], by_user[POPULARITY]),
+        bootstrap_mean(by_user[EXPANSIONS] - by_user[POPULARITY]),
         new["user_id"].n_unique(),
         len(new) / max(1, new["user_id"].n_unique()),
         as_of,
@@ -186,6 +186,15 @@ def _popular(snapshot: _Snapshot) -> pl.DataFrame:
         .head(50 * OFFERED)
     )
     return snapshot.journeys.select("user_id").unique().join(popular, how="cross").select("user_id", "related", "rank")
+
+
+def _random(snapshot: _Snapshot) -> pl.DataFrame:
+    """Names in an order of each user's own that means nothing."""
+    names = snapshot.members.filter("is_name").select(related="keyword").unique().sort("related")
+    drawn = names.sample(min(len(names), 20 * OFFERED), seed=0)
+    users = snapshot.journeys.select("user_id").unique().sort("user_id")
+    lots = pl.Series(np.random.default_rng(0).random(len(users) * len(drawn)))
+    return users.join(drawn, how="cross", maintain_order="left_right").with_columns(rank=lots)
 
 
 def _recall(offered: pl.DataFrame, targets: pl.DataFrame, new: pl.DataFrame, has: pl.DataFrame) -> pl.Series:

@@ -41,9 +41,9 @@ RUBRIC = (
     Level(1, "irrelevant or harmful", "nothing of the kind in months, or what must not be shown; journey 'divorce'"),
 )
 EVIDENCE = ("coverage", "recency", "cohesion", "distinctness", "name_fit")
-WEIGHTS = {"coverage": 0.35, "recency": 0.45, "cohesion": 0.1, "distinctness": 0.05, "name_fit": 0.05}
+WEIGHTS = {"coverage": 0.5, "recency": 0.4, "cohesion": 0.04, "distinctness": 0.03, "name_fit": 0.03}
 """Of each evidence in the score; chosen on the half of the simulated world that is for tuning, see docs/judge.md."""
-CUTS = (0.25, 0.4, 0.55, 0.7)
+CUTS = (0.15, 0.5, 0.62, 0.97)
 """Scores from which levels 2 to 5 are given."""
 DUPLICATE, WRONG_NAME, WRONG_STAGE, MISSED = "duplicate", "wrong name", "wrong stage", "missed"
 FAULTS = (DUPLICATE, WRONG_NAME, WRONG_STAGE, MISSED)

@@ -207,12 +207,14 @@ class ExpansionSettings(Section):
     prior_users: Positive = Field(
         1.0, description="Users by whom what is had together is drawn towards what chance would give."
     )
-    similarity_weight: Share = Field(1.0, description="Weight of nearness in meaning beside the logarithm of the lift.")
+    similarity_weight: Annotated[float, Field(ge=0, le=10)] = Field(
+        2.0, description="Weight of nearness in meaning beside the logarithm of the lift."
+    )
     near_similarity: Share = Field(
         0.4, description="Cosine from which a journey is related by its meaning, whoever has both."
     )
     same_similarity: Share = Field(0.7, description="Cosine from which two journeys are the same one.")
-    popularity_weight: Share = Field(0.5, description="Weight of how many have it, beside its relation to the user's.")
+    popularity_weight: Share = Field(0.0, description="Weight of how many have it, beside its relation to the user's.")
     max_users: Count = Field(
         20_000, description="Users whose journeys say what goes together; of more, a fixed sample is drawn."
     )
