@@ -42,7 +42,7 @@ JOURNEY_EXPANSIONS = Table(
 )
 _MEMBERS = """
     with newest as (
-        select user_id, max(as_of) as as_of from safety where as_of < $as_of group by user_id
+        select user_id, max(as_of) as as_of from user_snapshots where as_of < $as_of group by user_id
         -- So many say what goes together; of more, the same are taken each day.
         qualify row_number() over (order by md5(user_id)) <= $max_users
     )
@@ -52,8 +52,9 @@ _MEMBERS = """
     join newest using (as_of, user_id)
     join journey_identities using (as_of, user_id, cluster)
     join names using (as_of, user_id, journey_id)
-    join safety using (as_of, user_id, journey_id)
-    where safety.outcome = 'allow'
+    -- Listed ones alone: a user with hundreds of journeys has thousands of pairs of them.
+    join user_journeys using (as_of, user_id, journey_id)
+    where user_journeys.may_notify
     order by all
 """
 _ALLOWED = f"""
@@ -66,7 +67,10 @@ def build_journey_expansions(*, partitions_def: dg.PartitionsDefinition) -> dg.A
 
     @dg.asset(
         name=JOURNEY_EXPANSIONS.name,
-        deps=["clusters", "journey_identities", "names", "safety", VERDICTS.name, "keyword_embeddings"],
+        deps=[
+            *("clusters", "journey_identities", "names", "user_journeys", "user_snapshots"),
+            *(VERDICTS.name, "keyword_embeddings"),
+        ],
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
         description=f"{JOURNEY_EXPANSIONS.description} Grain: {JOURNEY_EXPANSIONS.grain}.",
@@ -98,7 +102,8 @@ def replace_related(warehouse: Warehouse, settings: Settings, embedder: TextEmbe
     names = members.filter("is_name")["keyword"].unique().sort()
     check_new_texts(warehouse, settings, embedder, names)
     # Names of snapshots by another model have no vector of this one yet.
-    store_embeddings(warehouse, embedder, names.to_list())
+    embedded, _ = vectors_of(warehouse, names, embedder.revision)
+    store_embeddings(warehouse, embedder, names.filter(~names.is_in(embedded["keyword"].implode())).to_list())
     revision = verdict_revision(settings, load_policy(settings.safety.policy))
     texts = names.to_frame("keyword").with_columns(text=checked_text(pl.col("keyword")))
     with warehouse.read() as connection:

@@ -87,6 +87,8 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
 
 def store_embeddings(warehouse: Warehouse, embedder: TextEmbedder, keywords: list[str]) -> None:
     """Embed keywords and keep their vectors; what is kept already stays as it is."""
+    if not keywords:
+        return
     vectors = embedder.embed(keywords)
     frame = pl.DataFrame(
         {"keyword": keywords, "embedding": vectors},

@@ -152,11 +152,12 @@ def _evaluated(
     listed = pl.col("rank") <= settings.output.max_journeys_per_user
     shown = snapshot.journeys.select(listed).to_series()
     only_near = chosen.model_copy(update={"prior_users": 1e9, "popularity_weight": 0.0})
+    known = snapshot.members.join(snapshot.journeys.filter(shown), on=["user_id", "journey_id"], how="semi")
     offered = {
         name: expand_users(
             snapshot.journeys.filter(shown),
             snapshot.centres[shown.to_numpy()],
-            related_journeys(snapshot.members, snapshot.vectors, way).join(codes, on="related", maintain_order="left"),
+            related_journeys(known, snapshot.vectors, way).join(codes, on="related", maintain_order="left"),
             snapshot.vectors,
             held=held,
             settings=way.model_copy(update={"max_per_user": 10 * OFFERED}),
