@@ -91,8 +91,8 @@ def test_a_corpus_of_some_users(corpus: Corpus) -> None:
 
 
 def test_diversity_is_bought_with_relevance() -> None:
-    # The lists of three weeks are short: of 50 users, the mildest strategy changes none.
-    world = build_world(users=120, days=21, seed=11, last_day=WORLD_LAST_DAY)
+    # Lists are short, and journeys on them differ: of fewer users or days, the mildest strategy changes none.
+    world = build_world(users=100, days=70, seed=11, last_day=WORLD_LAST_DAY)
     settings = Settings.model_validate({"ranking": {"return_days": 3}})
     points = diversification_trade_off(History(frames(world), settings), settings, KeywordVectors(EMBEDDER))
     assert points["ndcg"].is_between(0.3, 1).all()
@@ -108,7 +108,7 @@ def test_diversity_is_bought_with_relevance() -> None:
 
 @pytest.fixture(scope="module")
 def long_world() -> World:
-    return build_world(users=60, days=110, seed=5, last_day=WORLD_LAST_DAY)
+    return build_world(users=120, days=110, seed=5, last_day=WORLD_LAST_DAY)
 
 
 def test_returns_are_forecast_better_than_by_simple_rules(long_world: World) -> None:
