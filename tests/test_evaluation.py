@@ -108,7 +108,7 @@ def test_diversity_is_bought_with_relevance() -> None:
 
 @pytest.fixture(scope="module")
 def long_world() -> World:
-    return build_world(users=120, days=110, seed=5, last_day=WORLD_LAST_DAY)
+    return build_world(users=60, days=110, seed=5, last_day=WORLD_LAST_DAY)
 
 
 def test_returns_are_forecast_better_than_by_simple_rules(long_world: World) -> None:
@@ -157,9 +157,11 @@ def test_names_rest_from_day_to_day(world: World) -> None:
     assert nothing == NameStability(0, 0.0, 0, 0.0)
 
 
-def test_feedback_teaches_what_people_are_in_the_middle_of(long_world: World) -> None:
+@pytest.mark.slow
+def test_feedback_teaches_what_people_are_in_the_middle_of() -> None:
+    world = build_world(users=120, days=110, seed=5, last_day=WORLD_LAST_DAY)
     settings = Settings.model_validate({"ranking": {"min_returns": 20}})
-    found = evaluate_intent(long_world, settings, KeywordVectors(EMBEDDER))
+    found = evaluate_intent(world, settings, KeywordVectors(EMBEDDER))
     ndcg = dict(found.table.select("ranker", "ndcg").iter_rows())
     assert ndcg["model of feedback"] > ndcg["frequency × recency"] > ndcg["random"]
     assert found.labels.keys() == {"notification"}

@@ -174,6 +174,7 @@ replace_step(replace(CLUSTERS, compute=cluster_slowly), snapshot)
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_killed_run_can_be_run_again_and_leaves_no_shards(
     cluster: "Cluster", copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:
