@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assets.graph import snapshot_tables
-from assets.llm_journeys import LLM_JOURNEYS
 from assets.journey_identities import _PREVIOUS as IDENTITIES_READ
+from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import _FORMER as NAMES_READ
 from assets.retention import RETENTION
 from journeys_dagster.cli import cli
