@@ -364,12 +364,15 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     places = {"home": home, "settings": settings}
     found: dict[str, Any] = {"users": arguments.users, "days": arguments.days, "memory_limit": arguments.memory_limit}
     found["simulate"] = in_new_process("simulate", arguments.users, arguments.days, arguments.seed, **places)
+    # What takes long may be cut off; what was measured until then is kept.
+    kept = folder / "measured.json"
     found["take_in"] = in_new_process("take-in", **places)
     found["full"] = in_new_process("infer", FULL_DAY, "all_users", **places)
     found["floors"] = in_new_process("floors", **places)
     found["incremental"] = in_new_process("infer", LAST_DAY, "active_users", **places)
     found["show"] = in_new_process("show", **places)
     _add_floors(found)
+    kept.write_text(json.dumps(found), encoding="utf-8")
     if arguments.compare:
         other = {"home": folder / f"compared-{arguments.compare}", "settings": settings}
         shutil.rmtree(other["home"], ignore_errors=True)
