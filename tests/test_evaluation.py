@@ -90,6 +90,7 @@ def test_a_corpus_of_some_users(corpus: Corpus) -> None:
 # Diversification
 
 
+@pytest.mark.slow
 def test_diversity_is_bought_with_relevance() -> None:
     # Lists are short, and journeys on them differ: of fewer users or days, the mildest strategy changes none.
     world = build_world(users=100, days=70, seed=11, last_day=WORLD_LAST_DAY)
@@ -111,6 +112,7 @@ def long_world() -> World:
     return build_world(users=60, days=110, seed=5, last_day=WORLD_LAST_DAY)
 
 
+@pytest.mark.slow
 def test_returns_are_forecast_better_than_by_simple_rules(long_world: World) -> None:
     history = History(frames(long_world), SETTINGS)
     test_from = WORLD_LAST_DAY - timedelta(days=37)
@@ -146,6 +148,7 @@ def test_ways_to_name_are_compared_on_the_same_journeys(world: World, corpus: Co
     assert report["exact"].is_between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_names_rest_from_day_to_day(world: World) -> None:
     history = History(frames(world), SETTINGS)
     steps = steps_of(history, first=WORLD_LAST_DAY - timedelta(days=4), last=WORLD_LAST_DAY, days=1)

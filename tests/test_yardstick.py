@@ -119,6 +119,7 @@ def test_what_is_found_lies_between_the_naive_ways_and_the_truth(finished: Pipel
     assert leads["lead"].item() == pytest.approx(ours["b3_f"] - leads["value"].item())
 
 
+@pytest.mark.slow
 def test_order_of_rows_and_size_of_parts_change_nothing(finished: Pipeline, truth_folder: Path, tmp_path: Path) -> None:
     shuffled = tmp_path / "truth"
     shutil.copytree(truth_folder, shuffled)

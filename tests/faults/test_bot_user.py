@@ -80,7 +80,7 @@ class Day:
 @pytest.mark.parametrize(
     ("events", "cap", "one_moment"),
     [
-        (2_000, 50, True),
+        pytest.param(2_000, 50, True, marks=pytest.mark.slow),
         pytest.param(1_000_000, 10_000, False, marks=pytest.mark.slow),
         pytest.param(1_000_000, 10_000, True, marks=pytest.mark.slow),
     ],

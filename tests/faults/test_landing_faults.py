@@ -282,6 +282,7 @@ def test_a_file_that_changes_between_listing_and_reading_is_read_again(
     assert tables(pipeline) == tables(clean)
 
 
+@pytest.mark.slow
 def test_data_that_comes_after_success_makes_the_day_a_changed_one(tmp_path: Path) -> None:
     clean, pipeline = Pipeline(Home(tmp_path / "clean"), SETTINGS), Pipeline(Home(tmp_path / "home"), SETTINGS)
     write_day(clean.home.landing, source="searches", day=DAY, frame=searches())

@@ -125,7 +125,7 @@ def test_a_corrected_day_leaves_nothing_of_users_it_no_longer_holds(tmp_path: Pa
     assert runs.table("user_snapshots").select("user_id", "journeys").rows() == [("gone", 0), ("stays", 1)]
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [pytest.param(size, marks=pytest.mark.slow) for size in (2, 60)])
 def test_days_in_any_order_converge(size: int, tmp_path: Path, template: Path, figures: Callable[..., None]) -> None:
     """Run again in order, days come to the twin's bits; the newest day alone comes to them but for ids and names."""
     counts: Counter[str] = Counter()
