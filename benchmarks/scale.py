@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from meter import Meter
 from rich.console import Console
 from rich.table import Table
 
@@ -33,66 +32,19 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    pass
 
 LAST_DAY = date(2025, 6, 30)
 FULL_DAY = LAST_DAY - timedelta(days=1)
 ACTIVE_SHARE = 0.01
 SOURCES = ("items", "searches", "engagements", "board_items")
 EMBEDDING = "keyword_embeddings"
+PLAIN_LOOPS = "plain loops"
 SHOWN_USERS = 5
-BERTOPIC_USERS = 20
 FLOORED = 1.0
 """Steps that take fewer seconds are not compared with their floor: what they take is Dagster's and the disk's."""
 
 out = Console(stderr=False)
-
-
-class Meter:
-    """Wall, processor time, peak memory and bytes written of this process, step by step."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._peak = 0.0
-        threading.Thread(target=self._watch, daemon=True).start()
-        self._begin()
-
-    def end(self, step: str) -> None:
-        """A step has ended, and the next one begins."""
-        self.rows.append(
-            {
-                "step": step,
-                "seconds": time.perf_counter() - self._started,
-                "processor_seconds": time.process_time() - self._processor,
-                "peak_gib": max(self._peak, _status("VmRSS")),
-                "written_mib": (_written() - self._written) / 2**20,
-            }
-        )
-        self._begin()
-
-    def _begin(self) -> None:
-        self._started, self._processor, self._written = time.perf_counter(), time.process_time(), _written()
-        self._peak = 0.0
-
-    def _watch(self) -> None:
-        while True:
-            self._peak = max(self._peak, _status("VmRSS"))
-            time.sleep(0.02)
-
-
-def _status(name: str) -> float:
-    """A size of this process in GiB; Linux only."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) / 2**20
-    raise RuntimeError(f"/proc/self/status has no {name}")
-
-
-def _written() -> int:
-    for line in Path("/proc/self/io").read_text().splitlines():
-        if line.startswith("write_bytes:"):
-            return int(line.split()[1])
-    raise RuntimeError("/proc/self/io has no write_bytes")
 
 
 # The parts, each in a process of its own
@@ -243,98 +195,16 @@ def _dot_products(home: Home, settings: Settings) -> float:
     return seconds * len(sizes) / len(some)
 
 
-# What someone would write instead
-
-
-def plain_loops(users: int) -> dict[str, Any]:
-    """Users per second of pandas and scikit-learn, and of BERTopic, user by user; embedding is left out."""
-    from journeys_dagster.cli_evaluate.shared import vectors_of
-
-    settings = load_settings()
-    keywords = _pandas_keywords(Home.from_environment().landing)
-    vectors = vectors_of(settings)
-    coded = vectors.code(pl.DataFrame({"keyword": keywords["keyword"].to_numpy()}))
-    keywords["code"] = coded["code"].to_numpy()
-    took = {"pandas": _seconds(lambda: _pandas_keywords(Home.from_environment().landing))}
-    took["scikit-learn"] = _seconds(lambda: _scikit_learn_journeys(keywords, vectors.vectors))
-    found: dict[str, Any] = {
-        "users": users,
-        "users_per_second": {"pandas + scikit-learn": users / sum(took.values())},
-    }
-    try:
-        import bertopic  # noqa: F401
-    except ImportError:
-        found["bertopic"] = "not installed: pip install bertopic"
-        return found
-    seconds = _seconds(lambda: _bertopic_journeys(keywords, vectors.vectors, BERTOPIC_USERS))
-    found["users_per_second"]["BERTopic"] = BERTOPIC_USERS / seconds
-    return found
-
-
-def _pandas_keywords(landing: Path) -> "DataFrame":
-    import pandas as pd
-
-    frames = {
-        source: pd.concat([pd.read_parquet(path) for path in sorted((landing / source).glob("*/*.parquet"))])
-        for source in SOURCES
-    }
-    items = frames["items"].drop_duplicates("item_id", keep="last").set_index("item_id")
-    about = (items["annotations"].map(list) + items["interests"].map(list)).explode().rename("keyword").reset_index()
-    acted = pd.concat(
-        [frames["engagements"][["user_id", "item_id", "occurred_at"]], frames["board_items"]], ignore_index=True
-    ).merge(about, on="item_id")
-    searched = frames["searches"].rename(columns={"query": "keyword"})
-    columns = ["user_id", "keyword", "occurred_at"]
-    events = pd.concat([searched[columns], acted[columns]]).drop_duplicates()
-    events["keyword"] = events["keyword"].str.lower().str.strip()
-    return (
-        events.groupby(["user_id", "keyword"])
-        .agg(weight=("occurred_at", "size"), last_seen=("occurred_at", "max"))
-        .reset_index()
-    )
-
-
-def _scikit_learn_journeys(keywords: "DataFrame", vectors: NDArray[np.float32]) -> list[Any]:
-    from sklearn.cluster import AgglomerativeClustering
-
-    journeys = []
-    for user, rows in keywords.groupby("user_id"):
-        labels = np.zeros(len(rows), dtype=int)
-        if len(rows) > 1:
-            model = AgglomerativeClustering(n_clusters=None, metric="cosine", linkage="average", distance_threshold=0.5)
-            labels = model.fit_predict(vectors[rows["code"].to_numpy()])
-        for _, members in rows.assign(cluster=labels).groupby("cluster"):
-            name = members.loc[members["weight"].idxmax(), "keyword"]
-            journeys.append((user, name, members["weight"].sum(), members["last_seen"].max()))
-    return journeys
-
-
-def _bertopic_journeys(keywords: "DataFrame", vectors: NDArray[np.float32], users: int) -> None:
-    from bertopic import BERTopic
-    from sklearn.cluster import AgglomerativeClustering
-    from sklearn.decomposition import PCA
-
-    for done, (_, rows) in enumerate(keywords.groupby("user_id")):
-        if done == users:
-            return
-        texts = rows["keyword"].to_list()
-        if len(texts) < 12:  # fewer texts than it can reduce
-            continue
-        model = BERTopic(
-            umap_model=PCA(n_components=5),  # type: ignore[arg-type]
-            hdbscan_model=AgglomerativeClustering(n_clusters=max(2, len(texts) // 10)),  # type: ignore[arg-type]
-            calculate_probabilities=False,
-        )
-        model.fit_transform(texts, vectors[rows["code"].to_numpy()])
-
-
 # All of it
 
 
 def in_new_process(part: str, *words: object, home: Path, settings: Path) -> dict[str, Any]:
     """What a part of this file gives, run on its own."""
     environment = {**os.environ, "JOURNEYS_HOME": str(home), "JOURNEYS_SETTINGS": str(settings)}
-    command = [sys.executable, str(Path(__file__).resolve()), "--part", part, *map(str, words)]
+    script = Path(__file__).resolve()
+    command = [sys.executable, str(script), "--part", part, *map(str, words)]
+    if part == PLAIN_LOOPS:
+        command = [sys.executable, str(script.with_name("plain_loops.py"))]
     print(f"{part} {' '.join(map(str, words))}", file=sys.stderr, flush=True)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
@@ -379,7 +249,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         in_new_process("simulate", arguments.compare, arguments.days, arguments.seed, **other)
         in_new_process("take-in", **other)
         own = in_new_process("infer", FULL_DAY, "all_users", **other)
-        plain = in_new_process("plain-loops", arguments.compare, **other)
+        plain = in_new_process(PLAIN_LOOPS, **other)
         plain["users_per_second"] |= {
             "this pipeline, the same users": own["users"] / _total(own),
             "this pipeline, all users": found["full"]["users"] / _total(found["full"]),
@@ -496,7 +366,6 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "infer": lambda day, scope: infer_day(date.fromisoformat(day), scope),
     "show": look_up,
     "floors": measure_floors,
-    "plain-loops": lambda users: plain_loops(int(users)),
 }
 
 

@@ -28,3 +28,14 @@ def test_engines_give_the_same_tables_on_few_users() -> None:
     steps = json.loads(done.stdout)["steps"]
     assert {"clusters", "rankings", "keyword_embeddings"} <= steps.keys()
     assert all(step["same"] for step in steps.values())
+
+
+@pytest.mark.slow
+def test_everything_scale_measures_is_there_on_few_users() -> None:
+    words = ["--users", "200", "--days", "12", "--compare", "40", "--json"]
+    command = [sys.executable, str(BENCHMARKS / "scale.py"), *words]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert found["full"]["users"] > found["incremental"]["users"] > 0
+    assert {"keywords", "clusters", "user_journeys"} <= {step["step"] for step in found["full"]["steps"]}
+    assert {"this pipeline, all users", "pandas + scikit-learn"} <= found["plain_loops"]["users_per_second"].keys()
+    assert found["show"]["query_seconds"] < found["show"]["process_seconds"]
