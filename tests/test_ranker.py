@@ -132,7 +132,7 @@ def history_of(world: World, *, until: date | None = None) -> History:
 @pytest.fixture(scope="module")
 def larger_world() -> World:
     """Enough returns to learn from."""
-    return build_world(users=200, days=28, seed=11, last_day=WORLD_LAST_DAY)
+    return build_world(users=120, days=28, seed=11, last_day=WORLD_LAST_DAY)
 
 
 @pytest.fixture(scope="module")
