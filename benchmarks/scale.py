@@ -44,7 +44,8 @@ SHOWN_USERS = 5
 FLOORED = 1.0
 """Steps that take fewer seconds are not compared with their floor: what they take is Dagster's and the disk's."""
 
-out = Console(stderr=False)
+# Into a file, too, no name of a step is cut off.
+out = Console(stderr=False, width=None if sys.stdout.isatty() else 130)
 
 
 # The parts, each in a process of its own
