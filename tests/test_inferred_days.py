@@ -82,6 +82,7 @@ def test_the_fingerprint_covers_what_had_arrived_until_the_day(home: Home) -> No
     assert second["landing_fingerprint"] != seen(pipeline, NEXT)
 
 
+@pytest.mark.slow
 def test_states_of_landing_days_are_kept_in_the_order_in_which_inference_saw_them(home: Home) -> None:
     pipeline = Pipeline(home)
     search(home, DAY, "ann")

@@ -380,6 +380,7 @@ def test_feedback_becomes_labels_of_the_snapshot_before_it(
     assert compared["cohesion"].to_list() == pytest.approx(features.sort("user_id", "journey_id")["cohesion"].to_list())
 
 
+@pytest.mark.slow
 def test_names_are_central_for_everyone_once_models_are_trained(
     copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:

@@ -221,6 +221,7 @@ def long_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("home_name", "keep_days", "steps"),
     [

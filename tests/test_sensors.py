@@ -146,6 +146,7 @@ def test_a_day_without_success_waits_and_late_files_make_their_day_a_changed_one
     assert [request.partition_key for request in late.run_requests or []] == [DAY.isoformat()]
 
 
+@pytest.mark.slow
 def test_a_changed_algorithm_is_inferred_fully_once(
     copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_home_in_order_has_nothing_to_do(home: Home) -> None:
     assert "Nothing to do." in printed(home).output
 
 
+@pytest.mark.slow
 def test_late_data_makes_later_days_stale_and_says_why(home: Home) -> None:
     pipeline = Pipeline(home)
     days = days_from(DAY, 4)

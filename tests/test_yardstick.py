@@ -295,6 +295,7 @@ def test_the_table_and_its_json(finished_home: Path, tmp_path: Path) -> None:
     assert {row["way"] for row in world["measures"] if row["measure"] == "b3_f"}.isdisjoint({"character tf-idf"})
 
 
+@pytest.mark.slow
 def test_homes_side_by_side(finished_home: Path, world_home: Path) -> None:
     result = evaluate(finished_home, world_home, "--sample", 0, "--json")
     assert result.exit_code == 0, result.output
@@ -303,6 +304,7 @@ def test_homes_side_by_side(finished_home: Path, world_home: Path) -> None:
     assert len(first["days"]) > len(second["days"])
 
 
+@pytest.mark.slow
 def test_one_snapshot_says_what_following_ids_needs(home: Any) -> None:
     from journeys_dagster.simulation import simulate
 
