@@ -20,6 +20,7 @@ from assets import (
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
 from assets.journey_identities import JOURNEY_IDENTITIES
+from assets.keywords import KEYWORDS
 from assets.landing_state import SEEN_LANDING_DAYS
 from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import NAMES
@@ -38,10 +39,10 @@ from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
-from journeys_dagster.sql_models import SqlModel, load_audits, load_macros
+from journeys_dagster.sql_models import ModelError, SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
-STEPS = (CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
+STEPS = (KEYWORDS, CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
 
 
 def build_assets(
@@ -52,6 +53,8 @@ def build_assets(
     audits, macros = load_audits(), load_macros()
     algorithm = algorithm_in_use(settings, models)
     tables = declared_tables(settings, models)
+    if unknown := audits.keys() - tables.keys():
+        raise ModelError(f"there are audits of {', '.join(sorted(unknown))}, which is no table")
     return [
         *(build_source_asset(source, partitions_def=partitions_def) for source in sources.values()),
         *(
@@ -80,7 +83,10 @@ def build_assets(
         ),
         *(
             build_snapshot_asset(
-                step, partitions_def=partitions_def, asks_llm=settings.llm.names and step.name == NAMES.name
+                step,
+                audits.get(step.name, []),
+                partitions_def=partitions_def,
+                asks_llm=settings.llm.names and step.name == NAMES.name,
             )
             for step in STEPS
         ),
@@ -139,18 +145,10 @@ def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algo
     )
 
 
-def _draw_keywords(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
-    counts = warehouse.query(
-        "select count(*) as n from keywords where as_of = $as_of group by user_id", {"as_of": as_of}
-    )
-    png = histogram(counts["n"], title=f"Keywords per user, {as_of}", x_label="keywords", y_label="users")
-    return png, "histogram of keywords per user"
-
-
 def _draw_journeys(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     counts = warehouse.query("select journeys from user_snapshots where as_of = $as_of", {"as_of": as_of})
     png = histogram(counts["journeys"], title=f"Journeys per user, {as_of}", x_label="journeys", y_label="users")
     return png, "histogram of journeys per user"
 
 
-_DRAWINGS: dict[str, Draw] = {"keywords": _draw_keywords, "user_snapshots": _draw_journeys}
+_DRAWINGS: dict[str, Draw] = {"user_snapshots": _draw_journeys}

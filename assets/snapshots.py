@@ -4,7 +4,7 @@ A step reads frames from a `Snapshot`, user batch by user batch, and computes it
 an asset that replaces exactly the rows of (`as_of`, users in scope) for every partition of the run.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -15,14 +15,16 @@ import dagster as dg
 import polars as pl
 
 from assets.language_models import answered_check, answered_spec, every_tenth
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
+from assets.reporting import OWNER, WAREHOUSE_POOL, merge_check_results, plot, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.steps import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
+from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
+from journeys_dagster.sql_models import SqlAudit
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 
@@ -125,10 +127,24 @@ def open_snapshot(warehouse: Warehouse, settings: Settings, as_of: date) -> Snap
 
 
 def build_snapshot_asset(
-    step: SnapshotStep, *, partitions_def: dg.PartitionsDefinition, asks_llm: bool = False
+    step: SnapshotStep,
+    audits: Sequence[SqlAudit] = (),
+    *,
+    partitions_def: dg.PartitionsDefinition,
+    asks_llm: bool = False,
 ) -> dg.AssetsDefinition:
-    """The asset that replaces a step's snapshot for every partition of a run; `asks_llm`: with a language model."""
+    """The asset that replaces a step's snapshot for every partition of a run, with its audits as checks.
+
+    Parameters
+    ----------
+    asks_llm : bool
+        Whether the step uses a language model.
+    """
     table = step.table
+    checks = [
+        dg.AssetCheckSpec(audit.name, asset=step.name, blocking=audit.blocking, description=audit.description)
+        for audit in audits
+    ]
     asset = dg.asset(
         name=step.name,
         deps=list(step.deps),
@@ -141,18 +157,23 @@ def build_snapshot_asset(
         owners=[OWNER],
         code_version=step.code_version or STEP_CODE_VERSIONS[step.name],
         metadata=table_metadata(table),
-        check_specs=[answered_spec(step.name)] if asks_llm else None,
+        check_specs=[*checks, *([answered_spec(step.name)] if asks_llm else [])] or None,
     )
 
     def _materialize(
         context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, llm: LLM | None
-    ) -> dg.MaterializeResult:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         notes: dict[str, float] = {}
+        checked: dict[str, Sequence[AuditResult]] = {}
         for partition_key in context.partition_keys:
             snapshot = open_snapshot(warehouse, settings, date.fromisoformat(partition_key))
             if llm is not None:
                 snapshot = replace(snapshot, llm=llm, progress=every_tenth(context.log.info, f"{partition_key}: "))
-            replace_step(step, snapshot, log=context.log.info)
+            try:
+                checked[partition_key] = replace_step(step, snapshot, audits, log=context.log.info)
+            except AuditFailedError as error:
+                yield from merge_check_results(checked | {partition_key: error.results})
+                raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
             notes = snapshot.notes
         newest = context.partition_keys[-1]
         metadata: dict[str, Any] = row_metadata(warehouse, table, newest) | notes
@@ -162,9 +183,11 @@ def build_snapshot_asset(
         if step.draw_example is not None:
             png, alt = step.draw_example(open_snapshot(warehouse, settings, date.fromisoformat(newest)))
             metadata["example"] = plot(png, alt=alt)
-        if llm is None:
-            return dg.MaterializeResult(metadata=metadata)
-        return dg.MaterializeResult(metadata=metadata | llm.usage.figures(), check_results=[answered_check(llm.usage)])
+        results = merge_check_results(checked)
+        if llm is not None:
+            metadata |= llm.usage.figures()
+            results.append(answered_check(llm.usage))
+        yield dg.MaterializeResult(metadata=metadata, check_results=results)
 
     if asks_llm:
 
@@ -174,24 +197,33 @@ def build_snapshot_asset(
             warehouse: Warehouse,
             settings: dg.ResourceParam[Settings],
             llm: dg.ResourceParam[LLMResource],
-        ) -> dg.MaterializeResult:
-            return _materialize(context, warehouse, settings, llm.client())
+        ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+            yield from _materialize(context, warehouse, settings, llm.client())
 
         return _snapshot_with_llm
 
     @asset
     def _snapshot(
         context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        return _materialize(context, warehouse, settings, None)
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        yield from _materialize(context, warehouse, settings, None)
 
     return _snapshot
 
 
-def replace_step(step: SnapshotStep, snapshot: Snapshot, *, log: Callable[[str], object] | None = None) -> None:
-    """Compute a step batch by batch and replace its rows of (`as_of`, users in scope)."""
+def replace_step(
+    step: SnapshotStep,
+    snapshot: Snapshot,
+    audits: Sequence[SqlAudit] = (),
+    *,
+    log: Callable[[str], object] | None = None,
+) -> list[AuditResult]:
+    """Compute a step batch by batch, replace its rows of (`as_of`, users in scope), and run its audits."""
+    checks = [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
     with closing(_frames(step, snapshot, log)) as frames:
-        snapshot.warehouse.replace_snapshot(step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants)
+        return snapshot.warehouse.replace_snapshot(
+            step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants, audits=checks
+        )
 
 
 def _frames(

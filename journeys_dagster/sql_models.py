@@ -104,7 +104,7 @@ class SqlAudit:
     Attributes
     ----------
     model : str
-        The model it examines; a blocking audit that finds rows undoes the model's write.
+        The model or step it examines; a blocking audit that finds rows undoes its write.
     depends_on : frozenset of str
         Tables the query reads.
     """
@@ -176,20 +176,17 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
 
 
 def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
-    """Audits by the model they examine.
+    """Audits by the model or step they examine.
 
     Raises
     ------
     ModelError
-        A file breaks the conventions, or examines what is no model.
+        A file breaks the conventions.
     """
-    models = {path.stem for path in (root / "models").glob("*/*.sql")}
     audits: dict[str, list[SqlAudit]] = {}
     for path in sorted((root / "audits").glob("*.sql")):
         header, sql = _split(path, path.read_text(encoding="utf-8"), keys=_AUDIT_KEYS, required=set(_AUDIT_KEYS))
         expression = _parse(path, sql)
-        if header["model"] not in models:
-            raise ModelError(f"{path}: there is no model called {header['model']!r}")
         audit = SqlAudit(
             name=path.stem,
             model=header["model"],

@@ -53,10 +53,8 @@ def test_sources_report_what_they_took_in(materializations: dict[str, dict]) -> 
 
 
 def test_sql_models_record_column_lineage(materializations: dict[str, dict]) -> None:
-    lineage = materializations["keywords"]["dagster/column_lineage"].value.deps_by_column
-    assert ("keyword_events", "share") in {
-        (dep.asset_key.to_user_string(), dep.column_name) for dep in lineage["weight"]
-    }
+    lineage = materializations["journey_engagement"]["dagster/column_lineage"].value.deps_by_column
+    assert ("keywords", "weight") in {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage["weight"]}
 
 
 def test_steps_add_their_own_figures(materializations: dict[str, dict]) -> None:

@@ -112,6 +112,6 @@ def test_what_the_algorithm_was_made_of_is_kept(finished: Pipeline) -> None:
     values = dict(parts.select("part", "value").iter_rows())
     assert values["clusters.distance_threshold"] == "0.59"
     assert values["step stages"] == '"2"'
-    assert "model keywords" in values
+    assert "step keywords" in values
     assert values["embedding model"].startswith('"all-MiniLM-L6-v2@')
     assert not [part for part in values if part.startswith(("run.", "landing.", "automation.", "alerts."))]

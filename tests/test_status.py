@@ -126,7 +126,7 @@ def test_a_changed_algorithm_is_explained_part_by_part(home: Home, monkeypatch: 
     land(home, DAY, "ann")
     pipeline.run(DAY, "all_users")
     with pipeline.warehouse.write() as connection:
-        for part, value in (("model keywords", '"other"'), ("step stages", '"1"'), ("ranking.gone", "5")):
+        for part, value in (("model journey_features", '"other"'), ("step stages", '"1"'), ("ranking.gone", "5")):
             connection.execute("delete from algorithm_parts where part = ?", [part])
             connection.execute(
                 "insert into algorithm_parts select any_value(algorithm_version), ?, ? from algorithm_parts",
@@ -138,13 +138,13 @@ def test_a_changed_algorithm_is_explained_part_by_part(home: Home, monkeypatch: 
     algorithm = json.loads(printed(home, "--json").stdout)["algorithm"]
     assert algorithm["changes"] == [
         {"part": "clusters.distance_threshold", "before": "0.59", "now": "0.62"},
-        {"part": "model keywords", "before": '"other"', "now": algorithm["changes"][1]["now"]},
+        {"part": "model journey_features", "before": '"other"', "now": algorithm["changes"][1]["now"]},
         {"part": "ranking.gone", "before": "5", "now": None},
         {"part": "step stages", "before": '"1"', "now": '"2"'},
     ]
     assert algorithm["users_by_another_version"] == 1
     output = printed(home).output
-    for said in ("clusters.distance_threshold 0.59 → 0.62", "model keywords changed", "step stages 1 → 2"):
+    for said in ("clusters.distance_threshold 0.59 → 0.62", "model journey_features changed", "step stages 1 → 2"):
         assert said in output
     assert f"journeys run --date {DAY} --scope all_users" in " ".join(output.split())
 

@@ -10,6 +10,7 @@ from typing import Any
 STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
     {
         "users_in_scope": "1",
+        "keywords": "1",
         "keyword_embeddings": "1",
         "clusters": "3",
         "journey_identities": "1",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from journeys_dagster.inference.clustering import cluster_keywords
 from journeys_dagster.inference.diversification import diversify, select_diverse
 from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.inference.naming import name_journeys, with_centrality
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.inference.ranking_model import RankingModel
@@ -23,7 +24,7 @@ from journeys_dagster.inference.stage_model import StageModel
 from journeys_dagster.inference.stages import phase_journeys, stage_by_model, stage_journeys
 from journeys_dagster.inference.titles import apply_titles, journey_masses
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_parameters import action_names
+from journeys_dagster.sql_parameters import action_names, action_weights
 
 Frames = Mapping[str, pl.DataFrame]
 
@@ -62,6 +63,11 @@ def with_codes(rows: pl.DataFrame, embeddings: pl.DataFrame) -> tuple[pl.DataFra
         return coded, np.zeros((0, 1), dtype=np.float32)
     vectors = embeddings["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy()
     return coded, np.ascontiguousarray(vectors.reshape(len(embeddings), -1), dtype=np.float32)
+
+
+def weigh_keywords(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`keywords`, of users' ``events`` and the ``item_keywords`` of their items."""
+    return collect_keywords(frames["events"], frames["item_keywords"], action_weights(settings), settings.keywords)
 
 
 def cluster(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:

@@ -10,12 +10,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql_models import load_macros, load_models
-from journeys_dagster.sql_parameters import query_parameters, used_params
+from journeys_dagster.sql_parameters import action_weights, query_parameters, used_params
 
-_MODEL = "keywords"
+_EVENTS = "user_events"
+_ITEM_KEYWORDS = "select item_id, keyword, share from item_keywords where valid_from <= $as_of and valid_until > $as_of"
 
 
 class History:
@@ -41,14 +43,14 @@ class History:
                 self._connection.execute(f'insert into "{name}" by name from landed')
                 self._connection.unregister("landed")
         self._models = load_models()
-        self._create_views(_MODEL)
-        self._create_views("user_activity")
+        for name in (_EVENTS, "keyword_events", "user_activity"):
+            self._create_views(name)
         self._connection.execute(
             "create table users_in_scope (as_of date, user_id varchar, scope varchar, algorithm_version varchar)"
         )
 
     def keywords(self, as_of: date, users: Sequence[str] | None = None) -> pl.DataFrame:
-        """Rows of the model `keywords` as of a day, sorted by user and keyword; of all users unless some are named."""
+        """Rows of `keywords` as of a day, sorted by user and keyword; of all users unless some are named."""
         self._connection.execute("delete from users_in_scope")
         chosen = self._connection.sql("select distinct user_id from user_activity").pl()
         if users is not None:
@@ -56,7 +58,14 @@ class History:
         self._connection.register("chosen", chosen)
         self._connection.execute("insert into users_in_scope select ?, user_id, 'all_users', '' from chosen", [as_of])
         self._connection.unregister("chosen")
-        return self.rows_of(_MODEL, as_of).sort("user_id", "keyword")
+        events = self.rows_of(_EVENTS, as_of).sort("user_id", "occurred_at")
+        self.keep(_EVENTS, events)
+        item_keywords = self.query(_ITEM_KEYWORDS, {"as_of": as_of})
+        settings = self._settings
+        constants = {"as_of": pl.lit(as_of), "scope": pl.lit("all_users"), "algorithm_version": pl.lit("")}
+        return collect_keywords(events, item_keywords, action_weights(settings), settings.keywords).with_columns(
+            **constants
+        )
 
     def rows_of(self, model: str, as_of: date) -> pl.DataFrame:
         """Rows of a model as of a day, of the users that were last asked for, from what was kept before it."""

@@ -1,0 +1,56 @@
+/*
+name: user_events
+grain: one row per as_of, user and distinct event; an event that arrived twice counts once
+key: [as_of, user_id, source, action, query, item_id, board_id, occurred_at]
+materialized: snapshot
+partition_column: as_of
+owner: team:journeys
+group: inference
+description: >
+  What each user in scope did within the look-back, as far as it was known: the three inputs (searches, engagements,
+  boards) as one stream, in the order of users and time.
+*/
+with users as (
+    select user_id, scope, algorithm_version from users_in_scope where as_of = $as_of
+),
+
+events as (
+    -- Each with all columns in one order, so that lineage can be followed by place.
+    select distinct
+        user_id, 'search' as source, 'search' as action, keyword as query, null as item_id, null as board_id, occurred_at
+    from stg_searches
+    semi join users using (user_id)
+    where arrival_day <= $as_of
+        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+    union all by name
+    select distinct
+        user_id, 'engagement' as source, action, null as query, item_id, null as board_id, occurred_at
+    from stg_engagements
+    semi join users using (user_id)
+    where arrival_day <= $as_of
+        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+    union all by name
+    select distinct
+        user_id, 'board' as source, 'board' as action, null as query, item_id, board_id, occurred_at
+    from stg_board_items
+    semi join users using (user_id)
+    where arrival_day <= $as_of
+        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
+)
+
+select
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast(events.user_id as varchar) as user_id, -- the user
+    cast(events.source as varchar) as source, -- search, engagement or board
+    cast(events.action as varchar) as action, -- search, board, or the engagement's action
+    cast(events.query as varchar) as query, -- the searched text in its one spelling, for searches (nullable)
+    cast(events.item_id as varchar) as item_id, -- the item, for engagements and boards (nullable)
+    cast(events.board_id as varchar) as board_id, -- the board, for boards (nullable)
+    cast(events.occurred_at as timestamp) as occurred_at, -- when it happened, UTC
+    cast(users.scope as varchar) as scope, -- kind of run that wrote the row
+    cast(users.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
+from events
+join users using (user_id)
+-- An action that was taken out of the settings has no weight any more.
+where list_contains($action_names, events.action)
+order by events.user_id, events.occurred_at
