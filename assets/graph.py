@@ -19,6 +19,7 @@ from assets import (
 )
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
+from assets.journey_events import JOURNEY_EVENTS
 from assets.journey_identities import JOURNEY_IDENTITIES
 from assets.keywords import KEYWORDS
 from assets.landing_state import SEEN_LANDING_DAYS
@@ -42,7 +43,7 @@ from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, decla
 from journeys_dagster.sql_models import ModelError, SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
-STEPS = (KEYWORDS, CLUSTERS, JOURNEY_IDENTITIES, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
+STEPS = (KEYWORDS, CLUSTERS, JOURNEY_IDENTITIES, JOURNEY_EVENTS, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
 
 
 def build_assets(

@@ -2,32 +2,12 @@
 
 from datetime import date
 
-from assets.snapshots import Snapshot, SnapshotStep
+from assets.snapshots import SnapshotStep
+from assets.user_events import read_events
 from journeys_dagster.inference import steps
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
-
-_EVENTS = """
-    select user_id, source, action, query, item_id, occurred_at
-    from user_events where as_of = $as_of and user_id in {users}
-    order by user_id, occurred_at
-"""
-_ITEM_KEYWORDS = """
-    select item_id, keyword, share
-    from item_keywords
-    where valid_from <= $as_of
-        and valid_until > $as_of
-        and item_id in (select item_id from user_events where as_of = $as_of and user_id in {users})
-"""
-
-
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The events of a batch of users, and what their items are about."""
-    return {
-        "events": snapshot.read(_EVENTS, batch=batch),
-        "item_keywords": snapshot.read(_ITEM_KEYWORDS, batch=batch),
-    }
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -59,7 +39,8 @@ KEYWORDS = SnapshotStep(
     key=("as_of", "user_id", "keyword"),
     deps=("item_keywords", "user_events", "users_in_scope"),
     kinds=frozenset({"numba"}),
-    read=read,
+    read=read_events,
+    is_heavy=True,
     compute=steps.weigh_keywords,
     draw=draw,
 )

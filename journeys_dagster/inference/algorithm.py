@@ -14,6 +14,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "keyword_embeddings": "1",
         "clusters": "3",
         "journey_identities": "1",
+        "journey_events": "1",
         "ranking_labels": "1",
         "ranking_model": "2",
         "stage_model": "1",

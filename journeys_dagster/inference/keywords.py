@@ -7,7 +7,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.segments import over_segments, segment_starts
+from journeys_dagster.inference.coded_events import CodedEvents, code_events, codes_of
+from journeys_dagster.inference.segments import over_segments
 from journeys_dagster.settings.algorithm import KeywordSettings
 
 SOURCES = ("search", "engagement", "board")
@@ -50,17 +51,13 @@ def collect_keywords(
     """
     from journeys_dagster.inference import keywords_kernel as kernel
 
-    items = events["item_id"].drop_nulls().unique().sort()
-    item_keywords = item_keywords.filter(pl.col("item_id").is_in(items)).sort("item_id", "keyword")
-    names = pl.concat([item_keywords["keyword"], events["query"].drop_nulls()]).unique().sort()
+    coded = code_events(events, item_keywords)
+    users, places = coded.users, coded.places
     actions = sorted(action_weights)
-    # Starts of each item's keywords; an item may have none.
-    item_starts = np.append(item_keywords["item_id"].search_sorted(items), len(item_keywords)).astype(np.int64)
-    item_codes = _codes(item_keywords["keyword"], names)
-
-    users = segment_starts(events.select("user_id"))
-    event_items, queries = _codes(events["item_id"], items), _codes(events["query"], names)
-    event_actions, sources = _codes(events["action"], pl.Series(actions)), _codes(events["source"], pl.Series(SOURCES))
+    event_actions, sources = (
+        codes_of(events["action"], pl.Series(actions)),
+        codes_of(events["source"], pl.Series(SOURCES)),
+    )
     for column, codes in (("action", event_actions), ("source", sources)):
         if (codes < 0).any():
             unknown = events[column][int(np.argmin(codes))]
@@ -68,14 +65,18 @@ def collect_keywords(
     times = events["occurred_at"].cast(pl.Datetime("us")).to_physical().to_numpy()
     moments = events.select(pl.struct("user_id", "occurred_at").rle_id()).to_series().cast(pl.Int64).to_numpy()
 
-    counts = np.where(event_items < 0, 1, item_starts[event_items + 1] - item_starts[event_items])
-    places = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
     rows = np.empty(places[-1], dtype=np.int64)
     costs = places[users]
     over_segments(
         costs,
         lambda run: kernel.fill_keyword_events(
-            event_items, queries, item_starts, item_codes, users[run.start : run.stop + 1], places, rows
+            coded.items,
+            coded.queries,
+            coded.item_starts,
+            coded.item_keywords,
+            users[run.start : run.stop + 1],
+            places,
+            rows,
         ),
     )
     distinct = np.empty(len(users) - 1, dtype=np.int64)
@@ -87,7 +88,7 @@ def collect_keywords(
     found = int(outputs[-1])
 
     unit_weights = np.array([round(action_weights[action] * _WEIGHT_UNIT) for action in actions], dtype=np.int64)
-    event_weights = unit_weights[event_actions] * _event_shares(event_items, item_keywords, item_starts)
+    event_weights = unit_weights[event_actions] * _event_shares(coded, item_keywords)
     keywords, weights, source_sets, days, first_seen, last_seen, time_counts, item_counts = np.zeros(
         (8, found), dtype=np.int64
     )
@@ -102,7 +103,7 @@ def collect_keywords(
             moments,
             sources,
             event_actions,
-            event_items,
+            coded.items,
             times,
             event_weights,
             settings.search_result_minutes * _MICROSECONDS_PER_MINUTE,
@@ -120,12 +121,13 @@ def collect_keywords(
             item_counts,
         ),
     )
+    absent = len(coded.item_ids)
     user_ids = events["user_id"].gather(users[:-1])
-    item_places = np.sort(np.where(np.arange(settings.recent_limit) < item_counts[:, None], recent_items, len(items)))
+    item_places = np.sort(np.where(np.arange(settings.recent_limit) < item_counts[:, None], recent_items, absent))
     return pl.DataFrame(
         {
             "user_id": user_ids.gather(np.repeat(np.arange(len(distinct)), distinct)),
-            "keyword": names.gather(keywords),
+            "keyword": coded.keywords.gather(keywords),
             "sources": _SETS_OF_SOURCES.gather(source_sets),
             "action_counts": _maps(actions, action_counts),
             "events": action_counts.sum(axis=1),
@@ -136,28 +138,18 @@ def collect_keywords(
             "recent_times": _lists(
                 _datetimes(recent_times[np.arange(settings.recent_limit) < time_counts[:, None]]), time_counts
             ),
-            "recent_items": _lists(items.gather(item_places[item_places < len(items)]), item_counts),
+            "recent_items": _lists(coded.item_ids.gather(item_places[item_places < absent]), item_counts),
         }
     )
 
 
-def _codes(texts: pl.Series, names: pl.Series) -> NDArray[np.int64]:
-    """Place of each text among distinct names; -1 for none."""
-    coded = texts.to_frame("name").join(
-        names.to_frame("name").with_row_index("code"), on="name", how="left", maintain_order="left"
-    )
-    return coded["code"].cast(pl.Int64).fill_null(-1).to_numpy()
-
-
-def _event_shares(
-    event_items: NDArray[np.int64], item_keywords: pl.DataFrame, item_starts: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _event_shares(coded: CodedEvents, item_keywords: pl.DataFrame) -> NDArray[np.int64]:
     """Each event's share for each of its keywords: all of it for a search, else the same for each of the item's."""
-    shares = (item_keywords["share"].cast(pl.Float64) * _SHARE_UNIT).round().cast(pl.Int64).to_numpy()
-    of_item = np.zeros(len(item_starts) - 1, dtype=np.int64)
-    has_keywords = item_starts[1:] > item_starts[:-1]
-    of_item[has_keywords] = shares[item_starts[:-1][has_keywords]]
-    return np.append(of_item, _SHARE_UNIT)[event_items]
+    of_item = item_keywords.group_by("item_id").agg(pl.col("share").first().cast(pl.Float64))
+    shares = coded.item_ids.to_frame("item_id").join(of_item, on="item_id", how="left", maintain_order="left")["share"]
+    units = (shares * _SHARE_UNIT).round().fill_null(0).cast(pl.Int64).to_numpy()
+    # The place -1 of a search is the last one.
+    return np.append(units, _SHARE_UNIT)[coded.items]
 
 
 def _datetimes(microseconds: NDArray[np.int64]) -> pl.Series:

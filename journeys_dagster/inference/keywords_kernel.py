@@ -103,8 +103,9 @@ def fill_search_results(
             results[search] = 0
         for other in range(event, next_moment):
             if sources[other] == ENGAGEMENT and search != NONE and times[other] <= searched_at + within:
+                held = int(results[search])
                 results[search] = remember_item(
-                    items[other], times[other], result_items[search], result_times[search], results[search]
+                    items[other], times[other], result_items[search], result_times[search], held
                 )
         event = next_moment
 
@@ -171,12 +172,12 @@ def fill_keywords(
             action_counts[output, actions[event]] += 1
             weights[output] += event_weights[event]
             source_sets[output] |= 1 << sources[event]
-            held = recent_item_counts[output]
+            held = int(recent_item_counts[output])
             if sources[event] == SEARCH:
                 search = moments[event] - moments[first]
                 for k in range(results[search]):
-                    item, met = result_items[search, k], result_times[search, k]
+                    item, met = int(result_items[search, k]), int(result_times[search, k])
                     held = remember_item(item, met, recent_items[output], item_times, held)
             else:
-                held = remember_item(items[event], time, recent_items[output], item_times, held)
+                held = remember_item(int(items[event]), int(time), recent_items[output], item_times, held)
             recent_item_counts[output] = held

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from journeys_dagster.inference.clustering import cluster_keywords
 from journeys_dagster.inference.diversification import diversify, select_diverse
 from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.inference.journey_events import events_of_journeys
 from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.inference.naming import name_journeys, with_centrality
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
@@ -79,6 +80,11 @@ def cluster(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 def identify(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """`journey_identities`, of the ``current`` clusters and the ``previous`` journeys."""
     return continue_journeys(frames["current"], frames["previous"])
+
+
+def attribute_events(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`journey_events`, of users' ``events``, the ``item_keywords`` of their items and the ``members`` of journeys."""
+    return events_of_journeys(frames["events"], frames["item_keywords"], frames["members"])
 
 
 def rank(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:

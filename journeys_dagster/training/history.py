@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.journey_events import events_of_journeys
 from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
@@ -43,6 +44,7 @@ class History:
                 self._connection.execute(f'insert into "{name}" by name from landed')
                 self._connection.unregister("landed")
         self._models = load_models()
+        self._events, self._item_keywords = pl.DataFrame(), pl.DataFrame()
         for name in (_EVENTS, "keyword_events", "user_activity"):
             self._create_views(name)
         self._connection.execute(
@@ -58,14 +60,23 @@ class History:
         self._connection.register("chosen", chosen)
         self._connection.execute("insert into users_in_scope select ?, user_id, 'all_users', '' from chosen", [as_of])
         self._connection.unregister("chosen")
-        events = self.rows_of(_EVENTS, as_of).sort("user_id", "occurred_at")
-        self.keep(_EVENTS, events)
-        item_keywords = self.query(_ITEM_KEYWORDS, {"as_of": as_of})
-        settings = self._settings
-        constants = {"as_of": pl.lit(as_of), "scope": pl.lit("all_users"), "algorithm_version": pl.lit("")}
-        return collect_keywords(events, item_keywords, action_weights(settings), settings.keywords).with_columns(
-            **constants
+        self._events = self.rows_of(_EVENTS, as_of).sort("user_id", "occurred_at")
+        self._item_keywords = self.query(_ITEM_KEYWORDS, {"as_of": as_of})
+        self.keep(_EVENTS, self._events)
+        found = collect_keywords(
+            self._events, self._item_keywords, action_weights(self._settings), self._settings.keywords
         )
+        return found.with_columns(as_of=pl.lit(as_of), scope=pl.lit("all_users"), algorithm_version=pl.lit(""))
+
+    def journey_events(self, members: pl.DataFrame) -> pl.DataFrame:
+        """Rows of `journey_events` of the day and the users that were last asked for, but for the snapshot's columns.
+
+        Parameters
+        ----------
+        members : DataFrame
+            Columns ``user_id``, ``journey_id`` and ``keyword``.
+        """
+        return events_of_journeys(self._events, self._item_keywords, members)
 
     def rows_of(self, model: str, as_of: date) -> pl.DataFrame:
         """Rows of a model as of a day, of the users that were last asked for, from what was kept before it."""

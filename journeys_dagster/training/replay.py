@@ -48,7 +48,10 @@ def replay_features(
     constants = {"as_of": pl.lit(as_of), "scope": pl.lit("all_users"), "algorithm_version": pl.lit("")}
     history.keep("keywords", keywords)
     history.keep("clusters", clusters.with_columns(**constants))
-    history.keep("journey_identities", continue_journeys(clusters, _NO_JOURNEYS).with_columns(**constants))
+    identities = continue_journeys(clusters, _NO_JOURNEYS)
+    history.keep("journey_identities", identities.with_columns(**constants))
+    members = clusters.join(identities, on=["user_id", "cluster"])
+    history.keep("journey_events", history.journey_events(members).with_columns(**constants))
     for model in ("journey_engagement", "keyword_trends"):
         history.keep(model, history.rows_of(model, as_of))
     return history.rows_of("journey_features", as_of).sort("user_id", "journey_id")

@@ -38,26 +38,6 @@ journeys as (
     group by user_id, journey_id
 ),
 
-events as (
-    select distinct
-        members.user_id,
-        members.journey_id,
-        keyword_events.source,
-        keyword_events.action,
-        keyword_events.item_id,
-        keyword_events.board_id,
-        if(keyword_events.source = 'search', keyword_events.keyword, null) as query,
-        keyword_events.occurred_at
-    from keyword_events
-    join members using (user_id, keyword)
-    where keyword_events.known_from <= $as_of
-        and keyword_events.known_until > $as_of
-        and keyword_events.occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
-        and list_contains($action_names, keyword_events.action)
-        -- Members are of these users only, and the look at the user alone is the faster one.
-        and keyword_events.user_id in (select user_id from users_in_scope where as_of = $as_of)
-),
-
 -- Lists in one pass; what is told of them comes after it. Distinct and ordered aggregates take several times as long.
 engagement as (
     select
@@ -67,7 +47,8 @@ engagement as (
         count(*) filter (source <> 'search') as action_count,
         list(struct_pack(age := -epoch_us(occurred_at), action := action)) as newest_first,
         list(occurred_at) as times
-    from events
+    from journey_events
+    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
     group by user_id, journey_id
 )
 

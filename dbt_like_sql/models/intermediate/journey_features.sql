@@ -25,17 +25,15 @@ with members as (
 ),
 
 events as (
-    select distinct user_id, keyword, source, action, item_id, board_id, occurred_at
-    from keyword_events
-    where known_from <= $as_of
-        and known_until > $as_of
-        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
-        and list_contains($action_names, action)
-        and user_id in (select user_id from users_in_scope where as_of = $as_of)
+    select user_id, journey_id, source, occurred_at, cast(occurred_at as date) as day
+    from journey_events
+    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
 ),
 
 user_days as (
-    select distinct user_id, cast(occurred_at as date) as day from events
+    select distinct user_id, cast(occurred_at as date) as day
+    from user_events
+    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
 ),
 
 users as (
@@ -62,10 +60,11 @@ neighbours as (
 ),
 
 keyword_days as (
-    select members.user_id, members.journey_id, keyword, count(*) as days
-    from (select distinct user_id, keyword, cast(occurred_at as date) as day from events)
-    join members using (user_id, keyword)
-    group by members.user_id, members.journey_id, keyword
+    select members.user_id, members.journey_id, members.keyword, keywords.days_active as days
+    from members
+    join keywords on keywords.as_of = $as_of
+        and keywords.user_id = members.user_id
+        and keywords.keyword = members.keyword
 ),
 
 of_keywords as (
@@ -85,33 +84,19 @@ of_keywords as (
     group by keyword_days.user_id, keyword_days.journey_id
 ),
 
-journey_events as (
-    select distinct
-        members.user_id,
-        members.journey_id,
-        events.source,
-        events.action,
-        events.item_id,
-        events.board_id,
-        if(events.source = 'search', events.keyword, null) as query,
-        events.occurred_at
-    from events
-    join members using (user_id, keyword)
-),
-
 windows as (
     select
         user_id,
         journey_id,
-        count(*) filter (cast(occurred_at as date) > $as_of - 1) as events_1,
-        count(*) filter (cast(occurred_at as date) > $as_of - 7) as events_7,
-        count(*) filter (cast(occurred_at as date) > $as_of - 30) as events_30,
-        count(*) filter (cast(occurred_at as date) > $as_of - 90) as events_90,
+        count(*) filter (day > $as_of - 1) as events_1,
+        count(*) filter (day > $as_of - 7) as events_7,
+        count(*) filter (day > $as_of - 30) as events_30,
+        count(*) filter (day > $as_of - 90) as events_90,
         count(*) filter (source = 'search') as searches,
         count(*) filter (source = 'engagement') as engagements,
         count(*) filter (source = 'board') as boards,
-        sum(cast(exp(-greatest($as_of - cast(occurred_at as date), 0) / 30.0) as decimal(18, 9))) as decayed_events
-    from journey_events
+        sum(cast(exp(-greatest($as_of - day, 0) / 30.0) as decimal(18, 9))) as decayed_events
+    from events
     group by user_id, journey_id
 ),
 
@@ -121,7 +106,7 @@ journey_days as (
         journey_id,
         day,
         day - lag(day) over (partition by user_id, journey_id order by day) as gap
-    from (select distinct user_id, journey_id, cast(occurred_at as date) as day from journey_events)
+    from (select distinct user_id, journey_id, day from events)
 ),
 
 rhythm as (

@@ -1,0 +1,25 @@
+"""Reading users' events and what their items are about."""
+
+from assets.snapshots import Snapshot
+from journeys_dagster.inference.steps import Frames
+
+_EVENTS = """
+    select user_id, source, action, query, item_id, occurred_at
+    from user_events where as_of = $as_of and user_id in {users}
+    order by user_id, occurred_at
+"""
+_ITEM_KEYWORDS = """
+    select item_id, keyword, share
+    from item_keywords
+    where valid_from <= $as_of
+        and valid_until > $as_of
+        and item_id in (select item_id from user_events where as_of = $as_of and user_id in {users})
+"""
+
+
+def read_events(snapshot: Snapshot, batch: int) -> Frames:
+    """``events`` of a batch of users in the order of users and time, and the ``item_keywords`` that were in force."""
+    return {
+        "events": snapshot.read(_EVENTS, batch=batch),
+        "item_keywords": snapshot.read(_ITEM_KEYWORDS, batch=batch),
+    }
