@@ -22,7 +22,10 @@ SNAPSHOTS = (
     "diversified_journeys",
     "stages",
     "names",
+    "safety",
     "user_journeys",
+    "expansions",
+    "judge_scores",
 )
 CONTRACT = {
     "as_of", "user_id", "journey_id", "rank", "name", "keywords", "lifecycle", "stage", "confidence", "score",
