@@ -217,8 +217,13 @@ def judge_journeys(
     # Whole millionths add up to the same sum in any order.
     mass = (pl.col("weight") * 1e6).round().cast(pl.Int64)
     is_blocked, is_flagged = pl.col("outcome") == BLOCK, pl.col("outcome") != ALLOW
+    # Most journeys hold nothing but what is allowed, and are done with here.
+    allowed = verdicts.filter(pl.col("outcome") == ALLOW).select("text")
+    doubtful = keywords.with_columns(text=checked_text(pl.col("keyword"))).join(allowed, on="text", how="anti")
+    held = keywords.join(doubtful.select(_JOURNEY).unique(), on=_JOURNEY, how="semi", maintain_order="left")
+    has_keywords = keywords.select(_JOURNEY).unique().with_columns(has_keywords=pl.lit(value=True))
     of_keywords = (
-        _with_verdicts(keywords, pl.col("keyword"), verdicts)
+        _with_verdicts(held, pl.col("keyword"), verdicts)
         .sort(*_JOURNEY, "strictness", "keyword", descending=[False, False, True, False])
         .group_by(_JOURNEY, maintain_order=True)
         .agg(
@@ -238,7 +243,7 @@ def judge_journeys(
     share = pl.col("blocked_mass") / pl.col("mass")
     by_keywords = (
         pl.when(
-            pl.col("keywords_strictness").is_null()
+            pl.col("has_keywords").is_null()
             | ((pl.col("blocked_mass") > 0) & (share >= settings.blocked_share))
             | pl.col("is_all_blocked")
         )
@@ -254,6 +259,7 @@ def judge_journeys(
     return (
         _with_verdicts(names, pl.col("name"), verdicts)
         .join(of_keywords, on=_JOURNEY, how="left", maintain_order="left")
+        .join(has_keywords, on=_JOURNEY, how="left", maintain_order="left")
         .select(
             *_JOURNEY,
             outcome=strictness.replace_strict(dict(enumerate(OUTCOMES)), return_dtype=pl.String),
@@ -266,7 +272,9 @@ def judge_journeys(
             .then(
                 pl.concat_list(
                     pl.col("reasons").list.eval(pl.format("name {}", pl.element())),
-                    pl.col("keywords_reasons").fill_null([f"no keyword {NO_VERDICT}"]),
+                    pl.when(pl.col("has_keywords").is_null())
+                    .then(pl.lit([f"no keyword {NO_VERDICT}"]))
+                    .otherwise(pl.col("keywords_reasons").fill_null(pl.lit([], dtype=pl.List(pl.String)))),
                 )
             )
             .otherwise(pl.lit([], dtype=pl.List(pl.String))),

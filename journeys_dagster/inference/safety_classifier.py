@@ -25,6 +25,7 @@ _SHORTEST_TERM = 5
 """Characters of a term from which it says enough by itself to be learnt from."""
 _DECIMALS = 4
 _FITTED: dict[tuple[str, str], "SafetyClassifier"] = {}
+_ORDINARY_VECTORS: dict[str, NDArray[np.float32]] = {}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def learnt_phrases(policy: Policy) -> tuple[list[str], list[str]]:
     Terms that stand for many words are left out, and those too short to have a meaning of their own. Exceptions are
     harmless, and so is what people look for every day: without it one in twenty-five ordinary texts was blocked.
     """
-    phrases: dict[str, str] = dict.fromkeys(_ORDINARY.read_text(encoding="utf-8").splitlines(), HARMLESS)
+    phrases: dict[str, str] = dict.fromkeys(_ordinary(), HARMLESS)
     for category in policy.categories:
         terms = (term for term in category.terms if "*" not in term and len(term) >= _SHORTEST_TERM)
         phrases |= dict.fromkeys((*category.descriptions, *terms), category.name)
@@ -90,7 +91,7 @@ def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
     heaviest = _HARMLESS_SHARE * (~is_harmless).sum() / max(is_harmless.sum(), 1)
     # The problem is convex: whatever the order, the same minimum.
     fitted = LogisticRegression(C=_INVERSE_REGULARISATION, max_iter=500, tol=1e-3).fit(
-        embedder.embed(phrases), classes, sample_weight=np.where(is_harmless, min(1.0, heaviest), 1.0)
+        _embedded(phrases, embedder), classes, sample_weight=np.where(is_harmless, min(1.0, heaviest), 1.0)
     )
     weights, bias = _symmetric(fitted.coef_.T, fitted.intercept_)
     return SafetyClassifier(
@@ -100,6 +101,22 @@ def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
         weights.round(_DECIMALS),
         bias.round(_DECIMALS),
     )
+
+
+@lru_cache(maxsize=1)
+def _ordinary() -> tuple[str, ...]:
+    return tuple(_ORDINARY.read_text(encoding="utf-8").splitlines())
+
+
+def _embedded(phrases: list[str], embedder: TextEmbedder) -> NDArray[np.float32]:
+    """Vectors of phrases; those of ordinary texts, which every policy shares, are made once per process."""
+    if embedder.revision not in _ORDINARY_VECTORS:
+        _ORDINARY_VECTORS[embedder.revision] = embedder.embed(list(_ordinary()))
+    places = {text: place for place, text in enumerate(_ordinary())}
+    new = [phrase for phrase in phrases if phrase not in places]
+    places |= {phrase: len(places) + place for place, phrase in enumerate(new)}
+    vectors = np.concatenate([_ORDINARY_VECTORS[embedder.revision], embedder.embed(new)])
+    return vectors[[places[phrase] for phrase in phrases]]
 
 
 def _symmetric(
