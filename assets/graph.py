@@ -8,24 +8,30 @@ import dagster as dg
 from assets import (
     diversification_trade_off,
     inferred_days,
+    journey_expansions,
+    judge_metrics,
     keyword_embeddings,
     naming_model,
     quality_metrics,
     ranking_labels,
     ranking_model,
     retention,
+    safety_verdicts,
     stage_model,
     users_in_scope,
 )
 from assets.clusters import CLUSTERS
 from assets.diversified_journeys import DIVERSIFIED_JOURNEYS
+from assets.expansions import EXPANSIONS
 from assets.journey_events import JOURNEY_EVENTS
 from assets.journey_identities import JOURNEY_IDENTITIES
+from assets.judge_scores import JUDGE_SCORES
 from assets.keywords import KEYWORDS
 from assets.landing_state import SEEN_LANDING_DAYS
 from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import NAMES
 from assets.rankings import RANKINGS
+from assets.safety import SAFETY
 from assets.snapshots import build_snapshot_asset
 from assets.sources import build_source_asset
 from assets.sql_models import Draw, build_sql_asset
@@ -33,17 +39,30 @@ from assets.stages import STAGES
 from assets.timing import at_training_time, marts_freshness, require_cron
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.llm import LLM_ANSWERS
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings
+from journeys_dagster.settings import LLMSettings, Settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
 from journeys_dagster.sql_models import ModelError, SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
-STEPS = (KEYWORDS, CLUSTERS, JOURNEY_IDENTITIES, JOURNEY_EVENTS, RANKINGS, DIVERSIFIED_JOURNEYS, STAGES, NAMES)
+STEPS = (
+    KEYWORDS,
+    CLUSTERS,
+    JOURNEY_IDENTITIES,
+    JOURNEY_EVENTS,
+    RANKINGS,
+    DIVERSIFIED_JOURNEYS,
+    STAGES,
+    NAMES,
+    SAFETY,
+    EXPANSIONS,
+    JUDGE_SCORES,
+)
 
 
 def build_assets(
@@ -75,6 +94,10 @@ def build_assets(
         ranking_labels.build_ranking_labels(
             models["journey_features"].table, condition=at_training_time(settings.automation)
         ),
+        safety_verdicts.build_safety_verdicts(partitions_def=partitions_def, asks_llm=settings.llm.safety),
+        journey_expansions.build_journey_expansions(
+            partitions_def=partitions_def, asks_llm=settings.llm.expansions or settings.llm.safety
+        ),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),
         naming_model.build_naming_model(condition=at_training_time(settings.automation)),
@@ -87,7 +110,7 @@ def build_assets(
                 step,
                 audits.get(step.name, []),
                 partitions_def=partitions_def,
-                asks_llm=settings.llm.names and step.name == NAMES.name,
+                asks_llm=step.name in _asking(settings.llm),
             )
             for step in STEPS
         ),
@@ -97,6 +120,7 @@ def build_assets(
             else []
         ),
         inferred_days.build_inferred_days(partitions_def=partitions_def, algorithm=algorithm),
+        judge_metrics.build_judge_metrics(partitions_def=partitions_def),
         quality_metrics.build_quality_metrics(partitions_def=partitions_def, sources=sources),
     ]
 
@@ -113,6 +137,8 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         LLM_JOURNEYS.table,
         users_in_scope.TABLE,
         keyword_embeddings.TABLE,
+        safety_verdicts.TABLE,
+        journey_expansions.JOURNEY_EXPANSIONS,
         ranking_labels.labels_table(models["journey_features"].table),
         RANKING_MODEL,
         STAGE_MODEL,
@@ -123,6 +149,7 @@ def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[
         SEEN_LANDING_DAYS,
         LLM_ANSWERS,
         quality_metrics.QUALITY_METRICS,
+        judge_metrics.JUDGE_METRICS,
     ]
     return {table.name: table for table in tables}
 
@@ -134,6 +161,7 @@ def snapshot_tables(models: Mapping[str, SqlModel]) -> list[Table]:
         *(model.table for model in models.values() if model.materialized == "snapshot"),
         *(step.table for step in STEPS),
         LLM_JOURNEYS.table,
+        journey_expansions.JOURNEY_EXPANSIONS,
     ]
 
 
@@ -142,8 +170,14 @@ def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algo
     return current_algorithm(
         settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
+        policy_revision=load_policy(settings.safety.policy).revision,
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )
+
+
+def _asking(llm: LLMSettings) -> set[str]:
+    """The steps that are to ask the language model."""
+    return {step for step, is_on in ((NAMES.name, llm.names), (JUDGE_SCORES.name, llm.judge)) if is_on}
 
 
 def _draw_journeys(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:

@@ -83,7 +83,7 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
             batches = ({"keywords": keywords} for keywords in shards)
             with closing(engine.map(partial(embed_frame, embedder=embedder), batches)) as vectors:
                 for frame in vectors:
-                    _store(warehouse, embedder.revision, frame)
+                    store_embeddings(warehouse, embedder.revision, frame)
                     done += len(frame)
                     context.log.info(f"{partition_key}: {done} of {len(missing)} new keywords embedded")
             embedded += done
@@ -92,7 +92,8 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
     return keyword_embeddings
 
 
-def _store(warehouse: Warehouse, model_revision: str, vectors: pl.DataFrame) -> None:
+def store_embeddings(warehouse: Warehouse, model_revision: str, vectors: pl.DataFrame) -> None:
+    """Keep the vectors of keywords, columns ``keyword`` and ``embedding``; what is kept already stays as it is."""
     with warehouse.write() as connection:
         connection.register("new_rows", vectors.with_columns(model_revision=pl.lit(model_revision)))
         # Another run may have embedded some of them meanwhile.

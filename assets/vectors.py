@@ -4,6 +4,7 @@ import polars as pl
 
 from assets.snapshots import Snapshot
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.resources.warehouse import Warehouse
 
 
 class MissingEmbeddingsError(RuntimeError):
@@ -30,17 +31,22 @@ def read_embeddings(snapshot: Snapshot, rows: pl.DataFrame) -> pl.DataFrame:
     """
     embedding = snapshot.settings.embedding
     revision = model_revision(embedding.model, embedding.revision)
-    distinct = rows.select(pl.col("keyword").unique().sort())
-    with snapshot.warehouse.read() as connection:
-        connection.register("wanted", distinct)
-        found = connection.sql(
-            "select keyword, embedding from keyword_embeddings semi join wanted using (keyword) "
-            "where model_revision = $revision order by keyword",
-            params={"revision": revision},
-        ).pl()
+    distinct = rows["keyword"].unique()
+    found = embeddings_of(snapshot.warehouse, distinct, revision)
     if len(found) != len(distinct):
         raise MissingEmbeddingsError(
             f"{len(distinct) - len(found)} of {len(distinct)} keywords as of {snapshot.as_of} have no embedding of "
             f"{revision}: materialise keyword_embeddings for this day first"
         )
     return found
+
+
+def embeddings_of(warehouse: Warehouse, keywords: pl.Series, revision: str) -> pl.DataFrame:
+    """Those of distinct keywords that have a vector, sorted: columns ``keyword`` and ``embedding``."""
+    with warehouse.read() as connection:
+        connection.register("wanted", pl.DataFrame({"keyword": keywords}, schema={"keyword": pl.String}))
+        return connection.sql(
+            "select keyword, embedding from keyword_embeddings semi join wanted using (keyword) "
+            "where model_revision = $revision order by keyword",
+            params={"revision": revision},
+        ).pl()

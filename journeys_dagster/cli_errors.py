@@ -7,6 +7,7 @@ import click
 
 from journeys_dagster.automation.runs import RunFailedError
 from journeys_dagster.importers import OnlineRetailError
+from journeys_dagster.inference.safety_policy import PolicyError
 from journeys_dagster.resources.disk import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError
 from journeys_dagster.resources.landing_zone import IncompleteDayError
@@ -18,6 +19,7 @@ from journeys_dagster.sources.writer import LandingWriteError
 
 _EXPECTED_ERRORS = (
     SettingsError,
+    PolicyError,
     WarehouseError,
     RunFailedError,
     RunLockError,

@@ -11,8 +11,8 @@ SETTINGS = {"clusters": {"distance_threshold": 0.6, "max": 400}, "ranking": {"de
 SQL = {"keywords": "aaa", "items": "bbb"}
 
 
-def version(settings=SETTINGS, model="model@1", sql=SQL) -> str:
-    return algorithm_version(settings=settings, model_revision=model, sql_code_versions=sql)
+def version(settings=SETTINGS, model="model@1", policy="policy@1", sql=SQL) -> str:
+    return algorithm_version(settings=settings, model_revision=model, policy_revision=policy, sql_code_versions=sql)
 
 
 def test_the_version_is_twelve_hexadecimal_digits_that_stay():
@@ -32,6 +32,7 @@ def test_every_part_changes_the_version():
         version(settings={**SETTINGS, "clusters": {"distance_threshold": 0.6}}),
         version(settings={**SETTINGS, "extra": {}}),
         version(model="model@2"),
+        version(policy="policy@2"),
         version(sql={**SQL, "items": "ccc"}),
         version(sql={"keywords": "aaa"}),
         version(sql={"keywords": "bbb", "items": "aaa"}),

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 import yaml
 
-from assets import keyword_embeddings, users_in_scope
+from assets import keyword_embeddings, safety_verdicts, users_in_scope
 from assets.graph import STEPS
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
@@ -28,6 +28,7 @@ TABLES: dict[str, Table] = {
     **{step.name: step.table for step in STEPS},
     users_in_scope.TABLE.name: users_in_scope.TABLE,
     keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
+    safety_verdicts.TABLE.name: safety_verdicts.TABLE,
 }
 CASE_FILES = sorted((SQL_ROOT / "tests").glob("*"))
 # What a NOT NULL column holds where a case does not care: by name, else by type.

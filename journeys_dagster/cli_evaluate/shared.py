@@ -29,6 +29,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON obj
 def plain_errors() -> Iterator[None]:
     """What a user did wrong is told without a traceback."""
     from journeys_dagster.evaluation.mixing import MixingError
+    from journeys_dagster.evaluation.pair_judges import JudgePairsError
     from journeys_dagster.evaluation.search_missions import SearchMissionsError
     from journeys_dagster.evaluation.yardstick import TruthError
     from journeys_dagster.training.spans import TooFewReturnsError
@@ -36,7 +37,7 @@ def plain_errors() -> Iterator[None]:
     with cli_errors.plain_errors():
         try:
             yield
-        except (TooFewReturnsError, TruthError, SearchMissionsError, MixingError) as error:
+        except (TooFewReturnsError, TruthError, JudgePairsError, SearchMissionsError, MixingError) as error:
             raise click.ClickException(str(error)) from None
 
 

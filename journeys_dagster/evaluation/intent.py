@@ -76,7 +76,7 @@ def evaluate_intent(
     sent: Counter[str] = Counter()
     for rows in labelled_snapshots(history, days, settings, vectors, progress=progress):
         day = rows["as_of"][0] + timedelta(days=1)
-        known = rows.join(_intents(history, world, truth, day), on=_KEY[1:], how="left", maintain_order="left")
+        known = rows.join(journey_intents(history, world, truth, day), on=_KEY[1:], how="left", maintain_order="left")
         examples.append(known.with_columns(pl.col("intent").fill_null(0.0)))
         lot = examples[-1].with_columns(lot=pl.Series(rng.random(len(rows))))
         drawn = lot.with_columns(
@@ -101,7 +101,7 @@ def evaluate_intent(
     return replace(found, annotators=agreement(pl.concat(grades)))
 
 
-def _intents(history: History, world: World, truth: pl.DataFrame, day: date) -> pl.DataFrame:
+def journey_intents(history: History, world: World, truth: pl.DataFrame, day: date) -> pl.DataFrame:
     """Intent of the journeys of the snapshot that was last replayed: that of the true one that most keywords are of."""
     main = (
         history.query(_MEMBERS, {})

@@ -24,6 +24,11 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "naming_model": "1",
         "stages": "2",
         "names": "2",
+        "safety_verdicts": "1",
+        "safety": "1",
+        "journey_expansions": "1",
+        "expansions": "1",
+        "judge_scores": "1",
     }
 )
 """Version of each step's Python code. Raise a step's number when its results change."""
@@ -47,11 +52,16 @@ class Algorithm:
 
 
 def current_algorithm(
-    *, settings: Mapping[str, Any], model_revision: str, sql_code_versions: Mapping[str, str]
+    *, settings: Mapping[str, Any], model_revision: str, policy_revision: str, sql_code_versions: Mapping[str, str]
 ) -> Algorithm:
     """The algorithm with its parts; parameters as of `algorithm_version`."""
-    version = algorithm_version(settings=settings, model_revision=model_revision, sql_code_versions=sql_code_versions)
-    parts: dict[str, Any] = {"embedding model": model_revision}
+    version = algorithm_version(
+        settings=settings,
+        model_revision=model_revision,
+        policy_revision=policy_revision,
+        sql_code_versions=sql_code_versions,
+    )
+    parts: dict[str, Any] = {"embedding model": model_revision, "safety policy": policy_revision}
     parts |= {f"step {name}": code for name, code in STEP_CODE_VERSIONS.items()}
     parts |= {f"model {name}": code for name, code in sql_code_versions.items()}
     parts |= _flat(settings)
@@ -69,8 +79,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def algorithm_version(*, settings: Mapping[str, Any], model_revision: str, sql_code_versions: Mapping[str, str]) -> str:
-    """Fingerprint of step code versions, model revision and settings.
+def algorithm_version(
+    *, settings: Mapping[str, Any], model_revision: str, policy_revision: str, sql_code_versions: Mapping[str, str]
+) -> str:
+    """Fingerprint of step code versions, model and policy revision and settings.
 
     Parameters
     ----------
@@ -78,6 +90,8 @@ def algorithm_version(*, settings: Mapping[str, Any], model_revision: str, sql_c
         The settings that decide results, as plain values.
     model_revision : str
         The embedding model, see `journeys_dagster.inference.embedding.model_revision`.
+    policy_revision : str
+        The policy that journeys are checked against, see `journeys_dagster.inference.safety_policy.Policy`.
     sql_code_versions : mapping of str to str
         Hash of each SQL model.
 
@@ -90,6 +104,7 @@ def algorithm_version(*, settings: Mapping[str, Any], model_revision: str, sql_c
         "steps": dict(STEP_CODE_VERSIONS),
         "sql": dict(sql_code_versions),
         "model": model_revision,
+        "policy": policy_revision,
         "settings": dict(settings),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -14,12 +14,16 @@ from numpy.typing import NDArray
 
 from journeys_dagster.inference.clustering import cluster_keywords
 from journeys_dagster.inference.diversification import diversify, select_diverse
+from journeys_dagster.inference.expansions import expand_users
 from journeys_dagster.inference.identity import continue_journeys
 from journeys_dagster.inference.journey_events import events_of_journeys
+from journeys_dagster.inference.judge import EVIDENCE_JUDGE, judged, measure
 from journeys_dagster.inference.keywords import collect_keywords
+from journeys_dagster.inference.llm_judge import apply_opinions
 from journeys_dagster.inference.naming import name_journeys, with_centrality
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.inference.ranking_model import RankingModel
+from journeys_dagster.inference.safety import judge_journeys
 from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.inference.stage_model import StageModel
 from journeys_dagster.inference.stages import phase_journeys, stage_by_model, stage_journeys
@@ -143,6 +147,36 @@ def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     keywords = with_centrality(frames["keywords"], frames["centrality"], usual=frames["usual"]["usual"][0])
     names = name_journeys(keywords, settings.naming, frames.get("former"))
     return apply_titles(names, frames["titles"], journey_masses(keywords), namer=settings.llm.model)
+
+
+def check_safety(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`safety`, of ``names``, ``keywords`` and the ``verdicts`` on their texts."""
+    return judge_journeys(frames["names"], frames["keywords"], frames["verdicts"], settings.safety)
+
+
+def expand(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`expansions`, of the ``members`` of listed journeys, what is ``related``, embeddings, and what is ``held``."""
+    members, vectors = with_codes(frames["members"], frames["embeddings"])
+    starts = segment_starts(members.select("user_id", "journey_id"))
+    centres = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
+    journeys = members.select("user_id", "journey", "confidence")[starts[:-1]]
+    related, near = with_codes(frames["related"], frames["related_embeddings"])
+    return expand_users(journeys, centres, related, near, held=frames["held"], settings=settings.expansions)
+
+
+def judge(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """`judge_scores`, of sampled users' ``journeys``, their ``members``, ``embeddings``, and a model's ``opinions``."""
+    members, vectors = with_codes(frames["members"], frames["embeddings"])
+    starts = segment_starts(members.select("user_id", "journey_id"))
+    centres = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
+    # Both are sorted by user and journey; a journey without an event that counts any more is not judged.
+    of_member = members.select("user_id", "journey_id")[starts[:-1]].with_row_index("place")
+    journeys = frames["journeys"].join(of_member, on=["user_id", "journey_id"], maintain_order="left")
+    measured = measure(journeys, centres[journeys["place"].to_numpy()])
+    by_evidence = judged(measured, top=settings.judge.top).with_columns(judge=pl.lit(EVIDENCE_JUDGE))
+    scores = apply_opinions(measured, by_evidence, frames["opinions"], judge=settings.llm.model)
+    sampled = journeys.select("user_id", "stratum", "sample_share").unique()
+    return scores.join(sampled, on="user_id", maintain_order="left")
 
 
 def ranking_model(row: pl.DataFrame) -> RankingModel:

@@ -38,14 +38,31 @@ class NameAnswer(BaseModel):
     @field_validator("name")
     @classmethod
     def _is_title(cls, name: str, info: ValidationInfo) -> str:
-        name = " ".join(name.split()).strip(" .")
-        if not _TITLE.fullmatch(name) or len(name.split()) > _MOST_WORDS:
-            raise ValueError("a title has up to ten words, and no quotation marks, brackets, symbols or emoji")
-        if _ADDRESS.search(name) or mask(name) != name:
-            raise ValueError("a title holds no address and no long number")
+        name = plain_title(name)
         if info.context is not None and not is_grounded(name, info.context["keywords"]):
             raise ValueError("a title says what the keywords say: use their words")
         return name[0].upper() + name[1:]
+
+
+def plain_title(text: str) -> str:
+    """A text as a title, without superfluous spaces and full stop.
+
+    Raises
+    ------
+    ValueError
+        It is longer than ten words, or holds markup, an address or a long number; the message says so to the model.
+    """
+    text = " ".join(text.split()).strip(" .")
+    if not _TITLE.fullmatch(text) or len(text.split()) > _MOST_WORDS:
+        raise ValueError("a title has up to ten words, and no quotation marks, brackets, symbols or emoji")
+    if holds_address(text):
+        raise ValueError("a title holds no address and no long number")
+    return text
+
+
+def holds_address(text: str) -> bool:
+    """Whether a text has an address or a long number in it."""
+    return bool(_ADDRESS.search(text)) or mask(text) != text
 
 
 def is_grounded(title: str, keywords: Sequence[str]) -> bool:

@@ -29,6 +29,10 @@ _DAYS = """
 """
 
 
+_NOT_OF_EVERY_SNAPSHOT = {"expansions", "judge_scores", "llm_journeys"}
+"""Tables that a whole snapshot of a user need have no row in: their newest row does not tell the newest snapshot."""
+
+
 class RetentionError(WarehouseError):
     """Pruning would have changed what it must not; nothing was pruned."""
 
@@ -123,7 +127,7 @@ def _note_what_stays(
     newest = " union all ".join(
         f'select user_id, max(as_of) as as_of from "{table.name}" where as_of < $keep_from group by user_id'
         for table in tables
-        if "user_id" in table.columns
+        if "user_id" in table.columns and table.name not in _NOT_OF_EVERY_SNAPSHOT
     )
     params = {"keep_from": keep_from}
     connection.execute(

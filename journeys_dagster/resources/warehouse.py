@@ -158,7 +158,7 @@ class Warehouse(DuckDBResource):
         constants: Mapping[str, str],
         audits: Sequence[Audit] = (),
     ) -> list[AuditResult]:
-        """Replace exactly the rows of (`as_of`, users in scope).
+        """Replace exactly the rows of (`as_of`, users in scope); of `as_of` where the table has no users.
 
         The frames are computed and put on disk one by one before the warehouse is touched.
 
@@ -178,16 +178,17 @@ class Warehouse(DuckDBResource):
         """
         params = {"as_of": as_of}
         constant = {"as_of": pl.lit(as_of), **{name: pl.lit(value) for name, value in constants.items()}}
-        # Batches are in the order of users, so their rows lie in that order in the table.
-        rows = (frame.sort("user_id", maintain_order=True).with_columns(**constant) for frame in frames)
+        if _is_by_scope(table):
+            # Batches are in the order of users, so their rows lie in that order in the table.
+            frames = (frame.sort("user_id", maintain_order=True) for frame in frames)
+        rows = (frame.with_columns(**constant) for frame in frames)
         with self._spooled(rows) as files, self.write() as connection:
             self._delete_snapshot(connection, table, params)
             if files is not None:
-                connection.execute(
-                    f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true) '
-                    f"where user_id in ({USERS_IN_SCOPE})",
-                    {**params, "files": files},
-                )
+                insert = f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true)'
+                if _is_by_scope(table):
+                    insert += f" where user_id in ({USERS_IN_SCOPE})"
+                connection.execute(insert, used_params(insert, {**params, "files": files}))
             return run_audits(connection, table.name, audits, params)
 
     def replace_table(self, table: Table, frames: Iterable[pl.DataFrame]) -> None:

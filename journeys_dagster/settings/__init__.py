@@ -15,10 +15,12 @@ from journeys_dagster.settings.algorithm import (
     ClusterSettings,
     DiversificationSettings,
     EmbeddingSettings,
+    ExpansionSettings,
     KeywordSettings,
     NamingSettings,
     OutputSettings,
     RankingSettings,
+    SafetySettings,
     SourceName,
     StageSettings,
 )
@@ -26,6 +28,7 @@ from journeys_dagster.settings.language_model import LLMSettings
 from journeys_dagster.settings.operation import (
     AlertSettings,
     AutomationSettings,
+    JudgeSettings,
     LandingSettings,
     OperationSection,
     QualityCheck,
@@ -45,6 +48,8 @@ __all__ = [
     "ClusterSettings",
     "DiversificationSettings",
     "EmbeddingSettings",
+    "ExpansionSettings",
+    "JudgeSettings",
     "KeywordSettings",
     "LLMSettings",
     "LandingSettings",
@@ -56,6 +61,7 @@ __all__ = [
     "RaySettings",
     "RetentionSettings",
     "RunSettings",
+    "SafetySettings",
     "Settings",
     "SettingsError",
     "SourceName",
@@ -83,9 +89,12 @@ class Settings(Section):
     diversification: DiversificationSettings = DiversificationSettings()  # type: ignore[call-arg]
     stages: StageSettings = StageSettings()  # type: ignore[call-arg]
     naming: NamingSettings = NamingSettings()  # type: ignore[call-arg]
+    safety: SafetySettings = SafetySettings()  # type: ignore[call-arg]
+    expansions: ExpansionSettings = ExpansionSettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     llm: LLMSettings = LLMSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
+    judge: JudgeSettings = JudgeSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
     run: RunSettings = RunSettings()  # type: ignore[call-arg]
     ray: RaySettings = RaySettings()  # type: ignore[call-arg]

@@ -179,6 +179,59 @@ class NamingSettings(Section):
     stability_weight: Share = Field(0.03, description="Weight of having named the journey before.")
 
 
+class SafetySettings(Section):
+    """Which journeys may not be listed, or not be notified."""
+
+    policy: str = Field(
+        "bundled",
+        min_length=1,
+        description="The bundled policy (English), or the path of another file like it. Part of algorithm_version.",
+    )
+    quiet_probability: Share = Field(
+        0.6,
+        description="Probability, by its meaning, that a text is in any category, from which it is quiet. 1: by terms "
+        "only.",
+    )
+    block_probability: Share = Field(
+        0.6,
+        description="Probability, given that it is in any category, that it is in one that blocks, from which it is "
+        "blocked.",
+    )
+    blocked_share: Share = Field(
+        0.25, description="Share of a journey's weight in blocked keywords from which the journey is blocked."
+    )
+    quiet_share: Share = Field(
+        0.25,
+        description="Share of its weight in keywords that are quiet or blocked by their meaning alone, from which it "
+        "is quiet. One keyword with a term is enough.",
+    )
+
+
+class ExpansionSettings(Section):
+    """Which journeys are related to a journey, and which of them a user is offered."""
+
+    min_users: Count = Field(3, description="Users who must have a keyword before another user is offered it.")
+    prior_users: Positive = Field(
+        1.0, description="Users by whom what is had together is drawn towards what chance would give."
+    )
+    similarity_weight: Annotated[float, Field(ge=0, le=10)] = Field(
+        2.0, description="Weight of nearness in meaning beside the logarithm of the lift."
+    )
+    near_similarity: Share = Field(
+        0.4, description="Cosine from which a journey is related by its meaning, whoever has both."
+    )
+    model_weight: Annotated[float, Field(ge=0, le=10)] = Field(
+        1.0, description="What a journey's score gains that a language model has named, where one is used."
+    )
+    same_similarity: Share = Field(0.7, description="Cosine from which two journeys are the same one.")
+    popularity_weight: Share = Field(0.0, description="Weight of how many have it, beside its relation to the user's.")
+    max_users: Count = Field(
+        20_000, description="Users whose journeys say what goes together; of more, a fixed sample is drawn."
+    )
+    related_per_journey: Count = Field(30, description="Related journeys kept for each journey.")
+    max_per_user: Count = Field(10, description="Related journeys kept for each user.")
+
+
 class OutputSettings(Section):
     """What `user_journeys` holds."""
 

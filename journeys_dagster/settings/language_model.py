@@ -9,6 +9,8 @@ from journeys_dagster.settings.section import Count, Positive
 
 OptionName = Annotated[str, Field(pattern=r"^[a-z_]+$")]
 Amount = Annotated[float, Field(ge=0)]
+USES = ("names", "journeys", "judge", "expansions", "safety")
+"""What a model can be used for, by the setting that turns it on."""
 
 
 class LLMSettings(OperationSection):
@@ -26,6 +28,19 @@ class LLMSettings(OperationSection):
     names: bool = Field(False, description="Whether the model names journeys; the best keyword does where it does not.")
     journeys: bool = Field(
         False, description="Whether the model infers whole lists of journeys too, into llm_journeys, to compare."
+    )
+    judge: bool = Field(
+        False,
+        description="Whether the model judges the lists of sampled users; the evidence judge does where it does not.",
+    )
+    expansions: bool = Field(
+        False,
+        description="Whether the model adds related journeys, one call per distinct journey that several users have.",
+    )
+    safety: bool = Field(
+        False,
+        description="Whether the model checks names too. It can only make an outcome stricter; a name that it was to "
+        "check and gave no verdict on is not listed.",
     )
     api_key_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
         "JOURNEYS_LLM_KEY", description="Environment variable that holds the endpoint's key, a secret; may be unset."
@@ -70,7 +85,7 @@ class LLMSettings(OperationSection):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        used = [use for use in ("names", "journeys") if getattr(self, use)]
+        used = [use for use in USES if getattr(self, use)]
         missing = [name for name in ("base_url", "model", "send_user_text") if not getattr(self, name)]
         if used and missing:
             raise ValueError(f"{' and '.join(used)} need {', '.join(missing)} to be set too")

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from journeys_dagster.settings.section import Count, Days, Positive, Section, Share
 
+Stratum = Literal["light", "medium", "heavy"]
 Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
 
 
@@ -54,6 +55,22 @@ class RetentionSettings(OperationSection):
         "0 3 * * 0",
         description="When the asset retention prunes, as a cron schedule in UTC, once automation is turned on.",
     )
+
+
+class JudgeSettings(OperationSection):
+    """Whose lists are judged, and when the judge is not believed."""
+
+    top: Count = Field(5, description="Journeys of a list that are judged, from the first.")
+    sample_shares: dict[Stratum, Share] = Field(
+        default={"light": 0.1, "medium": 0.2, "heavy": 0.3},
+        description="Share of the users in scope who are judged, by how active they are.",
+    )
+    medium_events: Count = Field(10, description="Events of four weeks from which a user is medium.")
+    heavy_events: Count = Field(50, description="Events of four weeks from which a user is heavy.")
+    floor: Share = Field(
+        0.2, description="Quadratic weighted kappa with human labels below which the metrics are withheld."
+    )
+    min_graded: Count = Field(30, description="Judged journeys with human labels below which kappa says too little.")
 
 
 class QualityCheck(Section):

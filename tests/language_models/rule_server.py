@@ -267,7 +267,40 @@ def infer_journeys(data: dict[str, Any]) -> dict[str, Any]:
     return {"journeys": journeys}
 
 
-RULES = {"NameAnswer": name_journey, "JourneysAnswer": infer_journeys}
+def judge_journeys(data: dict[str, Any]) -> dict[str, Any]:
+    """Levels by events of the last four weeks; the busiest keyword that no journey has is missed."""
+    recent = {row["keyword"]: row["events"] for row in data["history"] if row["last_seen_days_ago"] <= 28}
+    judged = []
+    for journey in data["journeys"]:
+        events = sum(recent.get(keyword, 0) for keyword in journey["keywords"])
+        level = 1 + sum(events >= cut for cut in (1, 3, 6, 12))
+        why = f"{events} events in four weeks"
+        judged.append({"place": journey["place"], "level": level, "faults": [], "explanation": why})
+    listed = {keyword for journey in data["journeys"] for keyword in journey["keywords"]}
+    missed = sorted((keyword for keyword in recent if keyword not in listed), key=lambda each: (-recent[each], each))
+    return {"journeys": judged, "missed": missed[:1]}
+
+
+def expand_journey(data: dict[str, Any]) -> dict[str, Any]:
+    """Three phrases that begin with the journey's last word."""
+    word = (re.findall(r"[^\W\d_]+", data["journey"]) or ["things"])[-1]
+    return {"related": [f"{word} {what}" for what in ("budget planner", "gift basket", "photo album")]}
+
+
+def check_safety(data: dict[str, Any]) -> dict[str, Any]:
+    """Of seven texts one is in the first category that blocks, and one in the first quiet one."""
+    outcome = {0: "block", 1: "quiet"}.get(int(hashlib.sha256(data["text"].encode()).hexdigest()[:8], 16) % 7, "allow")
+    category = next((each["name"] for each in data["categories"] if each["outcome"] == outcome), "none")
+    return {"outcome": outcome, "category": category}
+
+
+RULES = {
+    "NameAnswer": name_journey,
+    "JourneysAnswer": infer_journeys,
+    "JudgeAnswer": judge_journeys,
+    "RelatedAnswer": expand_journey,
+    "SafetyAnswer": check_safety,
+}
 
 
 def fill(schema: dict[str, Any], root: dict[str, Any]) -> Any:  # noqa: PLR0911

@@ -9,20 +9,32 @@ description: >
   The product: each user's short, ranked, diverse list of journeys as of a day, with name, keywords, stage and
   confidence.
 */
-with listed as (
+with safe as (
     select
         as_of,
         user_id,
         journey_id,
-        row_number() over (partition by user_id order by diversified_journeys.rank) as rank,
-        score
+        diversified_journeys.score,
+        search_count + action_count as events,
+        safety.outcome = 'allow' as may_notify,
+        safety.unlisted_keywords,
+        row_number() over (partition by user_id order by diversified_journeys.rank) as place
     from diversified_journeys
     join journey_engagement using (as_of, user_id, journey_id)
+    -- Whatever was not checked is not listed.
+    join safety using (as_of, user_id, journey_id)
     where as_of = $as_of
+        and safety.outcome in ('allow', 'quiet')
         and user_id in (select user_id from users_in_scope where as_of = $as_of)
-        -- One search or one look is no journey yet; but nobody's list is empty for that.
-        and (diversified_journeys.rank = 1 or search_count + action_count >= $min_events_per_journey)
-    qualify row_number() over (partition by user_id order by diversified_journeys.rank) <= $max_journeys_per_user
+),
+
+listed as (
+    select as_of, user_id, journey_id, score, may_notify, unlisted_keywords,
+        row_number() over (partition by user_id order by place) as rank
+    from safe
+    -- One search or one look is no journey yet; but nobody's list is empty for that.
+    where place = 1 or events >= $min_events_per_journey
+    qualify row_number() over (partition by user_id order by place) <= $max_journeys_per_user
 ),
 
 journey_keywords as (
@@ -42,6 +54,7 @@ journey_keywords as (
     join journey_identities using (as_of, user_id, journey_id)
     join clusters using (as_of, user_id, cluster)
     join keywords using (as_of, user_id, keyword)
+    where not list_contains(listed.unlisted_keywords, keywords.keyword)
     group by listed.user_id, listed.journey_id
 )
 
@@ -52,6 +65,7 @@ select
     cast(listed.rank as integer) as rank, -- place in the user's list, 1 is best
     cast(names.name as varchar) as name, -- how to call the journey
     cast(names.namer as varchar) as namer, -- what the name is from: keyword, or a language model
+    cast(listed.may_notify as boolean) as may_notify, -- false for a sensitive journey: neither notify nor show its name
     cast(
         journey_keywords.keywords[1:$max_keywords_per_journey]
         as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]

@@ -1,0 +1,157 @@
+"""Step: what the judge says of the first journeys of some users' lists."""
+
+from typing import Any
+
+import polars as pl
+
+from assets.snapshots import Snapshot, SnapshotStep
+from assets.vectors import read_embeddings
+from journeys_dagster.inference import steps
+from journeys_dagster.inference.judge import EVIDENCE
+from journeys_dagster.inference.judge_sampling import STRATA, sample_sql
+from journeys_dagster.inference.llm_judge import JUDGE_PROMPT, OPINION_SCHEMA, JudgeAnswer, judge_inputs
+from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.tables import Column
+
+_JOURNEYS = """
+    with recent as (
+        select distinct user_id, keyword, source, action, item_id, board_id, occurred_at
+        from keyword_events
+        where known_from <= $as_of and known_until > $as_of
+            and occurred_at >= cast($as_of as timestamp) - interval 27 day
+            and user_id in (select user_id from sample)
+    ),
+
+    moments as (
+        select
+            clusters.user_id, clusters.cluster, recent.source, recent.action, recent.item_id, recent.board_id,
+            if(recent.source = 'search', recent.keyword, null) as query, recent.occurred_at
+        from recent
+        join clusters using (user_id, keyword)
+        where clusters.as_of = $as_of
+        group by all
+    ),
+
+    covered as (select user_id, cluster, count(*) as events from moments group by user_id, cluster),
+
+    everything as (select user_id, sum(events) as events from covered group by user_id)
+
+    select
+        user_id,
+        journey_id,
+        user_journeys.rank,
+        coalesce(covered.events / everything.events, 0.0) as coverage,
+        date_diff('second', journey_engagement.last_seen, cast($as_of as timestamp) + interval 1 day) / 86400
+            as days_since,
+        journey_engagement.cohesion,
+        name_keyword.centroid_similarity as name_similarity,
+        stages.stage,
+        names.name,
+        sample.stratum,
+        sample.share as sample_share
+    from journey_identities
+    join sample using (user_id)
+    join journey_engagement using (as_of, user_id, journey_id)
+    join stages using (as_of, user_id, journey_id)
+    join names using (as_of, user_id, journey_id)
+    join clusters as name_keyword
+        on name_keyword.as_of = $as_of and name_keyword.user_id = journey_identities.user_id
+        and name_keyword.keyword = names.keyword
+    left join user_journeys using (as_of, user_id, journey_id)
+    left join covered
+        on covered.user_id = journey_identities.user_id and covered.cluster = journey_identities.cluster
+    left join everything on everything.user_id = journey_identities.user_id
+    where journey_identities.as_of = $as_of
+    order by user_id, journey_id
+"""
+_KEYWORDS = """
+    select user_id, keyword, weight, events, sources, first_seen, last_seen
+    from keywords
+    where as_of = $as_of and user_id in (select user_id from sample)
+"""
+_MEMBERS = """
+    select user_id, journey_id, clusters.keyword, weight
+    from clusters
+    join sample using (user_id)
+    join journey_identities using (as_of, user_id, cluster)
+    join keywords using (as_of, user_id, keyword)
+    where as_of = $as_of
+    order by user_id, journey_id, clusters.keyword
+"""
+
+
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """All journeys of those users of a batch who are in the sample, with the evidence on them."""
+    sample = sample_sql(snapshot.settings.judge, with_labelled=snapshot.warehouse.has_table("human_labels"))
+    journeys = snapshot.read(f"with sample as materialized ({sample}) select * from ({_JOURNEYS})", batch=batch)
+    members = snapshot.read(f"with sample as materialized ({sample}) select * from ({_MEMBERS})", batch=batch)
+    return {
+        "journeys": journeys,
+        "members": members,
+        "embeddings": read_embeddings(snapshot, members),
+        "opinions": _opinions(snapshot, sample, journeys, members, batch=batch),
+    }
+
+
+def _opinions(
+    snapshot: Snapshot, sample: str, journeys: pl.DataFrame, members: pl.DataFrame, *, batch: int
+) -> pl.DataFrame:
+    """What the language model says of the sampled users' lists; nothing where it is not used or gives no answer."""
+    rows: list[tuple[Any, ...]] = []
+    if snapshot.llm is not None:
+        keywords = snapshot.read(f"with sample as materialized ({sample}) select * from ({_KEYWORDS})", batch=batch)
+        listed = journeys.filter(pl.col("rank").is_not_null()).select("user_id", "journey_id", "rank", "name", "stage")
+        users = list(judge_inputs(listed, members, keywords, snapshot.as_of, top=snapshot.settings.judge.top))
+        outcomes = snapshot.llm.complete(
+            load_prompt(JUDGE_PROMPT), [user.data for user in users], JudgeAnswer, progress=snapshot.progress
+        )
+        for user, outcome in zip(users, outcomes, strict=True):
+            if outcome.answer is not None:
+                rows.extend(user.opinions(outcome.answer))
+    return pl.DataFrame(rows, schema=OPINION_SCHEMA, orient="row")
+
+
+def count(rows: pl.DataFrame) -> dict[str, float]:
+    """Users who are judged."""
+    return {"judged_users": rows["user_id"].n_unique()}
+
+
+JUDGE_SCORES = SnapshotStep(
+    name="judge_scores",
+    description="What the judge says of the first journeys of a sample of users, stratified by activity; users with "
+    "human labels of the day are in it too.",
+    grain="one row per as_of, user and judged or missed journey",
+    columns={
+        "journey_id": Column(type="VARCHAR", description="the journey"),
+        "rank": Column(type="INTEGER", description="place in the user's list; null where it was missed", nullable=True),
+        "level": Column(type="INTEGER", description="5 highly relevant to 1 irrelevant or harmful", nullable=True),
+        **{
+            name: Column(type="DOUBLE", description=f"evidence, 0 to 1: {what}")
+            for name, what in zip(
+                EVIDENCE,
+                (
+                    "share of the activity of four weeks, as of a quarter",
+                    "half as much every 14 days since the last event",
+                    "mean cosine of the keywords to their centre",
+                    "1 less the cosine to the nearest journey ranked above",
+                    "cosine of the name to the centre",
+                ),
+                strict=True,
+            )
+        },
+        "faults": Column(type="VARCHAR[]", description="duplicate, wrong name, wrong stage; missed: not on the list"),
+        "explanation": Column(type="VARCHAR", description="why; says whether a language model took part"),
+        "judge": Column(type="VARCHAR", description="evidence (no language model), or the language model's name"),
+        "stratum": Column(type="VARCHAR", description=f"the user's activity: {', '.join(STRATA)}; or labelled"),
+        "sample_share": Column(type="DOUBLE", description="share of the stratum's users who are judged"),
+    },
+    key=("as_of", "user_id", "journey_id"),
+    deps=(
+        *("user_journeys", "journey_engagement", "stages", "names", "journey_identities", "clusters", "keywords"),
+        *("keyword_embeddings", "keyword_events", "user_activity", "human_labels", "users_in_scope"),
+    ),
+    kinds=frozenset({"polars", "numpy"}),
+    read=read,
+    compute=steps.judge,
+    count=count,
+)

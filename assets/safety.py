@@ -1,0 +1,63 @@
+"""Step: whether each journey may be listed, and notified."""
+
+import polars as pl
+
+from assets.safety_verdicts import TABLE as VERDICTS
+from assets.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.inference import steps
+from journeys_dagster.inference.safety import checked_text, verdict_revision
+from journeys_dagster.inference.safety_policy import BLOCK, QUIET, load_policy
+from journeys_dagster.tables import Column
+
+_NAMES = "select user_id, journey_id, name from names where as_of = $as_of and user_id in {users}"
+_KEYWORDS = """
+    select user_id, journey_id, keyword, weight
+    from clusters
+    join journey_identities using (as_of, user_id, cluster)
+    join keywords using (as_of, user_id, keyword)
+    where as_of = $as_of and user_id in {users}
+"""
+_VERDICTS = f"""
+    select text, outcome, category, reasons, by_term
+    from {VERDICTS.name} semi join texts using (text)
+    where revision = $revision
+"""
+
+
+def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+    """Names and keywords of a batch of users' journeys, and the verdicts on them."""
+    settings = snapshot.settings
+    names, keywords = snapshot.read(_NAMES, batch=batch), snapshot.read(_KEYWORDS, batch=batch)
+    revision = verdict_revision(settings, load_policy(settings.safety.policy))
+    # Distinct first: a batch says the same thousand texts many times.
+    texts = pl.concat([names.select(text="name"), keywords.select(text="keyword")]).unique()
+    with snapshot.warehouse.read() as connection:
+        connection.register("texts", texts.select(checked_text(pl.col("text"))).unique())
+        verdicts = connection.sql(_VERDICTS, params={"revision": revision}).pl()
+    return {"names": names, "keywords": keywords, "verdicts": verdicts}
+
+
+def count(rows: pl.DataFrame) -> dict[str, float]:
+    """Journeys that are not simply allowed."""
+    return {outcome: rows.filter(outcome=outcome).height for outcome in (QUIET, BLOCK)}
+
+
+SAFETY = SnapshotStep(
+    name="safety",
+    description="Whether each journey may be listed, and notified: by the verdicts on its name and keywords. A journey "
+    "without a verdict is blocked.",
+    grain="one row per as_of, user and journey",
+    columns={
+        "journey_id": Column(type="VARCHAR", description="the journey"),
+        "outcome": Column(type="VARCHAR", description="allow, quiet (listed, never notified) or block (not listed)"),
+        "category": Column(type="VARCHAR", description="the policy's category; null where allowed", nullable=True),
+        "reasons": Column(type="VARCHAR[]", description="what was found in name and keywords, in the policy's words"),
+        "unlisted_keywords": Column(type="VARCHAR[]", description="the journey's keywords that may not be listed"),
+    },
+    key=("as_of", "user_id", "journey_id"),
+    deps=("clusters", "journey_identities", "keywords", "names", VERDICTS.name, "users_in_scope"),
+    kinds=frozenset({"polars"}),
+    read=read,
+    compute=steps.check_safety,
+    count=count,
+)

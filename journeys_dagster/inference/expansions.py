@@ -1,0 +1,211 @@
+"""Journeys related to a journey: by who has both and by meaning, without a language model; and then for one user.
+
+Texts leave their user here: a related journey is offered under a name that several users have as a keyword.
+"""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.settings import ExpansionSettings
+
+EXPANDER = "co-occurrence and nearness"
+"""What the column ``expander`` says: no language model took part."""
+RELATED_SCHEMA = {
+    "journey": pl.String,
+    "related": pl.String,
+    "users": pl.Int64,
+    "together": pl.Int64,
+    "lift": pl.Float64,
+    "similarity": pl.Float64,
+    "share": pl.Float64,
+    "score": pl.Float64,
+    "rank": pl.Int32,
+    "expander": pl.String,
+}
+EXPANSION_SCHEMA = {
+    "user_id": pl.String,
+    "rank": pl.Int32,
+    "related": pl.String,
+    "score": pl.Float64,
+    "because_of": pl.String,
+    "expander": pl.String,
+}
+_PAIR = ["journey", "related"]
+
+
+def related_journeys(members: pl.DataFrame, vectors: NDArray[np.float32], settings: ExpansionSettings) -> pl.DataFrame:
+    """Journeys related to each distinct journey, a journey being what its name's keyword says.
+
+    A journey that users with the keyword of another have as well, more often than by chance, is related to it; so is
+    one that is near to it in meaning. One that is nearer than ``same_similarity`` is the same journey.
+
+    Parameters
+    ----------
+    members : DataFrame
+        Columns ``user_id``, ``journey_id``, ``keyword``, ``is_name`` (bool), ``code`` (int64, row of `vectors`): every
+        keyword of every user's journeys, each once per user.
+    vectors : array of shape (distinct keywords, dimensions), float32
+        Unit vectors.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `RELATED_SCHEMA`, sorted by journey and rank: ``users`` who have the related journey, ``together``
+        those who also have the journey's keyword; ``lift`` over chance, drawn towards 1 by ``prior_users``;
+        ``similarity``, the cosine of both; ``share`` of all users who have the related journey; ``score``, logarithm
+        of the lift plus ``similarity_weight`` × similarity.
+    """
+    population = members["user_id"].n_unique()
+    known = _held_by_enough(members, settings)
+    names = members.filter("is_name").join(known, on="keyword", how="semi")
+    if names.is_empty():
+        return pl.DataFrame(schema=RELATED_SCHEMA)
+    named = names.group_by("keyword").agg(
+        users=pl.col("user_id").n_unique().cast(pl.Int64), code=pl.col("code").first()
+    )
+    keys = members.join(named, on="keyword", how="semi").select("user_id", "journey_id", journey="keyword")
+    others = names.select("user_id", other_id="journey_id", related="keyword")
+    together = (
+        keys.join(others, on="user_id")
+        .filter(pl.col("journey_id") != pl.col("other_id"), pl.col("journey") != pl.col("related"))
+        .group_by(_PAIR)
+        .agg(together=pl.col("user_id").n_unique().cast(pl.Int64))
+    )
+    pairs = pl.concat([together.select(_PAIR), _near(named, vectors, settings)]).unique()
+    codes = {"journey": named.select(journey="keyword", journey_code="code")}
+    counted = (
+        pairs.join(together, on=_PAIR, how="left")
+        .join(known.rename({"keyword": "journey"}), on="journey")
+        .join(codes["journey"], on="journey")
+        .join(named.rename({"keyword": "related", "code": "related_code"}), on="related")
+        .with_columns(pl.col("together").fill_null(0))
+        # An order of its own, so that sums of floats below do not depend on that of the joins.
+        .sort(_PAIR)
+    )
+    first, second = (vectors[counted[name].to_numpy()] for name in ("journey_code", "related_code"))
+    expected = pl.col("holders") * pl.col("users") / population
+    prior = settings.prior_users
+    return (
+        counted.with_columns(
+            similarity=pl.Series(np.einsum("ij,ij->i", first, second, dtype=np.float64)),
+            lift=(pl.col("together") + prior) / (expected + prior),
+            share=pl.col("users") / population,
+        )
+        .filter(pl.col("similarity") < settings.same_similarity)
+        .with_columns(score=pl.col("lift").log() + settings.similarity_weight * pl.col("similarity"))
+        .filter(pl.col("score") > 0)
+        .sort("journey", "score", "related", descending=[False, True, False])
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("journey"), expander=pl.lit(EXPANDER))
+        .filter(pl.col("rank") <= settings.related_per_journey)
+        .select(*RELATED_SCHEMA)
+        .cast(pl.Schema(RELATED_SCHEMA))  # type: ignore[arg-type]
+    )
+
+
+def known_journeys(members: pl.DataFrame, settings: ExpansionSettings) -> pl.DataFrame:
+    """Names of journeys that enough users have as a keyword: ``keyword``, each once."""
+    known = _held_by_enough(members, settings)
+    return members.filter("is_name").join(known, on="keyword", how="semi").select("keyword").unique()
+
+
+def _held_by_enough(members: pl.DataFrame, settings: ExpansionSettings) -> pl.DataFrame:
+    holders = members.group_by("keyword").agg(holders=pl.col("user_id").n_unique().cast(pl.Int64))
+    return holders.filter(pl.col("holders") >= settings.min_users)
+
+
+def _near(named: pl.DataFrame, vectors: NDArray[np.float32], settings: ExpansionSettings) -> pl.DataFrame:
+    """For each journey those nearest to it in meaning, the same journey left out."""
+    ordered = named.sort("keyword")
+    matrix = vectors[ordered["code"].to_numpy()]
+    count = min(settings.related_per_journey, len(ordered))
+    found = []
+    for start in range(0, len(ordered), 1024):
+        cosines = matrix[start : start + 1024] @ matrix.T
+        cosines[cosines >= settings.same_similarity] = -np.inf
+        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
+        rows = np.repeat(np.arange(start, start + len(cosines)), count)
+        is_near = np.take_along_axis(cosines, nearest, axis=1).ravel() > settings.near_similarity
+        found.append(np.stack([rows, nearest.ravel()])[:, is_near])
+    places = np.hstack(found)
+    texts = ordered["keyword"]
+    return pl.DataFrame({"journey": texts.gather(places[0]), "related": texts.gather(places[1])})
+
+
+def expand_users(
+    journeys: pl.DataFrame,
+    centres: NDArray[np.float32],
+    related: pl.DataFrame,
+    near: NDArray[np.float32],
+    *,
+    held: pl.DataFrame,
+    settings: ExpansionSettings,
+) -> pl.DataFrame:
+    """Related journeys of each user, best first, without what the user already has.
+
+    A related journey counts by how many have it and, for each of the user's journeys that it is related to, by the
+    score of that relation times the ranker's confidence in the user's journey.
+
+    Parameters
+    ----------
+    journeys : DataFrame
+        Columns ``user_id``, ``journey`` (its name's keyword), ``confidence``; each once per user.
+    centres : array of shape (journeys, dimensions), float32
+        Centroids of the journeys, in their order.
+    related : DataFrame
+        Columns of `RELATED_SCHEMA` and ``code`` (int64, row of `near`).
+    near : array of shape (distinct related journeys, dimensions), float32
+    held : DataFrame
+        Columns ``user_id``, ``keyword``: what the user already has.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `EXPANSION_SCHEMA`, sorted by user and rank; ``because_of`` is the user's journey that counts most,
+        ``expander`` what related the two.
+    """
+    # Whole millionths add up to the same sum in any order.
+    part = (pl.col("confidence") * pl.col("score") * 1e6).round().cast(pl.Int64)
+    found = (
+        journeys.select("user_id", "journey", "confidence")
+        .join(related, on="journey")
+        .join(held.rename({"keyword": "related"}), on=["user_id", "related"], how="anti")
+        .with_columns(part=part)
+        .sort("user_id", "related", "part", "journey", descending=[False, False, True, False])
+        .group_by("user_id", "related", maintain_order=True)
+        .agg(
+            mass=pl.col("part").sum(),
+            share=pl.col("share").first(),
+            code=pl.col("code").first(),
+            because_of=pl.col("journey").first(),
+            expander=pl.col("expander").first(),
+        )
+    )
+    new = found.filter(~pl.Series(_is_held(found, near, journeys["user_id"], centres, settings), dtype=pl.Boolean))
+    return (
+        new.with_columns(score=pl.col("mass") * 1e-6 + settings.popularity_weight * pl.col("share").log())
+        .sort("user_id", "score", "related", descending=[False, True, False])
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("user_id"))
+        .filter(pl.col("rank") <= settings.max_per_user)
+        .select(*EXPANSION_SCHEMA)
+        .cast(pl.Schema(EXPANSION_SCHEMA))  # type: ignore[arg-type]
+    )
+
+
+def _is_held(
+    found: pl.DataFrame,
+    near: NDArray[np.float32],
+    users: pl.Series,
+    centres: NDArray[np.float32],
+    settings: ExpansionSettings,
+) -> NDArray[np.bool_]:
+    """Whether a related journey is one that its user already has under another name."""
+    places: dict[str, list[int]] = {}
+    for place, user in enumerate(users):
+        places.setdefault(user, []).append(place)
+    is_held = np.zeros(len(found), dtype=np.bool_)
+    of_user = found.with_row_index("row").group_by("user_id", maintain_order=True).agg("row", "code")
+    for user, rows, codes in of_user.iter_rows():
+        cosines = near[codes] @ centres[places[user]].T
+        is_held[rows] = cosines.max(axis=1) >= settings.same_similarity
+    return is_held

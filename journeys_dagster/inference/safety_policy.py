@@ -1,0 +1,125 @@
+"""The policy that journeys are checked against: its file, read and checked once.
+
+How a text is compared with it belongs to `safety`.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from journeys_dagster.inference.safety_text import plain
+
+BUNDLED_POLICY = "bundled"
+ALLOW, QUIET, BLOCK = "allow", "quiet", "block"
+OUTCOMES = (ALLOW, QUIET, BLOCK)
+"""From the mildest to the strictest."""
+_BUNDLED_FILE = Path(__file__).with_suffix(".toml")
+
+
+class PolicyError(ValueError):
+    """A policy file that cannot be used; the message names the file and the fault."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Category(_Entry):
+    """One subject of the policy, see the file's own header.
+
+    Attributes
+    ----------
+    outcome : str
+        ``block`` or ``quiet``.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z-]*$")
+    outcome: str = Field(pattern=f"^({QUIET}|{BLOCK})$")
+    terms: tuple[str, ...] = Field(min_length=1, strict=False)
+    exceptions: tuple[str, ...] = Field((), strict=False)
+    descriptions: tuple[str, ...] = Field(min_length=1, strict=False)
+
+
+class _Harmless(_Entry):
+    descriptions: tuple[str, ...] = Field(min_length=1, strict=False)
+
+
+class _File(_Entry):
+    category: tuple[Category, ...] = Field(min_length=1, strict=False)
+    harmless: _Harmless
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy as read from its file.
+
+    Attributes
+    ----------
+    categories : sequence of Category
+        The strictest first, else as in the file.
+    harmless : sequence of str
+        What harmless texts are like.
+    revision : str
+        Fingerprint of the file's content.
+    """
+
+    categories: Sequence[Category]
+    harmless: Sequence[str]
+    revision: str
+
+    def outcome_of(self, category: str) -> str:
+        """What happens to texts of a category."""
+        return next(entry.outcome for entry in self.categories if entry.name == category)
+
+
+def load_policy(name: str) -> Policy:
+    """Read a policy.
+
+    Parameters
+    ----------
+    name : str
+        `BUNDLED_POLICY`, or the path of a file.
+
+    Raises
+    ------
+    PolicyError
+        The file is missing, unreadable or no TOML, or an entry is wrong. Every fault is named.
+    """
+    return _load(_BUNDLED_FILE if name == BUNDLED_POLICY else Path(name).resolve())
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path) -> Policy:
+    try:
+        content = path.read_bytes()
+        file = _File.model_validate(tomllib.loads(content.decode("utf-8-sig")))
+    except OSError as error:
+        raise PolicyError(
+            f"policy {path} cannot be read: {error.strerror}. Set safety.policy to a policy file."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise PolicyError(f"policy {path} is not valid TOML: {error}") from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise PolicyError(f"policy {path}: {faults}") from None
+    if faults := "; ".join(_faults(file)):
+        raise PolicyError(f"policy {path}: {faults}")
+    strictest_first = sorted(file.category, key=lambda category: -OUTCOMES.index(category.outcome))
+    return Policy(tuple(strictest_first), file.harmless.descriptions, hashlib.sha256(content).hexdigest()[:12])
+
+
+def _faults(file: _File) -> Iterator[str]:
+    names = [category.name for category in file.category]
+    yield from (f"category {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
+    for category in file.category:
+        for phrase in (*category.terms, *category.exceptions):
+            # A phrase of any other form would never match, and nobody would notice.
+            words = phrase.removesuffix("*")
+            if not words or words != plain(words):
+                wanted = plain(phrase.replace("*", " "))
+                yield f"category {category.name!r}: {phrase!r} never matches: texts are compared as {wanted!r}"

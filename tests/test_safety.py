@@ -1,0 +1,380 @@
+"""The safety check: policy file, terms, resemblance, journeys, and that everything unknown is blocked."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+from conftest import EMBEDDER, Pipeline
+
+from journeys_dagster.cli import cli
+from journeys_dagster.evaluation.safety import (
+    AFTER,
+    BEFORE,
+    DURING,
+    FRESH,
+    REPORT,
+    evaluate_safety,
+    load_names,
+    safety_report,
+)
+from journeys_dagster.inference.safety import (
+    VERDICT_SCHEMA,
+    judge_journeys,
+    judge_texts,
+    verdict_revision,
+)
+from journeys_dagster.inference.safety_classifier import (
+    HARMLESS,
+    SafetyClassifier,
+    fit_classifier,
+    learnt_phrases,
+    safety_classifier,
+    stored_classifier,
+)
+from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, PolicyError, load_policy
+from journeys_dagster.inference.safety_text import plain
+from journeys_dagster.settings import SafetySettings, Settings
+
+POLICY = """
+[[category]]
+name = "ailment"
+outcome = "quiet"
+terms = ["cancer*"]
+descriptions = ["being ill"]
+
+[[category]]
+name = "drugs"
+outcome = "block"
+terms = ["cocaine", "crack pipe*", "weed"]
+exceptions = ["weed control", "cocaine bear*"]
+descriptions = ["taking drugs"]
+
+[harmless]
+descriptions = ["crafts"]
+"""
+SETTINGS = SafetySettings(
+    policy=BUNDLED_POLICY, quiet_probability=0.5, block_probability=0.7, blocked_share=0.5, quiet_share=0.3
+)
+# One axis for each class. A vector's probabilities are its squares where these add up to 1.
+DRUGS, AILMENT, CRAFTS, OTHER = np.eye(4, dtype=np.float32)
+NOTHING = CRAFTS
+CLASSIFIER = SafetyClassifier(
+    "policy", "model", ("ailment", "drugs", HARMLESS), 20 * np.eye(4)[:, [1, 0, 2]], np.zeros(3)
+)
+
+
+def with_probabilities(*, drugs: float = 0.0, ailment: float = 0.0) -> np.ndarray:
+    """A vector to which the classifier gives these probabilities."""
+    rest = 1 - drugs - ailment
+    logits = [np.log(max(share, 1e-9)) / 20 for share in (drugs, ailment, rest)]
+    return np.array([*logits, 0.0], dtype=np.float32)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY, encoding="utf-8")
+    return path
+
+
+def judge(file: Path, *texts: str, vector: np.ndarray = NOTHING) -> pl.DataFrame:
+    vectors = np.tile(np.asarray(vector, dtype=np.float32), (len(texts), 1))
+    return judge_texts(pl.Series(texts, dtype=pl.String), vectors, load_policy(str(file)), CLASSIFIER, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("cocaine", "block"),
+        ("Buy COCAINE online", "block"),
+        ("cócaine", "block"),
+        ("co\u200bcaine", "block"),
+        ("c0caine", "block"),
+        ("cocaines", "allow"),  # whole words only
+        ("crack-pipes", "block"),
+        ("crack in the pipe", "allow"),
+        ("weed control for lawns", "allow"),
+        ("weed control while smoking weed", "block"),
+        ("control your weed", "block"),
+        ("cocaine bears and weed", "block"),
+        ("cancerous", "quiet"),
+        ("cancer and cocaine", "block"),
+        ("sofa", "allow"),
+        ("", "allow"),
+        ("日本語", "allow"),
+    ],
+)
+def test_terms_are_whole_words_outside_exceptions(file: Path, text: str, outcome: str) -> None:
+    assert judge(file, text)["outcome"].item() == outcome
+
+
+def test_what_an_exception_leaves_does_not_become_neighbours(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(POLICY.replace('"weed control"', '"red"'), encoding="utf-8")
+    assert judge(path, "crack red pipe")["outcome"].item() == "allow"
+
+
+@pytest.mark.parametrize(
+    ("drugs", "ailment", "outcome", "category"),
+    [
+        (0.8, 0.0, "block", "drugs"),
+        (0.4, 0.3, "quiet", "drugs"),  # likely to be one of them, and not likely enough to block
+        (0.45, 0.15, "block", "drugs"),
+        (0.4, 0.0, "allow", None),
+        (0.0, 0.9, "quiet", "ailment"),
+        (0.3, 0.3, "quiet", "ailment"),  # likely to be one of them
+        (0.72, 0.2, "block", "drugs"),
+        (0.35, 0.6, "quiet", "ailment"),
+    ],
+)
+def test_what_a_text_means(file: Path, drugs: float, ailment: float, outcome: str, category: str | None) -> None:
+    vector = with_probabilities(drugs=drugs, ailment=ailment + 1e-6)
+    verdict = judge(file, "sofa", vector=vector).row(0, named=True)
+    assert (verdict["outcome"], verdict["category"]) == (outcome, category)
+    assert bool(verdict["reasons"]) == (outcome != "allow")
+    assert verdict["probability"] == pytest.approx(drugs + ailment, abs=1e-4)
+
+
+def test_a_text_with_an_exception_is_not_in_that_category_by_its_meaning(file: Path) -> None:
+    assert judge(file, "weed control", vector=DRUGS)["outcome"].item() == "allow"
+    assert judge(file, "weed control", vector=AILMENT)["outcome"].item() == "quiet"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_vector_that_is_no_number_blocks(file: Path, bad: float) -> None:
+    vector = NOTHING.copy()
+    vector[1] = bad
+    verdict = judge(file, "sofa", vector=vector).row(0, named=True)
+    assert verdict["outcome"] == "block"
+    assert verdict["reasons"] == ["its meaning could not be told"]
+
+
+def test_reasons_hold_the_policys_words_and_no_others(file: Path) -> None:
+    verdicts = judge(file, "my secret cocaine for cancerous aunt jane")
+    assert verdicts["reasons"].item().to_list() == ["drugs: says 'cocaine'", "ailment: says 'cancer'"]
+    assert judge(file, "aunt jane", vector=DRUGS)["reasons"].item().to_list() == ["drugs: means it, probability 1.0"]
+
+
+def test_no_text_gives_no_verdict(file: Path) -> None:
+    assert dict(judge(file).schema) == VERDICT_SCHEMA
+    with pytest.raises(ValueError, match="equally many"):
+        judge_texts(pl.Series(["a"]), np.zeros((2, 4), dtype=np.float32), load_policy(str(file)), CLASSIFIER, SETTINGS)
+
+
+VERDICTS = pl.DataFrame(
+    [
+        ("fine", "allow", None, [], False, 0.0),
+        ("good", "allow", None, [], False, 0.0),
+        ("ill", "quiet", "ailment", ["ailment: says 'ill'"], True, 0.0),
+        ("bad", "block", "drugs", ["drugs: says 'bad'"], True, 0.0),
+        ("sickish", "quiet", "ailment", ["ailment: means it, probability 0.6"], False, 0.6),
+        ("badish", "block", "drugs", ["drugs: means it, probability 0.8"], False, 0.8),
+        ("odd", "ALLOW", None, [], False, 0.0),
+    ],
+    schema=VERDICT_SCHEMA,
+    orient="row",
+)
+
+
+def journey(name: str, **keywords: float) -> dict:
+    names = pl.DataFrame({"user_id": ["ann"], "journey_id": ["j"], "name": [name]})
+    rows = pl.DataFrame(
+        [("ann", "j", keyword, weight) for keyword, weight in keywords.items()],
+        schema={"user_id": pl.String, "journey_id": pl.String, "keyword": pl.String, "weight": pl.Float64},
+        orient="row",
+    )
+    return judge_journeys(names, rows, VERDICTS, SETTINGS).row(0, named=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "keywords", "outcome", "unlisted"),
+    [
+        ("Fine", {"fine": 1.0, "good": 1.0}, "allow", []),
+        ("Ill", {"fine": 1.0}, "quiet", []),
+        ("Bad", {"fine": 1.0}, "block", []),
+        ("Fine", {"fine": 9.0, "ill": 0.1}, "quiet", []),
+        ("Fine", {"fine": 6.0, "bad": 4.0}, "quiet", ["bad"]),
+        ("Fine", {"fine": 5.0, "bad": 5.0}, "block", ["bad"]),
+        ("Sickish", {"fine": 1.0}, "quiet", []),
+        ("Badish", {"fine": 1.0}, "block", []),
+        ("Fine", {"fine": 9.0, "sickish": 1.0}, "allow", []),  # one of many that seems to mean something
+        ("Fine", {"fine": 7.0, "sickish": 3.0}, "quiet", []),
+        ("Fine", {"fine": 9.0, "badish": 1.0}, "allow", ["badish"]),
+        ("Fine", {"fine": 7.0, "badish": 1.5, "sickish": 1.5}, "quiet", ["badish"]),
+        ("Fine", {"fine": 5.0, "badish": 5.0}, "block", ["badish"]),
+        ("Fine", {"bad": 0.0000001}, "block", ["bad"]),  # nothing of it may be listed, whatever it weighs
+        ("Never seen", {"fine": 1.0}, "block", []),
+        ("Fine", {"fine": 9.0, "never seen": 1.0}, "quiet", ["never seen"]),
+        ("Fine", {"fine": 1.0, "never seen": 1.0}, "block", ["never seen"]),
+        ("Odd", {"fine": 1.0}, "block", []),  # an outcome that nobody knows
+        ("Fine", {}, "block", []),
+    ],
+)
+def test_a_journey_is_as_sensitive_as_what_it_holds(
+    name: str, keywords: dict[str, float], outcome: str, unlisted: list[str]
+) -> None:
+    found = journey(name, **keywords)
+    assert (found["outcome"], found["unlisted_keywords"]) == (outcome, unlisted)
+    assert bool(found["reasons"]) == (outcome != "allow")
+
+
+def test_journeys_are_judged_alone_and_in_any_order() -> None:
+    names = pl.DataFrame(
+        {"user_id": ["ann", "ann", "bob"], "journey_id": ["j", "k", "j"], "name": ["Fine", "Bad", "Ill"]}
+    )
+    keywords = pl.DataFrame(
+        {
+            "user_id": ["ann", "ann", "ann", "bob"],
+            "journey_id": ["j", "j", "k", "j"],
+            "keyword": ["fine", "bad", "bad", "good"],
+            "weight": [0.1, 0.2, 1.0, 0.3],
+        }
+    )
+    together = judge_journeys(names, keywords, VERDICTS, SETTINGS)
+    assert together["outcome"].to_list() == ["block", "block", "quiet"]
+    shuffled = judge_journeys(names.reverse(), keywords.reverse(), VERDICTS.reverse(), SETTINGS)
+    assert shuffled.equals(together)
+    for user in ("ann", "bob"):
+        alone = judge_journeys(names.filter(user_id=user), keywords.filter(user_id=user), VERDICTS, SETTINGS)
+        assert alone.equals(together.filter(user_id=user))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (('outcome = "block"', 'outcome = "maybe"'), "category.1.outcome"),
+        (('terms = ["cancer*"]', "terms = []"), "category.0.terms"),
+        (('name = "drugs"', 'name = "ailment"'), "'ailment' is there twice"),
+        (('"weed"]', '"Weed"]'), "'Weed' never matches: texts are compared as 'weed'"),
+        (('"weed"]', '"weed-killer"]'), "never matches"),
+        (('"weed"]', '"*weed"]'), "never matches"),
+        (('"weed"]', '"we* ed"]'), "never matches"),
+        (("[harmless]", "[harmles]"), "harmles"),
+        (("[harmless]", "[harmless"), "not valid TOML"),
+    ],
+)
+def test_a_faulty_policy_is_told(file: Path, change: tuple[str, str], said: str) -> None:
+    file.write_text(POLICY.replace(*change), encoding="utf-8")
+    with pytest.raises(PolicyError, match=r"policy.toml") as error:
+        load_policy(str(file))
+    assert said in str(error.value)
+
+
+def test_a_missing_policy_is_told(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=r"Set safety\.policy"):
+        load_policy(str(tmp_path / "none.toml"))
+
+
+def test_verdicts_are_kept_by_policy_model_and_settings(file: Path) -> None:
+    bundled, other = load_policy(BUNDLED_POLICY), load_policy(str(file))
+    usual = Settings()
+    looser = Settings.model_validate({"safety": {"quiet_probability": 0.9}})
+    model = Settings.model_validate({"embedding": {"model": "another", "revision": "1"}})
+    share = Settings.model_validate({"safety": {"blocked_share": 0.9, "quiet_share": 0.1}})
+    revisions = [verdict_revision(usual, bundled), verdict_revision(usual, other)]
+    revisions += [verdict_revision(looser, bundled), verdict_revision(model, bundled)]
+    assert len(set(revisions)) == 4
+    assert verdict_revision(share, bundled) == revisions[0]
+
+
+def test_the_bundled_policy_compares_texts_as_its_terms_are_written() -> None:
+    policy = load_policy(BUNDLED_POLICY)
+    assert [category.outcome for category in policy.categories] == ["block"] * 7 + ["quiet"] * 10
+    assert plain("  Ça   va, l'été?") == "ca va lete"
+
+
+def test_names_written_by_hand_are_many_and_balanced() -> None:
+    names = load_names(load_policy(BUNDLED_POLICY))
+    assert len(names) > 600
+    assert names["text"].is_unique().all()
+    assert names.filter(pl.col("written").is_in([AFTER, FRESH]))["half"].unique().to_list() == [REPORT]
+    balance = names.group_by("category").agg(share=(pl.col("expected") == "allow").mean())
+    assert (balance["share"] == 0.5).all()
+
+
+def test_harmful_names_are_told_from_harmless_ones() -> None:
+    verdicts = evaluate_safety(load_policy(BUNDLED_POLICY), Settings().safety, EMBEDDER)
+    is_known = pl.col("written").is_in([BEFORE, DURING])
+    reported = verdicts.filter(half=REPORT).with_columns(known=is_known)
+    rows = {row["known"]: row for row in safety_report(reported, by=["known"]).to_dicts()}
+    assert all(row["false_blocks"] <= 0.05 for row in rows.values())
+    assert rows[True]["recall"] >= 0.98
+    # Wordings that none of the policy's authors knew; see docs/safety.md.
+    assert rows[False]["recall"] >= 0.85
+
+
+def test_no_name_that_the_classifier_has_learnt_is_reported() -> None:
+    policy = load_policy(BUNDLED_POLICY)
+    reported = evaluate_safety(policy, Settings().safety, EMBEDDER).filter(half=REPORT)["text"]
+    assert not {*learnt_phrases(policy)[0]} & {*reported}
+    fresh = load_names(policy).filter(written=FRESH)["text"]
+    # One of them came to stand in the policy by chance, and is left out.
+    assert len({*fresh} & {*reported}) >= 150
+
+
+def test_the_classifier_beside_the_policy_is_that_of_the_policy() -> None:
+    policy, names = load_policy(BUNDLED_POLICY), ["kitchen tiles", "buying cocaine", "my mother has cancer"]
+    stored = safety_classifier(policy, EMBEDDER)
+    assert stored is stored_classifier(), "run `journeys evaluate safety --refit`"
+    vectors = EMBEDDER.embed(names)
+    assert stored.probabilities(vectors).argmax(axis=1).tolist() == [
+        stored.classes.index(name) for name in (HARMLESS, "drugs", "health")
+    ]
+
+
+def test_a_classifier_is_fitted_to_another_policy_once(file: Path, tmp_path: Path) -> None:
+    policy = load_policy(str(file))
+    fitted = safety_classifier(policy, EMBEDDER)
+    assert safety_classifier(policy, EMBEDDER) is fitted
+    again = fit_classifier(policy, EMBEDDER)
+    assert np.array_equal(again.weights, fitted.weights)
+    probabilities = fitted.probabilities(EMBEDDER.embed(["being ill", "taking drugs", "crafts"]))
+    assert np.allclose(probabilities.sum(axis=1), 1)
+    assert [fitted.classes[place] for place in probabilities.argmax(axis=1)][1:] == ["drugs", HARMLESS]
+    assert probabilities[0, fitted.classes.index("ailment")] > probabilities[2, fitted.classes.index("ailment")]
+
+
+def test_the_command_prints_json_and_tables() -> None:
+    result = CliRunner().invoke(cli, ["evaluate", "safety", "--json"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert 1_000 < report["names"] <= len(load_names(load_policy(BUNDLED_POLICY)))
+    assert {row["half"] for row in report["halves"]} == {"tuning", "report"}
+    assert len(report["categories"]) == 17
+    assert [row["expected"] for row in report["confusion"]] == ["allow", "quiet", "block"]
+
+
+def test_a_policy_that_is_not_there_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = tmp_path / "journeys.toml"
+    settings.write_text('[safety]\npolicy = "nowhere.toml"\n', encoding="utf-8")
+    monkeypatch.setenv("JOURNEYS_SETTINGS", str(settings))
+    result = CliRunner().invoke(cli, ["evaluate", "safety"])
+    assert result.exit_code == 1
+    assert "nowhere.toml cannot be read" in result.output
+
+
+def test_a_policy_changes_what_is_listed(copy_of_world, world_days, tmp_path: Path) -> None:
+    pipeline, day = copy_of_world("usual"), world_days[-2]
+    before = pipeline.table("user_journeys", f"as_of = '{day}'")
+    assert before["may_notify"].any()
+    blocked, quiet = (name.lower() for name in before["name"].unique().sort()[:2])
+    path = tmp_path / "policy.toml"
+    path.write_text(
+        POLICY.replace('"weed"]', f'"{plain(blocked)}"]').replace('"cancer*"', f'"{plain(quiet)}"'), encoding="utf-8"
+    )
+    strict = Pipeline(pipeline.home, Settings.model_validate({"safety": {"policy": str(path)}}))
+    assert strict.materialize("safety_verdicts", "safety", "user_journeys", "user_snapshots", days=(day, day)).success
+    after = strict.table("user_journeys", f"as_of = '{day}'")
+    assert blocked not in {name.lower() for name in after["name"]}
+    listed = after.explode("keywords").select(pl.col("keywords").struct.field("keyword"))["keyword"]
+    assert blocked not in set(listed)
+    assert not after.filter(pl.col("name").str.to_lowercase() == quiet)["may_notify"].any()
+    ranks = after.group_by("user_id").agg(pl.col("rank").sort())
+    assert all(found == list(range(1, len(found) + 1)) for found in ranks["rank"].to_list())
+    texts = strict.table("safety_verdicts")
+    assert texts.select("revision", "text").is_unique().all()
+    again = strict.materialize("safety_verdicts", days=(day, day)).get_asset_materialization_events()
+    assert again[0].materialization.metadata["newly_checked"].value == 0
