@@ -215,7 +215,7 @@ def test_none_lost_none_doubled_the_cache_full_and_a_second_run_without_a_call(
     server: Loopback, warehouse: Warehouse, count: int, figures: Callable[..., None]
 ):
     server.behave(faults=dict.fromkeys(MENDED, 0.01), slow_seconds=0.5, retry_after=0.2)
-    settings = server.llm_settings(timeout_seconds=1.0, concurrency=16, max_tokens_per_run=0)
+    settings = server.llm_settings(timeout_seconds=5.0, concurrency=16, max_tokens_per_run=0)
     told: list[int] = []
     llm = LLM(settings, cache=WarehouseCache(warehouse))
     outcomes = llm.complete(PROMPT, inputs(count), NameAnswer, progress=lambda done, _: told.append(done))
