@@ -16,13 +16,13 @@ _MEMBERS = """
     join clusters using (as_of, user_id, cluster)
     join keywords using (as_of, user_id, keyword)
     where as_of = $as_of and user_id in {users}
-    order by user_id, rank, keyword
 """
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """The ranked journeys of a batch of users, keyword by keyword."""
-    members = snapshot.read(_MEMBERS, batch=batch)
+    # Polars sorts texts in half of the time that DuckDB takes.
+    members = snapshot.read(_MEMBERS, batch=batch).sort("user_id", "rank", "keyword")
     return {"members": members, "embeddings": read_embeddings(snapshot, members)}
 
 
