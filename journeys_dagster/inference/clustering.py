@@ -10,6 +10,7 @@ from journeys_dagster.inference.segments import (
     centroids,
     neighbour_similarity,
     segment_starts,
+    sort_rows,
 )
 from journeys_dagster.inference.similarity import keyword_similarity
 from journeys_dagster.settings import ClusterSettings
@@ -23,7 +24,7 @@ def strongest_keywords(keywords: pl.DataFrame, *, limit: int) -> pl.DataFrame:
     keywords : DataFrame
         Columns ``user_id``, ``keyword``, ``weight``; others are kept.
     """
-    rows = keywords.sort("user_id", "keyword").with_row_index("row")
+    rows = sort_rows(keywords, "user_id", "keyword").with_row_index("row")
     # Few users have more than the limit, and to sort lists takes long.
     surplus = (
         rows.filter(pl.len().over("user_id") > limit)
