@@ -42,7 +42,7 @@ def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
     rows = snapshot.warehouse.query(
         """
         with sizes as (
-            select user_id, count(*) as keywords, count(distinct cluster) as clusters
+            select user_id, count(*) as keywords, max(cluster) + 1 as clusters
             from clusters where as_of = $as_of group by user_id
         ),
 

@@ -5,6 +5,7 @@ from datetime import date
 from assets.snapshots import Snapshot, SnapshotStep
 from assets.vectors import read_embeddings
 from journeys_dagster.inference import steps
+from journeys_dagster.inference.segments import sort_rows
 from journeys_dagster.reporting.plots import before_after
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
@@ -16,13 +17,12 @@ _MEMBERS = """
     join clusters using (as_of, user_id, cluster)
     join keywords using (as_of, user_id, keyword)
     where as_of = $as_of and user_id in {users}
-    order by user_id, rank, keyword
 """
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """The ranked journeys of a batch of users, keyword by keyword."""
-    members = snapshot.read(_MEMBERS, batch=batch)
+    members = sort_rows(snapshot.read(_MEMBERS, batch=batch), "user_id", "rank", "keyword")
     return {"members": members, "embeddings": read_embeddings(snapshot, members)}
 
 

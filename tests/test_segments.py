@@ -15,6 +15,7 @@ from journeys_dagster.inference.segments import (
     neighbour_similarity,
     over_segments,
     segment_starts,
+    sort_rows,
 )
 
 
@@ -24,6 +25,13 @@ def random_segments(seed: int, lengths: list[int], dimensions: int = 5):
     starts = np.cumsum([0, *lengths])
     codes = rng.integers(12, size=starts[-1])
     return vectors, codes, rng.gamma(1.0, 3.0, starts[-1]) + 0.01, starts
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(-3, 3), st.text(max_size=2)), max_size=40, unique=True))
+def test_rows_are_sorted_as_polars_sorts_them(rows):
+    frame = pl.DataFrame(rows, schema={"user_id": pl.String, "rank": pl.Int32, "value": pl.String}, orient="row")
+    for columns in (("user_id", "rank", "value"), ("value", "user_id", "rank")):
+        assert sort_rows(frame, *columns).equals(frame.sort(*columns))
 
 
 def test_segments_start_where_a_row_differs_from_the_one_before():

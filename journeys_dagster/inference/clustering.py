@@ -10,6 +10,7 @@ from journeys_dagster.inference.segments import (
     centroids,
     neighbour_similarity,
     segment_starts,
+    sort_rows,
 )
 from journeys_dagster.inference.similarity import keyword_similarity
 from journeys_dagster.settings import ClusterSettings
@@ -23,11 +24,15 @@ def strongest_keywords(keywords: pl.DataFrame, *, limit: int) -> pl.DataFrame:
     keywords : DataFrame
         Columns ``user_id``, ``keyword``, ``weight``; others are kept.
     """
-    return (
-        keywords.sort("user_id", "weight", "keyword", descending=[False, True, False])
-        .filter(pl.int_range(pl.len()).over("user_id") < limit)
-        .sort("user_id", "keyword")
+    rows = sort_rows(keywords, "user_id", "keyword").with_row_index("row")
+    # Few users have more than the limit, and to sort lists takes long.
+    surplus = (
+        rows.filter(pl.len().over("user_id") > limit)
+        .select("user_id", "weight", "row")
+        .sort("user_id", "weight", "row", descending=[False, True, False])
+        .filter(pl.int_range(pl.len()).over("user_id") >= limit)
     )
+    return rows.join(surplus, on="row", how="anti", maintain_order="left").drop("row")
 
 
 def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings) -> pl.DataFrame:
@@ -62,7 +67,10 @@ def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], setti
     labels = average_linkage(
         similarity.vectors, similarity.rows, similarity.model, distance_threshold=similarity.distance_threshold
     )
-    clustered = _numbered(keywords.with_columns(user=pl.col("user_id").rle_id(), label=pl.Series(labels)))
+    labelled = keywords.select(
+        "user_id", "keyword", "weight", "code", user=pl.col("user_id").rle_id(), label=pl.Series(labels)
+    )
+    clustered = _numbered(labelled.with_row_index("row"))
     return clustered.with_columns(_similarities(clustered, vectors)).select(
         "user_id", "keyword", "cluster", "centroid_similarity", "neighbour_similarity"
     )
@@ -97,9 +105,10 @@ def cluster_tree(
 
 
 def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
-    """Clusters numbered by their heaviest keyword, so that the numbers do not depend on the order of rows."""
+    """Clusters numbered by their heaviest keyword, so that the numbers do not depend on how labels are given."""
     numbers = (
-        labelled.sort("user", "weight", "keyword", descending=[False, True, False])
+        labelled.select("user", "label", "weight", "row")
+        .sort("user", "weight", "row", descending=[False, True, False])
         .unique(["user", "label"], keep="first", maintain_order=True)
         .select("user", "label", cluster=pl.int_range(pl.len()).over("user").cast(pl.Int32))
     )
@@ -108,7 +117,7 @@ def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
 
 def _similarities(clustered: pl.DataFrame, vectors: NDArray[np.float32]) -> list[pl.Series]:
     """Of each row, the similarity to its cluster's centroid, and of that to the user's nearest other one."""
-    ordered = clustered.with_row_index("row").sort("user", "cluster", "row")
+    ordered = clustered.select("user", "cluster", "row", "code", "weight").sort("user", "cluster", "row")
     starts = segment_starts(ordered.select("user", "cluster"))
     codes, weights = ordered["code"].to_numpy(), ordered["weight"].to_numpy()
     users = segment_starts(ordered[starts[:-1]].select("user"))

@@ -32,10 +32,11 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
     weighted = current.with_columns(mass=(pl.col("weight") * 1e6).round().cast(pl.Int64))
     pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
     matched = _match(pairs)
+    is_oldest = pl.col("first_seen") == pl.col("first_seen").min()
     clusters = (
-        weighted.sort("user_id", "cluster", "first_seen", "keyword")
-        .group_by("user_id", "cluster", maintain_order=True)
-        .agg(mass=pl.col("mass").sum(), founding_keyword=pl.col("keyword").first())
+        weighted.group_by("user_id", "cluster")
+        .agg(mass=pl.col("mass").sum(), founding_keyword=pl.col("keyword").filter(is_oldest).min())
+        .sort("user_id", "cluster")
         .join(matched.drop("order"), on=["user_id", "cluster"], how="left", maintain_order="left")
     )
     return clusters.with_columns(

@@ -82,76 +82,88 @@ def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.D
     ValueError
         The weights add up to 0 or less.
     """
+    journeys, words = _journeys(keywords, former), _words(keywords)
+    rows = keywords.join(journeys, on=_JOURNEY, maintain_order="left").join(words, on="keyword", maintain_order="left")
     parts = {
         "closeness": pl.col("centroid_similarity").clip(0.0, 1.0),
         "centrality": pl.col("centrality").clip(0.0, 1.0),
-        "frequency": pl.col("events") / pl.col("events").max().over(_JOURNEY),
-        "keyword": pl.col("weight") / pl.col("weight").max().over(_JOURNEY),
+        "frequency": pl.col("events") / pl.col("events").max().over("place"),
+        "keyword": pl.col("weight") / pl.col("weight").max().over("place"),
         "search": pl.col("sources").list.contains("search").cast(pl.Float64),
-        "readability": readability(pl.col("keyword")),
-        "stability": pl.col("is_former").cast(pl.Float64),
+        "readability": pl.col("readability"),
+        "stability": (pl.col("keyword") == pl.col("former")).fill_null(value=False).cast(pl.Float64),
     }
     weights: dict[str, float] = {name: getattr(settings, f"{name}_weight") for name in parts}
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("the weights of naming add up to 0 or less: raise one of them")
     score = pl.sum_horizontal(part * (weights[name] / total) for name, part in parts.items())
-    # Whole millionths add up to the same sum in any order.
-    mass = (pl.col("weight") * 1e6).round().cast(pl.Int64).sum().over(_JOURNEY)
-    candidates = (
-        _with_former(keywords, former)
-        .select(
-            *_JOURNEY,
-            "keyword",
-            "centrality",
-            name=display_name(pl.col("keyword")),
-            mass=mass,
-            is_readable=parts["readability"] >= READABLE,
-            name_score=score.clip(0.0, 1.0),
-        )
-        .sort(
-            *("user_id", "mass", "journey_id", "is_readable", "name_score", "keyword"),
-            descending=[False, True, False, True, True, False],
-        )
+    candidates = rows.select(
+        *("user", "place", "word", "name", "centrality"),
+        is_readable=parts["readability"] >= READABLE,
+        name_score=score.clip(0.0, 1.0),
+    ).sort("place", "is_readable", "name_score", "word", descending=[False, True, True, False])
+    return (
+        _distinct_names(candidates)
+        .join(journeys.select("place", *_JOURNEY), on="place")
+        .join(words.select("word", "keyword"), on="word")
+        .select(*_JOURNEY, "name", "keyword", "centrality", "name_score")
+        .sort(_JOURNEY)
     )
-    return _distinct_names(candidates).select(*_JOURNEY, "name", "keyword", "centrality", "name_score").sort(_JOURNEY)
 
 
-def _with_former(keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
+def _journeys(keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
+    """The journeys, each user's heaviest first, with numbers in place of texts: ``place`` and ``user``.
+
+    ``former`` is the keyword that named the journey before, null for none.
+    """
+    # Whole millionths add up to the same sum in any order.
+    mass = (pl.col("weight") * 1e6).round().cast(pl.Int64).sum()
+    journeys = (
+        keywords.group_by(_JOURNEY)
+        .agg(mass=mass)
+        .sort("user_id", "mass", "journey_id", descending=[False, True, False])
+        .select(*_JOURNEY, user=pl.col("user_id").rle_id())
+        .with_row_index("place")
+    )
     if former is None:
-        return keywords.with_columns(is_former=pl.lit(value=False))
-    return keywords.join(
-        former.select(*_JOURNEY, "keyword", is_former=pl.lit(value=True)),
-        on=[*_JOURNEY, "keyword"],
-        how="left",
-        maintain_order="left",
-    ).with_columns(pl.col("is_former").fill_null(value=False))
+        return journeys.with_columns(former=pl.lit(None, dtype=pl.String))
+    return journeys.join(former.select(*_JOURNEY, former="keyword"), on=_JOURNEY, how="left", maintain_order="left")
+
+
+def _words(keywords: pl.DataFrame) -> pl.DataFrame:
+    """The distinct keywords in order, with ``word``, their number. Users share many, and reading texts takes long."""
+    keyword = pl.col("keyword")
+    return (
+        keywords.select(keyword.unique().sort())
+        .with_row_index("word")
+        .with_columns(name=display_name(keyword), readability=readability(keyword))
+    )
 
 
 def _distinct_names(candidates: pl.DataFrame) -> pl.DataFrame:
     """Best candidate of each journey whose name no earlier journey of the user has; candidates come best first."""
-    named = [candidates.clear()]
-    left = candidates
+    named, left = [candidates.clear()], candidates
     while not left.is_empty():
-        best = left.unique(_JOURNEY, keep="first", maintain_order=True)
-        winners = best.unique(["user_id", "name"], keep="first", maintain_order=True)
+        best = left.unique("place", keep="first", maintain_order=True)
+        winners = best.unique(["user", "name"], keep="first", maintain_order=True)
         named.append(winners)
-        left = left.join(winners, on=_JOURNEY, how="anti", maintain_order="left").join(
-            winners, on=["user_id", "name"], how="anti", maintain_order="left"
-        )
+        left = left.join(
+            best.join(winners, on="place", how="anti"), on="place", how="semi", maintain_order="left"
+        ).join(winners, on=["user", "name"], how="anti", maintain_order="left")
     distinct = pl.concat(named)
-    unnamed = candidates.join(distinct, on=_JOURNEY, how="anti", maintain_order="left").unique(
-        _JOURNEY, keep="first", maintain_order=True
+    unnamed = candidates.join(distinct, on="place", how="anti", maintain_order="left").unique(
+        "place", keep="first", maintain_order=True
     )
     return pl.concat([distinct, _numbered(unnamed, distinct)])
 
 
 def _numbered(unnamed: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
     """Journeys all of whose keywords read like names of others: "Istanbul (2)", with the first number that is free."""
-    taken = set(named.join(unnamed, on="user_id", how="semi").select("user_id", "name").iter_rows())
+    taken = set(named.join(unnamed, on="user", how="semi").select("user", "name").iter_rows())
     names = []
-    for user_id, name in unnamed.select("user_id", "name").iter_rows():
-        free = next(numbered for n in itertools.count(2) if (user_id, numbered := f"{name} ({n})") not in taken)
-        taken.add((user_id, free))
+    for user, name in unnamed.select("user", "name").iter_rows():
+        free = next(numbered for n in itertools.count(2) if (user, numbered := f"{name} ({n})") not in taken)
+        taken.add((user, free))
         names.append(free)
     return unnamed.with_columns(name=pl.Series(names, dtype=pl.String))

@@ -12,6 +12,21 @@ from numpy.typing import NDArray
 _CHUNKS_PER_THREAD = 16
 
 
+def sort_rows(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
+    """Sort by columns that have few distinct values, such as users and keywords, in half of the time.
+
+    One number for the ranks of all columns is compared in place of texts. The products of how many distinct values
+    there are must stay below 2 ** 63. Nulls are not allowed; equal rows keep no order.
+    """
+    key = pl.zeros(len(rows), dtype=pl.Int64, eager=True)
+    for column in columns:
+        values = rows.select(value=column)
+        ranks = values.unique().sort("value").with_row_index("rank")
+        ranked = values.join(ranks, on="value", how="left", maintain_order="left")["rank"]
+        key = key * len(ranks) + ranked.cast(pl.Int64)
+    return rows.rechunk()[key.arg_sort()]
+
+
 def segment_starts(columns: pl.DataFrame) -> NDArray[np.int64]:
     """First row of each run of equal rows, with the number of rows at the end.
 
