@@ -125,6 +125,7 @@ def test_an_incremental_run_keeps_the_full_snapshot_of_users_out_of_its_scope(
     assert set(after.filter(pl.col("scope") == "all_users")["user_id"]).isdisjoint(active)
 
 
+@pytest.mark.slow
 def test_one_run_over_a_range_equals_a_run_a_day(
     finished: Pipeline, copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:

@@ -306,6 +306,7 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
     assert rows[False]["recall"] >= 0.85
 
 
+@pytest.mark.slow
 def test_no_name_that_the_classifier_has_learnt_is_reported() -> None:
     policy = load_policy(BUNDLED_POLICY)
     reported = evaluate_safety(policy, Settings().safety, EMBEDDER).filter(half=REPORT)["text"]
@@ -325,6 +326,7 @@ def test_the_classifier_beside_the_policy_is_that_of_the_policy() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_classifier_is_fitted_to_another_policy_once(file: Path, tmp_path: Path) -> None:
     policy = load_policy(str(file))
     fitted = safety_classifier(policy, EMBEDDER)

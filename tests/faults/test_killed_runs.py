@@ -216,7 +216,8 @@ def count_runs(home: Home, status: dg.DagsterRunStatus) -> int:
         return instance.get_runs_count(dg.RunsFilter(statuses=[status]))
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, 50])
 def test_killed_runs_run_again_end_as_if_undisturbed(
     *,
     kills: int,
