@@ -14,25 +14,14 @@ from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.tables import Column
 
 _JOURNEYS = """
-    with recent as (
-        select distinct user_id, keyword, source, action, item_id, board_id, occurred_at
-        from keyword_events
-        where known_from <= $as_of and known_until > $as_of
+    with covered as (
+        select user_id, journey_id, count(*) as events
+        from journey_events
+        where as_of = $as_of
             and occurred_at >= cast($as_of as timestamp) - interval 27 day
             and user_id in (select user_id from sample)
+        group by user_id, journey_id
     ),
-
-    moments as (
-        select
-            clusters.user_id, clusters.cluster, recent.source, recent.action, recent.item_id, recent.board_id,
-            if(recent.source = 'search', recent.keyword, null) as query, recent.occurred_at
-        from recent
-        join clusters using (user_id, keyword)
-        where clusters.as_of = $as_of
-        group by all
-    ),
-
-    covered as (select user_id, cluster, count(*) as events from moments group by user_id, cluster),
 
     everything as (select user_id, sum(events) as events from covered group by user_id)
 
@@ -59,7 +48,7 @@ _JOURNEYS = """
         and name_keyword.keyword = names.keyword
     left join user_journeys using (as_of, user_id, journey_id)
     left join covered
-        on covered.user_id = journey_identities.user_id and covered.cluster = journey_identities.cluster
+        on covered.user_id = journey_identities.user_id and covered.journey_id = journey_identities.journey_id
     left join everything on everything.user_id = journey_identities.user_id
     where journey_identities.as_of = $as_of
     order by user_id, journey_id
@@ -148,7 +137,7 @@ JUDGE_SCORES = SnapshotStep(
     key=("as_of", "user_id", "journey_id"),
     deps=(
         *("user_journeys", "journey_engagement", "stages", "names", "journey_identities", "clusters", "keywords"),
-        *("keyword_embeddings", "keyword_events", "user_activity", "human_labels", "users_in_scope"),
+        *("keyword_embeddings", "journey_events", "user_events", "human_labels", "users_in_scope"),
     ),
     kinds=frozenset({"polars", "numpy"}),
     read=read,

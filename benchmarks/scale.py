@@ -228,7 +228,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     settings.write_text(
         f"[landing]\ndays_per_batch = {arguments.days_per_batch}\n"
-        f'[run]\nwarehouse_memory_limit = "{arguments.memory_limit}"\nusers_per_query = {arguments.users_per_query}\n',
+        f'[run]\nwarehouse_memory_limit = "{arguments.memory_limit}"\nusers_per_query = {arguments.users_per_query}\n'
+        # Means need thousands of judged lists, not a tenth of all.
+        "[judge.sample_shares]\nlight = 0.01\nmedium = 0.02\nheavy = 0.03\n",
         encoding="utf-8",
     )
     shutil.rmtree(home, ignore_errors=True)

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import polars as pl
+import pytest
 from conftest import Pipeline
 
 from assets.graph import algorithm_in_use

@@ -72,4 +72,4 @@ def codes_of(texts: pl.Series, names: pl.Series) -> NDArray[np.int64]:
     coded = texts.to_frame("name").join(
         names.to_frame("name").with_row_index("code"), on="name", how="left", maintain_order="left"
     )
-    return coded["code"].cast(pl.Int64).fill_null(-1).to_numpy()
+    return coded["code"].cast(pl.Int64).fill_null(-1).to_numpy(writable=True)

@@ -22,8 +22,8 @@ def sample_sql(settings: JudgeSettings, *, with_labelled: bool) -> str:
     return f"""
         with active as (
             select user_id, count(*) as events
-            from user_activity
-            where arrival_day <= $as_of and occurred_at >= cast($as_of as timestamp) - interval 27 day
+            from user_events
+            where as_of = $as_of and occurred_at >= cast($as_of as timestamp) - interval 27 day
                 and user_id in {{users}}
             group by user_id
         ),

@@ -62,8 +62,10 @@ def collect_keywords(
         if (codes < 0).any():
             unknown = events[column][int(np.argmin(codes))]
             raise ValueError(f"user_events has an event of {column} {unknown!r}, which the settings do not name")
-    times = events["occurred_at"].cast(pl.Datetime("us")).to_physical().to_numpy()
-    moments = events.select(pl.struct("user_id", "occurred_at").rle_id()).to_series().cast(pl.Int64).to_numpy()
+    times = events["occurred_at"].cast(pl.Datetime("us")).to_physical().to_numpy(writable=True)
+    moments = (
+        events.select(pl.struct("user_id", "occurred_at").rle_id()).to_series().cast(pl.Int64).to_numpy(writable=True)
+    )
 
     rows = np.empty(places[-1], dtype=np.int64)
     costs = places[users]

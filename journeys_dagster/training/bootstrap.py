@@ -43,7 +43,10 @@ def bootstrap_mean(values: pl.Series, *, resamples: int = RESAMPLES, seed: int =
     numbers = values.to_numpy().astype(np.float64)
     if not len(numbers):
         raise ValueError("there is no user to take a mean over")
-    means = _resampled(len(numbers), resamples, seed) @ numbers
+    # Users with one value are drawn together: the same distribution, at the cost of the distinct values alone.
+    distinct, users = np.unique(numbers, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(numbers), users / len(numbers), size=resamples)
+    means = drawn @ distinct / len(numbers)
     low, high = np.quantile(means, [0.025, 0.975])
     return Mean(float(numbers.mean()), float(low), float(high))
 
