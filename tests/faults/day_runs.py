@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets import keyword_embeddings, users_in_scope
+from assets import keyword_embeddings, safety_verdicts, users_in_scope
+from assets.expansions import EXPANSIONS
 from assets.graph import STEPS, build_assets
 from assets.snapshots import open_snapshot, replace_step
 from assets.sources import write_landed
@@ -31,9 +32,12 @@ from journeys_dagster.sql_parameters import query_parameters
 
 FIRST_DAY = date(2024, 1, 1)
 MODELS, AUDITS, MACROS = load_models(), load_audits(), load_macros()
-STEP_OF = {step.name: step for step in STEPS}
+# What is offered beside a user's journeys depends on everyone's newest snapshots, so on which days were run.
+STEP_OF = {step.name: step for step in STEPS if step.name != EXPANSIONS.name}
 _SQL_SNAPSHOTS = [model.table for model in MODELS.values() if model.materialized == "snapshot"]
-OF_USERS = [table.name for table in [*_SQL_SNAPSHOTS, *(step.table for step in STEPS)] if "user_id" in table.columns]
+OF_USERS = [
+    table.name for table in [*_SQL_SNAPSHOTS, *(step.table for step in STEP_OF.values())] if "user_id" in table.columns
+]
 """Tables whose rows are replaced by (`as_of`, users in scope)."""
 OF_EVERYONE = [table.name for table in _SQL_SNAPSHOTS if "user_id" not in table.columns]
 
@@ -133,7 +137,7 @@ class DayRuns:
                 replace_model(self.warehouse, MODELS[name], AUDITS.get(name, []), params, MACROS)
             elif name == users_in_scope.TABLE.name:
                 self.call(name, day, config=ScopeConfig(scope=scope))
-            elif name == keyword_embeddings.TABLE.name:
+            elif name in {keyword_embeddings.TABLE.name, safety_verdicts.TABLE.name}:
                 self.call(name, day)
 
     def call(self, name: str, day: date | None, **arguments: Any) -> None:

@@ -121,7 +121,9 @@ def test_a_corrected_day_leaves_nothing_of_users_it_no_longer_holds(tmp_path: Pa
             runs.infer(day, scope)
     assert set(runs.table("current_user_journeys")["user_id"]) == {"stays"}
     for name in set(OF_USERS) - {"user_snapshots"}:
-        assert set(runs.table(name)["user_id"]) == {"stays"}, name
+        users = set(runs.table(name)["user_id"])
+        # A sample of users is judged.
+        assert users == {"stays"} or (name == "judge_scores" and not users), name
     assert runs.table("user_snapshots").select("user_id", "journeys").rows() == [("gone", 0), ("stays", 1)]
 
 
