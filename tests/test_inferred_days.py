@@ -67,6 +67,7 @@ def seen(pipeline: Pipeline, as_of: date) -> str:
     return pipeline.warehouse.query(LANDING_FINGERPRINT, {"as_of": as_of})["landing_fingerprint"][0]
 
 
+@pytest.mark.slow
 def test_the_fingerprint_covers_what_had_arrived_until_the_day(home: Home) -> None:
     pipeline = Pipeline(home)
     search(home, DAY, "ann")

@@ -82,6 +82,7 @@ def test_incremental_equals_full(
         assert rows(incremental_rows.drop("scope")) == rows(full_rows.drop("scope")), table
 
 
+@pytest.mark.slow
 def test_what_is_offered_does_not_depend_on_who_else_is_inferred(
     tmp_path: Path, finished_home: Path, copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:
@@ -112,6 +113,7 @@ def test_running_a_day_again_changes_nothing(
         assert rows(again.table(table)) == rows(finished.table(table)), table
 
 
+@pytest.mark.slow
 def test_an_incremental_run_keeps_the_full_snapshot_of_users_out_of_its_scope(
     copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:

@@ -302,6 +302,7 @@ def test_rankings_are_the_models_once_it_is_promoted(
     assert same.drop("scope").equals(incremental.drop("scope"))
 
 
+@pytest.mark.slow
 def test_a_model_of_other_features_leaves_the_heuristic_in_charge(
     copy_of_world: Callable[[str], Pipeline], attempt: Attempt, world_days: list[date]
 ) -> None:
@@ -352,6 +353,7 @@ def train(pipeline: Pipeline) -> dict[str, dict]:
     return said
 
 
+@pytest.mark.slow
 def test_feedback_becomes_labels_of_the_snapshot_before_it(
     copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:

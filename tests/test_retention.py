@@ -162,6 +162,7 @@ LOGS = {
 }
 
 
+@pytest.mark.slow
 @given(**LOGS)
 @settings(max_examples=8, deadline=None)
 def test_whatever_was_inferred_pruning_changes_nothing_that_is_read(

@@ -358,6 +358,7 @@ def test_a_policy_that_is_not_there_is_told_in_a_sentence(monkeypatch: pytest.Mo
     assert "nowhere.toml cannot be read" in result.output
 
 
+@pytest.mark.slow
 def test_a_policy_changes_what_is_listed(copy_of_world, world_days, tmp_path: Path) -> None:
     pipeline, day = copy_of_world("usual"), world_days[-2]
     before = pipeline.table("user_journeys", f"as_of = '{day}'")

@@ -295,6 +295,7 @@ def test_of_one_kind_of_action_nothing_is_known(usual: dict[str, float]) -> None
 # In Dagster
 
 
+@pytest.mark.slow
 def test_stages_are_the_models_once_it_is_promoted(
     copy_of_world: Callable[[str], Pipeline], world_days: list[date]
 ) -> None:

@@ -308,6 +308,7 @@ def test_data_that_comes_after_success_makes_the_day_a_changed_one(tmp_path: Pat
     assert pipeline.table("user_journeys").equals(clean.table("user_journeys"))
 
 
+@pytest.mark.slow
 def test_a_day_whose_success_is_taken_away_again_keeps_its_rows_and_waits(tmp_path: Path) -> None:
     pipeline = Pipeline(Home(tmp_path / "home"), SETTINGS)
     folder = write_day(pipeline.home.landing, source="searches", day=DAY, frame=searches())

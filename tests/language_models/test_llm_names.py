@@ -81,6 +81,7 @@ def test_equal_journeys_are_asked_about_once_and_again_never(
     assert titled.table("names", f"as_of = '{world_days[-1]}'").equals(names)
 
 
+@pytest.mark.slow
 def test_incremental_equals_full_given_the_cache(
     titled: Pipeline, titled_home: Path, server: Loopback, world_days: list[date], tmp_path: Path
 ):
