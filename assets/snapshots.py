@@ -14,12 +14,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from assets.audits import audit_specs, runnable
 from assets.language_models import answered_check, answered_spec, every_tenth
 from assets.reporting import OWNER, WAREHOUSE_POOL, merge_check_results, plot, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.steps import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
-from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
+from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
@@ -141,10 +142,6 @@ def build_snapshot_asset(
         Whether the step uses a language model.
     """
     table = step.table
-    checks = [
-        dg.AssetCheckSpec(audit.name, asset=step.name, blocking=audit.blocking, description=audit.description)
-        for audit in audits
-    ]
     asset = dg.asset(
         name=step.name,
         deps=list(step.deps),
@@ -157,7 +154,7 @@ def build_snapshot_asset(
         owners=[OWNER],
         code_version=step.code_version or STEP_CODE_VERSIONS[step.name],
         metadata=table_metadata(table),
-        check_specs=[*checks, *([answered_spec(step.name)] if asks_llm else [])] or None,
+        check_specs=[*audit_specs(step.name, audits), *([answered_spec(step.name)] if asks_llm else [])] or None,
     )
 
     def _materialize(
@@ -219,10 +216,9 @@ def replace_step(
     log: Callable[[str], object] | None = None,
 ) -> list[AuditResult]:
     """Compute a step batch by batch, replace its rows of (`as_of`, users in scope), and run its audits."""
-    checks = [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
     with closing(_frames(step, snapshot, log)) as frames:
         return snapshot.warehouse.replace_snapshot(
-            step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants, audits=checks
+            step.table, frames, as_of=snapshot.as_of, constants=snapshot.constants, audits=runnable(audits)
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.audits import audit_specs, runnable
 from assets.reporting import (
     OWNER,
     WAREHOUSE_POOL,
@@ -15,7 +16,7 @@ from assets.reporting import (
     row_metadata,
     table_metadata,
 )
-from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
+from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit, SqlModel
@@ -62,10 +63,7 @@ def build_sql_asset(
         code_version=model.code_version,
         metadata=table_metadata(model.table),
         freshness_policy=freshness_policy,
-        check_specs=[
-            dg.AssetCheckSpec(audit.name, asset=model.name, blocking=audit.blocking, description=audit.description)
-            for audit in audits
-        ],
+        check_specs=audit_specs(model.name, audits),
     )
     def _model(
         context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
@@ -97,7 +95,6 @@ def replace_model(
     macros: Sequence[str],
 ) -> list[AuditResult]:
     """Replace a model's snapshot, or define its view anew, and run its audits."""
-    checks = [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
     if model.materialized == "view":
-        return warehouse.replace_view(model.name, model.sql, macros=macros, audits=checks, params=params)
-    return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=checks)
+        return warehouse.replace_view(model.name, model.sql, macros=macros, audits=runnable(audits), params=params)
+    return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=runnable(audits))

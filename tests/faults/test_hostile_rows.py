@@ -47,6 +47,10 @@ def test_good_rows_are_in_bad_rows_are_put_aside_and_counts_add_up(
     pipeline.run(DAYS[-1], "all_users")
     keywords = pipeline.table("keywords")
     assert set(pipeline.table("rankings")["user_id"]) == set(keywords["user_id"])
+    # Whoever has a journey that may be listed has a list.
+    assert set(pipeline.table("user_journeys")["user_id"]) == set(
+        pipeline.table("safety", "outcome <> 'block'")["user_id"]
+    )
     assert_no_text_is_told(pipeline)
     days = pipeline.table("landed_days")
     figures(
