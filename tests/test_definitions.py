@@ -2,10 +2,16 @@
 
 import subprocess
 import sys
+from datetime import date
 
 import dagster as dg
 import pytest
 from conftest import Pipeline
+
+from assets import graph
+from journeys_dagster.partitions import daily_partitions
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql_models import ModelError, load_models
 
 HEAVY = (
     "torch",
@@ -89,3 +95,9 @@ def test_loading_the_code_location_imports_nothing_heavy() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_an_audit_of_what_is_no_table_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "load_audits", lambda: {"carpets": []})
+    with pytest.raises(ModelError, match="audits of carpets, which is no table"):
+        graph.build_assets(Settings(), daily_partitions(date(2025, 1, 1)), load_models())
