@@ -23,6 +23,7 @@ from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.llm import LLMResource
+from journeys_dagster.resources.read_ahead import one_ahead
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit
@@ -227,10 +228,12 @@ def _frames(
 ) -> Generator[pl.DataFrame, None, None]:
     engine = engine_in_use(snapshot.settings, snapshot.warehouse) if step.is_heavy else LocalEngine()
     compute = partial(step.compute, as_of=snapshot.as_of, settings=snapshot.settings)
-    batches = (step.read(snapshot, batch) for batch in snapshot.batches)
-    for batch, rows in enumerate(engine.map(compute, batches)):
-        for name, value in (step.count(rows) if step.count is not None else {}).items():
-            snapshot.note(name, value)
-        yield rows
-        if log is not None and len(snapshot.batches) > 1:
-            log(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")
+    # One batch is read while another is computed and a third one put on disk.
+    read = one_ahead(step.read(snapshot, batch) for batch in snapshot.batches)
+    with closing(read), closing(one_ahead(engine.map(compute, read))) as computed:
+        for batch, rows in enumerate(computed):
+            for name, value in (step.count(rows) if step.count is not None else {}).items():
+                snapshot.note(name, value)
+            yield rows
+            if log is not None and len(snapshot.batches) > 1:
+                log(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")
