@@ -12,9 +12,9 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
 
 _KEYWORDS = """
-    select user_id, keyword, weight, sources, recent_times, recent_items
+    select user_id, keyword, weight, events, days_active, sources, first_seen, last_seen, recent_times, recent_items
     from keywords
-    where as_of = $as_of and user_id in {users}
+    where as_of = $as_of and {of_batch}
 """
 
 
@@ -48,7 +48,7 @@ def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
 
         example as (select user_id from sizes order by clusters < 3, abs(keywords - 25), md5(user_id) limit 1)
 
-        select user_id, keyword, weight, sources, recent_times, recent_items, cluster
+        select user_id, keyword, keywords.weight, keywords.sources, recent_times, recent_items, cluster
         from clusters join keywords using (as_of, user_id, keyword) semi join example using (user_id)
         where as_of = $as_of
         order by keyword
@@ -75,6 +75,14 @@ CLUSTERS = SnapshotStep(
     columns={
         "keyword": Column(type="VARCHAR", description="the keyword"),
         "cluster": Column(type="INTEGER", description="number of the user's cluster; 0 holds the heaviest keyword"),
+        "keyword_rank": Column(type="INTEGER", description="place of the keyword in the cluster, 1 is the heaviest"),
+        # What later steps need of a keyword stands here too: to join it to each of its rows anew takes longest of all.
+        "weight": Column(type="DOUBLE", description="the keyword's, as in keywords; so are the five that follow"),
+        "events": Column(type="BIGINT", description="events in all"),
+        "days_active": Column(type="INTEGER", description="days with an event"),
+        "sources": Column(type="VARCHAR[]", description="where it came from: search, engagement, board"),
+        "first_seen": Column(type="TIMESTAMP", description="first event, UTC"),
+        "last_seen": Column(type="TIMESTAMP", description="last event, UTC"),
         "centroid_similarity": Column(type="DOUBLE", description="cosine to the cluster's weighted mean vector"),
         "neighbour_similarity": Column(
             type="DOUBLE",

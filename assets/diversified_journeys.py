@@ -15,8 +15,7 @@ _MEMBERS = """
     from rankings
     join journey_identities using (as_of, user_id, journey_id)
     join clusters using (as_of, user_id, cluster)
-    join keywords using (as_of, user_id, keyword)
-    where as_of = $as_of and user_id in {users}
+    where as_of = $as_of and {of_batch}
 """
 
 
@@ -57,7 +56,7 @@ DIVERSIFIED_JOURNEYS = SnapshotStep(
         "occurrence": Column(type="INTEGER", description="similar journeys ranked above before"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("rankings", "journey_identities", "clusters", "keywords", "keyword_embeddings", "users_in_scope"),
+    deps=("rankings", "journey_identities", "clusters", "keyword_embeddings", "users_in_scope"),
     kinds=frozenset({"numpy"}),
     read=read,
     compute=steps.diversify_lists,

@@ -15,19 +15,17 @@ _MEMBERS = """
     join names using (as_of, user_id, journey_id)
     join journey_identities using (as_of, user_id, journey_id)
     join clusters using (as_of, user_id, cluster)
-    join keywords on keywords.as_of = clusters.as_of and keywords.user_id = clusters.user_id
-        and keywords.keyword = clusters.keyword
-    where as_of = $as_of and user_id in {users} and may_notify
+    where as_of = $as_of and {of_batch} and may_notify
     order by user_id, journey_id, clusters.keyword
 """
 _RELATED = f"""
     select * exclude (as_of), related as keyword
     from {JOURNEY_EXPANSIONS.name}
     where as_of = $as_of
-        and journey in (select keyword from names where as_of = $as_of and user_id in {{users}})
+        and journey in (select keyword from names where as_of = $as_of and {{of_batch}})
     order by journey, related
 """
-_HELD = "select user_id, keyword from keywords where as_of = $as_of and user_id in {users}"
+_HELD = "select user_id, keyword from keywords where as_of = $as_of and {of_batch}"
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:

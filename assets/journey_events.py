@@ -8,7 +8,7 @@ from journeys_dagster.tables import Column
 _MEMBERS = """
     select user_id, journey_id, keyword
     from clusters join journey_identities using (as_of, user_id, cluster)
-    where as_of = $as_of and user_id in {users}
+    where as_of = $as_of and {of_batch}
 """
 
 

@@ -8,14 +8,14 @@ from journeys_dagster.tables import Column
 
 _CURRENT = """
     select user_id, keyword, cluster, weight, first_seen
-    from clusters join keywords using (as_of, user_id, keyword)
-    where as_of = $as_of and user_id in {users}
+    from clusters
+    where as_of = $as_of and {of_batch}
 """
 _PREVIOUS = """
     with newest as (
         select user_id, max(as_of) as as_of
         from journey_identities
-        where as_of < $as_of and user_id in {users}
+        where as_of < $as_of and {of_batch}
         group by user_id
     )
     select user_id, keyword, journey_id
@@ -53,7 +53,7 @@ JOURNEY_IDENTITIES = SnapshotStep(
         "overlap": Column(type="DOUBLE", description="share of the cluster's weight that was in it then, 0 to 1"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("clusters", "keywords", "users_in_scope"),
+    deps=("clusters", "users_in_scope"),
     kinds=frozenset({"polars"}),
     read=read,
     compute=steps.identify,

@@ -19,6 +19,7 @@ _JOURNEYS = """
         from journey_events
         where as_of = $as_of
             and occurred_at >= cast($as_of as timestamp) - interval 27 day
+            and {of_batch}
             and user_id in (select user_id from sample)
         group by user_id, journey_id
     ),
@@ -50,22 +51,21 @@ _JOURNEYS = """
     left join covered
         on covered.user_id = journey_identities.user_id and covered.journey_id = journey_identities.journey_id
     left join everything on everything.user_id = journey_identities.user_id
-    where journey_identities.as_of = $as_of
+    where journey_identities.as_of = $as_of and journey_identities.user_id between $first_user and $last_user
     order by user_id, journey_id
 """
 _KEYWORDS = """
     select user_id, keyword, weight, events, sources, first_seen, last_seen
     from keywords
-    where as_of = $as_of and user_id in (select user_id from sample)
+    where as_of = $as_of and {of_batch} and user_id in (select user_id from sample)
 """
 _MEMBERS = """
-    select user_id, journey_id, clusters.keyword, weight
+    select user_id, journey_id, keyword, weight
     from clusters
     join sample using (user_id)
     join journey_identities using (as_of, user_id, cluster)
-    join keywords using (as_of, user_id, keyword)
-    where as_of = $as_of
-    order by user_id, journey_id, clusters.keyword
+    where as_of = $as_of and {of_batch}
+    order by user_id, journey_id, keyword
 """
 
 

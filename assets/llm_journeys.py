@@ -14,7 +14,7 @@ from journeys_dagster.tables import Column
 _KEYWORDS = """
     select user_id, keyword, weight, events, sources, first_seen, last_seen
     from keywords
-    where as_of = $as_of and user_id in {users}
+    where as_of = $as_of and {of_batch}
 """
 
 

@@ -20,14 +20,13 @@ _KEYWORDS = """
     select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
     from clusters
     join journey_identities using (as_of, user_id, cluster)
-    join keywords using (as_of, user_id, keyword)
-    where as_of = $as_of and user_id in {users}
+    where as_of = $as_of and {of_batch}
 """
 _FORMER = """
     with newest as (
         select user_id, max(as_of) as as_of
         from names
-        where as_of < $as_of and user_id in {users}
+        where as_of < $as_of and {of_batch}
         group by user_id
     )
     select user_id, journey_id, keyword, name, namer, title_keywords, algorithm_version
@@ -37,7 +36,7 @@ _CENTRALITY = """
     select keyword, centrality
     from naming_model
     where as_of <= $as_of
-        and keyword in (select keyword from clusters where as_of = $as_of and user_id in {users})
+        and keyword in (select keyword from clusters where as_of = $as_of and {of_batch})
 """
 _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_of <= $as_of"
 
@@ -106,7 +105,7 @@ NAMES = SnapshotStep(
         ),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("clusters", "journey_identities", "keywords", "naming_model", "users_in_scope"),
+    deps=("clusters", "journey_identities", "naming_model", "users_in_scope"),
     kinds=frozenset({"polars"}),
     read=read,
     is_heavy=True,

@@ -12,11 +12,11 @@ from journeys_dagster.tables import Column
 
 _JOURNEYS = """
     select user_id, journey_id, weight, last_seen
-    from journey_engagement where as_of = $as_of and user_id in {users}
+    from journey_engagement where as_of = $as_of and {of_batch}
     order by user_id, journey_id
 """
 _FEATURES = """
-    from journey_features where as_of = $as_of and user_id in {users} order by user_id, journey_id
+    from journey_features where as_of = $as_of and {of_batch} order by user_id, journey_id
 """
 
 

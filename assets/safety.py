@@ -9,13 +9,12 @@ from journeys_dagster.inference.safety import checked_text, verdict_revision
 from journeys_dagster.inference.safety_policy import BLOCK, QUIET, load_policy
 from journeys_dagster.tables import Column
 
-_NAMES = "select user_id, journey_id, name from names where as_of = $as_of and user_id in {users}"
+_NAMES = "select user_id, journey_id, name from names where as_of = $as_of and {of_batch}"
 _KEYWORDS = """
     select user_id, journey_id, keyword, weight
     from clusters
     join journey_identities using (as_of, user_id, cluster)
-    join keywords using (as_of, user_id, keyword)
-    where as_of = $as_of and user_id in {users}
+    where as_of = $as_of and {of_batch}
 """
 _VERDICTS = f"""
     select text, outcome, category, reasons, by_term
@@ -55,7 +54,7 @@ SAFETY = SnapshotStep(
         "unlisted_keywords": Column(type="VARCHAR[]", description="the journey's keywords that may not be listed"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("clusters", "journey_identities", "keywords", "names", VERDICTS.name, "users_in_scope"),
+    deps=("clusters", "journey_identities", "names", VERDICTS.name, "users_in_scope"),
     kinds=frozenset({"polars"}),
     read=read,
     compute=steps.check_safety,

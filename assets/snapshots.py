@@ -36,6 +36,8 @@ class Snapshot:
 
     Attributes
     ----------
+    batches : sequence of (str, str)
+        First and last user of each batch, in order.
     notes : dict
         Figures a step wants shown beside its rows; numbers add up over batches.
     llm : LLM or None
@@ -48,15 +50,21 @@ class Snapshot:
     warehouse: Warehouse
     settings: Settings
     constants: Mapping[str, str]
-    batches: Sequence[int]
+    batches: Sequence[tuple[str, str]]
     notes: dict[str, float] = field(default_factory=dict)
     llm: LLM | None = None
     progress: Progress | None = None
 
     def read(self, sql: str, *, batch: int) -> pl.DataFrame:
-        """Rows of a query that names ``$as_of`` and ``{users}``, the users in scope of one batch."""
-        users = "(select user_id from users_in_scope where as_of = $as_of and batch = $batch)"
-        return self.warehouse.query(sql.format(users=users), {"as_of": self.as_of, "batch": batch})
+        """Rows of a query that names ``$as_of`` and the condition ``{of_batch}``: a user in scope of one batch."""
+        # Tables lie in the order of users, so the bounds keep DuckDB from reading what other batches hold.
+        condition = (
+            "user_id between $first_user and $last_user "
+            "and user_id in (select user_id from users_in_scope where as_of = $as_of and batch = $batch)"
+        )
+        first, last = self.batches[batch]
+        params = {"as_of": self.as_of, "batch": batch, "first_user": first, "last_user": last}
+        return self.warehouse.query(sql.format(of_batch=condition), params)
 
     def note(self, name: str, value: float) -> None:
         """Add to a figure that is shown with the materialisation."""
@@ -121,11 +129,12 @@ def open_snapshot(warehouse: Warehouse, settings: Settings, as_of: date) -> Snap
     """The snapshot of a day, with the scope that `users_in_scope` set for it."""
     scope = warehouse.query(
         "select any_value(scope) as scope, any_value(algorithm_version) as algorithm_version, "
-        "coalesce(max(batch), -1) as last_batch from users_in_scope where as_of = $as_of",
+        "min(user_id) as first_user, max(user_id) as last_user "
+        "from users_in_scope where as_of = $as_of group by batch order by batch",
         {"as_of": as_of},
-    ).row(0, named=True)
-    constants = {name: scope[name] or "" for name in ("scope", "algorithm_version")}
-    return Snapshot(as_of, warehouse, settings, constants, range(scope["last_batch"] + 1))
+    )
+    constants = {name: str(scope[name].first() or "") for name in ("scope", "algorithm_version")}
+    return Snapshot(as_of, warehouse, settings, constants, scope.select("first_user", "last_user").rows())
 
 
 def build_snapshot_asset(
@@ -229,7 +238,7 @@ def _frames(
     engine = engine_in_use(snapshot.settings, snapshot.warehouse) if step.is_heavy else LocalEngine()
     compute = partial(step.compute, as_of=snapshot.as_of, settings=snapshot.settings)
     # One batch is read while another is computed and a third one put on disk.
-    read = one_ahead(step.read(snapshot, batch) for batch in snapshot.batches)
+    read = one_ahead(step.read(snapshot, batch) for batch in range(len(snapshot.batches)))
     with closing(read), closing(one_ahead(engine.map(compute, read))) as computed:
         for batch, rows in enumerate(computed):
             for name, value in (step.count(rows) if step.count is not None else {}).items():

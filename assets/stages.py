@@ -14,11 +14,11 @@ from journeys_dagster.tables import Column
 
 _JOURNEYS = """
     select user_id, journey_id, first_seen, last_seen, active_weeks, newest_actions
-    from journey_engagement where as_of = $as_of and user_id in {users}
+    from journey_engagement where as_of = $as_of and {of_batch}
     order by user_id, journey_id
 """
 _FEATURES = """
-    from journey_features where as_of = $as_of and user_id in {users} order by user_id, journey_id
+    from journey_features where as_of = $as_of and {of_batch} order by user_id, journey_id
 """
 _USUAL_SHARES = "select action, share from action_trends where as_of = $as_of order by action"
 # Each journey of a snapshot that counts from its day until the user's next one, cut where it changes its stage.

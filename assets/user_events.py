@@ -5,7 +5,7 @@ from journeys_dagster.inference.steps import Frames
 
 _EVENTS = """
     select user_id, source, action, query, item_id, occurred_at
-    from user_events where as_of = $as_of and user_id in {users}
+    from user_events where as_of = $as_of and {of_batch}
     order by user_id, occurred_at
 """
 _ITEM_KEYWORDS = """
@@ -13,7 +13,7 @@ _ITEM_KEYWORDS = """
     from item_keywords
     where valid_from <= $as_of
         and valid_until > $as_of
-        and item_id in (select item_id from user_events where as_of = $as_of and user_id in {users})
+        and item_id in (select item_id from user_events where as_of = $as_of and {of_batch})
 """
 
 

@@ -30,6 +30,7 @@ def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
         "max_journeys_per_user": settings.output.max_journeys_per_user,
         "min_events_per_journey": settings.output.min_events_per_journey,
         "max_keywords_per_journey": settings.output.max_keywords_per_journey,
+        "trend_share": settings.ranking.trend_share,
     }
 
 

@@ -63,6 +63,11 @@ class Table:
         return f'create table if not exists "{self.name}" (\n    {body}\n)'
 
 
+def quote_literal(text: str) -> str:
+    """Text as an SQL literal, for names that DuckDB does not take as parameters everywhere."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def snapshot_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
     """Columns of a snapshot table: the given ones between those that every snapshot row carries."""
     return {

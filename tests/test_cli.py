@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from conftest import WORLD_LAST_DAY
@@ -129,3 +132,19 @@ def test_importing_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     result = journeys(tmp_path, "import", "online-retail", str(tmp_path / "missing.parquet"))
     assert result.exit_code == 1
     assert "missing.parquet" in result.output
+
+
+def test_showing_a_user_imports_neither_dagster_nor_polars():
+    names = "dagster", "polars", "matplotlib", "torch", "sqlglot"
+    code = f"import sys, journeys_dagster.cli_show; print([name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_command_is_there_and_says_what_it_does():
+    done = CliRunner().invoke(cli, ["--help"])
+    assert done.exit_code == 0
+    for name, command in ((name, cli.get_command(click.Context(cli), name)) for name in cli.list_commands(None)):  # type: ignore[arg-type]
+        assert command is not None
+        assert command.name == name
+        assert name in done.output

@@ -20,6 +20,7 @@ from journeys_dagster.evaluation.safety import (
     load_names,
     safety_report,
 )
+from journeys_dagster.inference import safety_text
 from journeys_dagster.inference.safety import (
     VERDICT_SCHEMA,
     judge_journeys,
@@ -35,7 +36,6 @@ from journeys_dagster.inference.safety_classifier import (
     stored_classifier,
 )
 from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, PolicyError, load_policy
-from journeys_dagster.inference.safety_text import plain
 from journeys_dagster.settings import SafetySettings, Settings
 
 POLICY = """
@@ -64,6 +64,10 @@ NOTHING = CRAFTS
 CLASSIFIER = SafetyClassifier(
     "policy", "model", ("ailment", "drugs", HARMLESS), 20 * np.eye(4)[:, [1, 0, 2]], np.zeros(3)
 )
+
+
+def plain(text: str) -> str:
+    return pl.select(safety_text.plain(pl.lit(text))).item()
 
 
 def with_probabilities(*, drugs: float = 0.0, ailment: float = 0.0) -> np.ndarray:

@@ -18,6 +18,7 @@ from journeys_dagster.automation.jobs import (
     scope_config,
     training_config,
 )
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.resources.landing_zone import LandingZone, complete_days
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.contracts import REJECTED_SHARE
@@ -30,7 +31,7 @@ Warn = Callable[[str], None]
 """Called with what a run warns of."""
 
 
-class RunFailedError(RuntimeError):
+class RunFailedError(ExpectedError, RuntimeError):
     """A run did not succeed; the message says which step failed and why."""
 
 

@@ -107,14 +107,9 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
     """Cluster, name and rank everyone as the assets do on a first run."""
     keywords = history.keywords(as_of)
     coded, used = vectors.only(strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user))
-    clusters = cluster_keywords(coded, used, settings.clusters).join(
-        keywords.select("user_id", "keyword", "weight", "first_seen", "last_seen", "events", "sources"),
-        on=["user_id", "keyword"],
-    )
-    members = (
-        clusters.join(continue_journeys(clusters, _NO_JOURNEYS), on=["user_id", "cluster"])
-        .join(coded.select("user_id", "keyword", "code"), on=["user_id", "keyword"])
-        .sort("user_id", "journey_id", "keyword")
+    clusters = cluster_keywords(coded, used, settings.clusters)
+    members = clusters.join(continue_journeys(clusters, _NO_JOURNEYS), on=["user_id", "cluster"]).sort(
+        "user_id", "journey_id", "keyword"
     )
     names = name_journeys(members.with_columns(centrality=pl.lit(0.0)), settings.naming)
     named = members.join(names.select("user_id", "journey_id", journey="keyword"), on=["user_id", "journey_id"])

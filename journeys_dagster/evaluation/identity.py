@@ -102,14 +102,12 @@ def infer_step(
     Returns
     -------
     DataFrame
-        Columns of `cluster_keywords` with ``weight``, ``events``, ``sources``, ``first_seen`` and ``journey_id``.
+        Columns of `cluster_keywords`, and ``journey_id``.
     """
     keywords = history.keywords(step.as_of, step.users)
     strongest = strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user)
     coded, used = vectors.only(strongest)
-    clusters = cluster_keywords(coded, used, settings.clusters).join(
-        keywords.select("user_id", "keyword", "weight", "events", "sources", "first_seen"), on=["user_id", "keyword"]
-    )
+    clusters = cluster_keywords(coded, used, settings.clusters)
     previous = latest.join(clusters.select("user_id").unique(), on="user_id", how="semi")
     journeys = continue_journeys(clusters, previous)
     return clusters.join(journeys.select("user_id", "cluster", "journey_id"), on=["user_id", "cluster"])

@@ -35,8 +35,8 @@ _COVERAGE = """
     from covered join journey_identities using (user_id, cluster)
 """
 _MEMBERS = """
-    select user_id, journey_id, keyword, keywords.weight, keywords.events, keywords.sources, centroid_similarity
-    from clusters join journey_identities using (user_id, cluster) join keywords using (user_id, keyword)
+    select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
+    from clusters join journey_identities using (user_id, cluster)
     order by user_id, journey_id, keyword
 """
 

@@ -33,7 +33,6 @@ def pipeline_journeys(corpus: Corpus, history: History, settings: Settings) -> p
     strongest = strongest_keywords(corpus.keywords, limit=settings.clusters.max_keywords_per_user)
     members = (
         cluster_keywords(strongest, corpus.vectors, settings.clusters)
-        .join(strongest.select("user_id", "keyword", "weight", "events", "sources"), on=["user_id", "keyword"])
         .rename({"cluster": "journey_id"})
         .with_columns(pl.col("journey_id").cast(pl.String))
         .sort(*_JOURNEY, "keyword")

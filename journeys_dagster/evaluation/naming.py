@@ -81,10 +81,6 @@ def _clustered(corpus: Corpus, settings: Settings) -> pl.DataFrame:
     strongest = strongest_keywords(corpus.keywords, limit=settings.clusters.max_keywords_per_user)
     return (
         cluster_keywords(strongest, corpus.vectors, settings.clusters)
-        .join(
-            strongest.select("user_id", "keyword", "weight", "events", "sources", "code", "truth"),
-            on=["user_id", "keyword"],
-        )
         .rename({"cluster": "journey_id"})
         .with_columns(pl.col("journey_id").cast(pl.String), keywords=pl.len().over("user_id", "journey_id"))
         .sort(*_JOURNEY, "keyword")

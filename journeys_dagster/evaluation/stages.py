@@ -27,8 +27,8 @@ THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
 MIN_JOURNEYS = 30
 _ENGAGEMENT = "select user_id, journey_id, first_seen, last_seen, active_weeks from journey_engagement"
 _KEYWORDS = """
-    select user_id, journey_id, keyword, keywords.weight, events, sources, centroid_similarity
-    from clusters join journey_identities using (user_id, cluster) join keywords using (user_id, keyword)
+    select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
+    from clusters join journey_identities using (user_id, cluster)
 """
 
 

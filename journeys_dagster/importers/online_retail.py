@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.sources.writer import SIMULATED_MARKER, write_days
 
 _COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
@@ -19,7 +20,7 @@ _PRODUCT_CODE = r"^(?:\d{5}[A-Z]{0,3}|DCGS[A-Z0-9]+)$"
 _SERVICES = ("next day carriage", "high resolution image")
 
 
-class OnlineRetailError(ValueError):
+class OnlineRetailError(ExpectedError, ValueError):
     """A file that cannot be imported; the message names the file and the column."""
 
 

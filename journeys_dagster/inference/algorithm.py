@@ -12,7 +12,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "users_in_scope": "1",
         "keywords": "1",
         "keyword_embeddings": "1",
-        "clusters": "3",
+        "clusters": "4",
         "journey_identities": "1",
         "journey_events": "1",
         "ranking_labels": "1",

@@ -43,17 +43,18 @@ def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], setti
     keywords : DataFrame
         Columns ``user_id``, ``keyword``, ``weight`` (float64 > 0), ``code`` (row of `vectors`), ``sources`` (list of
         str), ``recent_times`` (list of datetime, ascending) and ``recent_items`` (list of str), in any order, each
-        keyword once per user.
+        keyword once per user; others are kept.
     vectors : array of shape (distinct keywords, dimensions), float32
         Unit vectors. A zero vector's cosine with every vector is 0.
 
     Returns
     -------
     DataFrame
-        Columns ``user_id``, ``keyword``, ``cluster`` (int32, 0 for the cluster of the user's heaviest keyword, and
-        so on), ``centroid_similarity`` (float64, cosine to the cluster's weighted mean; 0 where either is zero) and
-        ``neighbour_similarity`` (float64, cosine of that mean to the nearest one of the user's other clusters; 0 where
-        there is no other), sorted by user and keyword.
+        Columns of `keywords`, and ``cluster`` (int32, 0 for the cluster of the user's heaviest keyword, and so on),
+        ``keyword_rank`` (int32, 1 for the cluster's heaviest keyword, ties by keyword), ``centroid_similarity``
+        (float64, cosine to the cluster's weighted mean; 0 where either is zero) and ``neighbour_similarity`` (float64,
+        cosine of that mean to the nearest one of the user's other clusters; 0 where there is no other), sorted by
+        user and keyword.
 
     Raises
     ------
@@ -67,13 +68,9 @@ def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], setti
     labels = average_linkage(
         similarity.vectors, similarity.rows, similarity.model, distance_threshold=similarity.distance_threshold
     )
-    labelled = keywords.select(
-        "user_id", "keyword", "weight", "code", user=pl.col("user_id").rle_id(), label=pl.Series(labels)
-    )
+    labelled = keywords.select("weight", "code", user=pl.col("user_id").rle_id(), label=pl.Series(labels))
     clustered = _numbered(labelled.with_row_index("row"))
-    return clustered.with_columns(_similarities(clustered, vectors)).select(
-        "user_id", "keyword", "cluster", "centroid_similarity", "neighbour_similarity"
-    )
+    return keywords.with_columns(clustered["cluster"], clustered["keyword_rank"], *_similarities(clustered, vectors))
 
 
 def cluster_tree(
@@ -106,13 +103,17 @@ def cluster_tree(
 
 def _numbered(labelled: pl.DataFrame) -> pl.DataFrame:
     """Clusters numbered by their heaviest keyword, so that the numbers do not depend on how labels are given."""
-    numbers = (
+    ranked = (
         labelled.select("user", "label", "weight", "row")
         .sort("user", "weight", "row", descending=[False, True, False])
-        .unique(["user", "label"], keep="first", maintain_order=True)
-        .select("user", "label", cluster=pl.int_range(pl.len()).over("user").cast(pl.Int32))
+        .with_columns(keyword_rank=(pl.int_range(pl.len()).over("user", "label") + 1).cast(pl.Int32))
     )
-    return labelled.join(numbers, on=["user", "label"], how="left", maintain_order="left")
+    numbers = ranked.filter(keyword_rank=1).select(
+        "user", "label", cluster=pl.int_range(pl.len()).over("user").cast(pl.Int32)
+    )
+    return labelled.join(numbers, on=["user", "label"], how="left", maintain_order="left").with_columns(
+        ranked.sort("row")["keyword_rank"]
+    )
 
 
 def _similarities(clustered: pl.DataFrame, vectors: NDArray[np.float32]) -> list[pl.Series]:

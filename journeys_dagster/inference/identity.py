@@ -1,6 +1,7 @@
 """Journey ids that stay: a cluster continues an earlier journey where their keywords overlap most."""
 
 import hashlib
+import itertools
 
 import polars as pl
 
@@ -65,22 +66,34 @@ def _match(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_new_ids(clusters: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
-    ids: list[str | None] = clusters["journey_id"].to_list()
-    missing = clusters.with_row_index("row").filter(pl.col("journey_id").is_null())
+    missing = clusters.filter(pl.col("journey_id").is_null()).select("user_id", "cluster", "founding_keyword")
+    new = [
+        _journey_id(user_id, keyword, 0)
+        for user_id, keyword in missing.select("user_id", "founding_keyword").iter_rows()
+    ]
+    missing = missing.with_columns(new_id=pl.Series(new, dtype=pl.String))
     # An id that the user had is not given to something else, even where nothing continues it today.
-    had = previous.join(missing, on="user_id", how="semi").select("user_id", "journey_id").unique()
-    taken: dict[str, set[str]] = {
-        user: set(of_user) for user, of_user in had.group_by("user_id").agg("journey_id").iter_rows()
-    }
-    for row, user_id, keyword in missing.select("row", "user_id", "founding_keyword").iter_rows():
-        of_user = taken.setdefault(user_id, set())
-        attempt, journey_id = 0, _journey_id(user_id, keyword, 0)
-        while journey_id in of_user:
-            attempt += 1
-            journey_id = _journey_id(user_id, keyword, attempt)
-        of_user.add(journey_id)
-        ids[row] = journey_id
-    return pl.Series("journey_id", ids, dtype=pl.String)
+    had = previous.join(missing, on="user_id", how="semi").select("user_id", new_id="journey_id").unique()
+    taken = pl.concat([had, missing.select("user_id", "new_id")])
+    contested = taken.filter(taken.is_duplicated()).select("user_id").unique()
+    settled = missing.join(contested, on="user_id", how="anti")
+    unsettled = missing.join(contested, on="user_id", how="semi", maintain_order="left")
+    given = pl.concat([settled, unsettled.with_columns(new_id=_free_ids(unsettled, had))])
+    keys = ["user_id", "cluster"]
+    return clusters.join(given.select(*keys, "new_id"), on=keys, how="left", maintain_order="left").select(
+        journey_id=pl.coalesce("journey_id", "new_id")
+    )["journey_id"]
+
+
+def _free_ids(clusters: pl.DataFrame, had: pl.DataFrame) -> pl.Series:
+    """The first id of each cluster that its user neither had nor got for another one."""
+    taken = set(had.iter_rows())
+    ids: list[str] = []
+    for user_id, keyword in clusters.select("user_id", "founding_keyword").iter_rows():
+        attempts = (_journey_id(user_id, keyword, attempt) for attempt in itertools.count())
+        ids.append(next(journey_id for journey_id in attempts if (user_id, journey_id) not in taken))
+        taken.add((user_id, ids[-1]))
+    return pl.Series(ids, dtype=pl.String)
 
 
 def _journey_id(user_id: str, founding_keyword: str, attempt: int) -> str:

@@ -7,7 +7,7 @@ LABELLED = "labelled"
 
 
 def sample_sql(settings: JudgeSettings, *, with_labelled: bool) -> str:
-    """A query for ``user_id``, ``stratum`` and ``share`` of the users judged; names ``$as_of`` and ``{users}``.
+    """A query for ``user_id``, ``stratum`` and ``share`` of the users judged; names ``$as_of`` and ``{of_batch}``.
 
     A user is drawn by a hash of user and day, so that incremental and full runs judge the same ones. Where there are
     human labels, whom labels of the day are about is judged as well.
@@ -17,14 +17,14 @@ def sample_sql(settings: JudgeSettings, *, with_labelled: bool) -> str:
         union all
         select distinct user_id, '{LABELLED}' as stratum, 1.0 as share
         from human_labels
-        where arrival_day = $as_of and user_id in {{users}} and user_id not in (select user_id from drawn)
+        where arrival_day = $as_of and {{of_batch}} and user_id not in (select user_id from drawn)
     """
     return f"""
         with active as (
             select user_id, count(*) as events
             from user_events
             where as_of = $as_of and occurred_at >= cast($as_of as timestamp) - interval 27 day
-                and user_id in {{users}}
+                and {{of_batch}}
             group by user_id
         ),
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.inference.safety_text import plain
 
 BUNDLED_POLICY = "bundled"
@@ -21,7 +23,7 @@ OUTCOMES = (ALLOW, QUIET, BLOCK)
 _BUNDLED_FILE = Path(__file__).with_suffix(".toml")
 
 
-class PolicyError(ValueError):
+class PolicyError(ExpectedError, ValueError):
     """A policy file that cannot be used; the message names the file and the fault."""
 
 
@@ -116,10 +118,16 @@ def _load(path: Path) -> Policy:
 def _faults(file: _File) -> Iterator[str]:
     names = [category.name for category in file.category]
     yield from (f"category {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
-    for category in file.category:
-        for phrase in (*category.terms, *category.exceptions):
-            # A phrase of any other form would never match, and nobody would notice.
-            words = phrase.removesuffix("*")
-            if not words or words != plain(words):
-                wanted = plain(phrase.replace("*", " "))
-                yield f"category {category.name!r}: {phrase!r} never matches: texts are compared as {wanted!r}"
+    phrase = pl.col("phrase")
+    # A phrase of any other form would never match, and nobody would notice.
+    wrong = (
+        pl.DataFrame(
+            [(category.name, each) for category in file.category for each in (*category.terms, *category.exceptions)],
+            schema={"category": pl.String, "phrase": pl.String},
+            orient="row",
+        )
+        .with_columns(words=phrase.str.strip_suffix("*"), wanted=plain(phrase.str.replace_all("*", " ", literal=True)))
+        .filter((pl.col("words") == "") | (pl.col("words") != plain(pl.col("words"))))
+    )
+    for name, each, wanted in wrong.select("category", "phrase", "wanted").iter_rows():
+        yield f"category {name!r}: {each!r} never matches: texts are compared as {wanted!r}"

@@ -10,9 +10,9 @@ _CUT = " |"
 """What stands where an exception was, so that the words beside it do not become neighbours, and an ending no word."""
 
 
-def plain(text: str) -> str:
-    """One text in the form that terms are written in."""
-    return pl.select(_words(_folded(pl.lit(text)))).item()
+def plain(text: pl.Expr) -> pl.Expr:
+    """The text in the form that terms are written in."""
+    return _words(_folded(text))
 
 
 def plain_forms(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:

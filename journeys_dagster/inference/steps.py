@@ -78,7 +78,7 @@ def weigh_keywords(frames: Frames, as_of: date, settings: Settings) -> pl.DataFr
 def cluster(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """`clusters`, of ``keywords`` and their ``embeddings``."""
     keywords, vectors = with_codes(frames["keywords"], frames["embeddings"])
-    return cluster_keywords(keywords, vectors, settings.clusters)
+    return cluster_keywords(keywords, vectors, settings.clusters).drop("code", "recent_times", "recent_items")
 
 
 def identify(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:

@@ -1,12 +1,11 @@
 """A user's journeys as `journeys show` prints them: a table for people, records for programs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-import polars as pl
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -17,17 +16,16 @@ from journeys_dagster.reporting.text import printable
 _STAGE_STYLES = {"evergreen": "green", "ongoing": "cyan", "ended": "dim"}
 
 
-def journeys_table(frame: pl.DataFrame, *, user_id: str, max_keywords: int = 5) -> Group:
+def journeys_table(rows: Iterable[Mapping[str, Any]], *, user_id: str, max_keywords: int = 5) -> Group:
     """Lay out one user's journeys under a heading, best first.
 
     Parameters
     ----------
-    frame
-        Rows of `current_user_journeys`; rows of other users are left out. "d ago" counts to read_on (Date), the
-        day that stages refer to, or to as_of where there is no such column. Needed are as_of (Date), user_id
-        (String), rank (integer), name and stage (String), confidence (Float64 in [0, 1]), keywords (List of
-        Struct with keyword String, weight Float64, sources List of String), search_count and action_count
-        (integer), last_seen (Datetime).
+    rows
+        Rows of `current_user_journeys`; rows of other users are left out. "d ago" counts to read_on (date), the
+        day that stages refer to, or to as_of where there is no such column. Needed are as_of (date), user_id
+        (str), rank (int), name and stage (str), confidence (float in [0, 1]), keywords (list of mappings with
+        keyword, weight and sources, a list of str), search_count and action_count (int), last_seen (datetime).
     user_id
         Whose journeys.
     max_keywords
@@ -41,19 +39,19 @@ def journeys_table(frame: pl.DataFrame, *, user_id: str, max_keywords: int = 5) 
 
     Raises
     ------
-    polars.exceptions.ColumnNotFoundError
+    KeyError
         If a column is missing.
     ValueError
         If `max_keywords` is below 1.
     """
     if max_keywords < 1:
         raise ValueError(f"max_keywords must be at least 1, got {max_keywords}")
-    rows = frame.filter(pl.col("user_id") == user_id).sort("rank", nulls_last=True)
+    own = _ordered([row for row in rows if row["user_id"] == user_id])
     heading = Text("User ", style="bold").append(printable(user_id))
-    if rows.is_empty():
+    if not own:
         return Group(heading, Text("No journeys."))
-    count = "1 journey" if rows.height == 1 else f"{rows.height} journeys"
-    days = sorted({day.isoformat() for day in rows.get_column("as_of").drop_nulls()})
+    count = "1 journey" if len(own) == 1 else f"{len(own)} journeys"
+    days = sorted({row["as_of"].isoformat() for row in own if row["as_of"] is not None})
     heading.append(f" · {count} as of {', '.join(days)}", style="not bold")
     table = Table(box=box.HORIZONTALS, show_lines=True, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("#", justify="right", no_wrap=True)
@@ -62,7 +60,7 @@ def journeys_table(frame: pl.DataFrame, *, user_id: str, max_keywords: int = 5) 
     table.add_column("conf.", justify="right", no_wrap=True)
     table.add_column("searches\n/ actions", justify="right", no_wrap=True)
     table.add_column("last seen", no_wrap=True)
-    for row in rows.iter_rows(named=True):
+    for row in own:
         table.add_row(
             Text(_whole(row["rank"])),
             Text.assemble((printable(row["name"] or ""), "bold"), "\n", _keywords(row["keywords"] or [], max_keywords)),
@@ -74,12 +72,12 @@ def journeys_table(frame: pl.DataFrame, *, user_id: str, max_keywords: int = 5) 
     return Group(heading, table)
 
 
-def journeys_records(frame: pl.DataFrame) -> list[dict[str, Any]]:
+def journeys_records(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Turn journeys into plain data that `json.dumps` takes.
 
     Parameters
     ----------
-    frame
+    rows
         Rows of `current_user_journeys`; other columns are kept too.
 
     Returns
@@ -89,10 +87,14 @@ def journeys_records(frame: pl.DataFrame) -> list[dict[str, Any]]:
         Days and points in time are in ISO 8601 (with an offset only where the column has a time zone),
         durations in seconds, NaN and infinities null. Text is unchanged.
     """
-    order = [name for name in ("user_id", "rank") if name in frame.columns]
-    ordered = frame.sort(order, nulls_last=True, maintain_order=True) if order else frame
-    rows = ordered.iter_rows(named=True)
-    return [{name: _json_value(value) for name, value in row.items()} for row in rows]
+    return [{name: _json_value(value) for name, value in row.items()} for row in _ordered(rows)]
+
+
+def _ordered(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def place(row: Mapping[str, Any]) -> tuple[tuple[bool, Any], ...]:
+        return tuple((row[name] is None, row[name] or 0) for name in ("user_id", "rank") if name in row)
+
+    return sorted(rows, key=place)
 
 
 def _stage(stage: str | None) -> Text:
@@ -129,7 +131,7 @@ def _whole(value: int | None) -> str:
 def _json_value(value: object) -> object:
     if isinstance(value, Mapping):
         return {name: _json_value(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple | pl.Series):
+    if isinstance(value, list | tuple):
         return [_json_value(inner) for inner in value]
     if isinstance(value, date | time):
         return value.isoformat()

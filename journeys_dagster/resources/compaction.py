@@ -13,7 +13,7 @@ import duckdb
 from journeys_dagster.resources.database_file import catalog_name
 from journeys_dagster.resources.disk import flush_to_disk
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
-from journeys_dagster.sources.files import quote_literal
+from journeys_dagster.tables import quote_literal
 
 _UNFINISHED = ".compacting"
 _DISK_MARGIN = 1.2

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import duckdb
 
-from journeys_dagster.sources.files import quote_literal
+from journeys_dagster.errors import ExpectedError
+from journeys_dagster.tables import quote_literal
 
 
-class WarehouseError(RuntimeError):
+class WarehouseError(ExpectedError, RuntimeError):
     """The warehouse cannot be used; the message names the file and the way out."""
 
 

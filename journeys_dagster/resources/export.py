@@ -21,9 +21,8 @@ from journeys_dagster.resources.disk import flush_to_disk
 from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
 from journeys_dagster.resources.migrations import newest_version
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
-from journeys_dagster.sources.files import quote_literal
 from journeys_dagster.sources.writer import SUCCESS
-from journeys_dagster.tables import Table
+from journeys_dagster.tables import Table, quote_literal
 
 MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"

@@ -11,10 +11,12 @@ from typing import Literal
 import portalocker
 from portalocker.exceptions import AlreadyLocked, LockException
 
+from journeys_dagster.errors import ExpectedError
+
 _POLL_SECONDS = 0.005
 
 
-class LockTimeoutError(TimeoutError):
+class LockTimeoutError(ExpectedError, TimeoutError):
     """Somebody else held the lock for longer than the timeout."""
 
 

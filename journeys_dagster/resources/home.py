@@ -4,16 +4,19 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import dagster as dg
-import yaml
+from typing import TYPE_CHECKING, Any
 
 from journeys_dagster.resources.file_lock import file_lock
-from journeys_dagster.resources.landing_zone import LandingZone
-from journeys_dagster.resources.run_lock import RunWarehouse
-from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.settings import PROJECT_ROOT, Settings, home_path
+
+if TYPE_CHECKING:
+    # Late, as to import Dagster takes longer than most of what a home is asked for.
+    import dagster as dg
+
+    from journeys_dagster.resources.landing_zone import LandingZone
+    from journeys_dagster.resources.run_lock import RunWarehouse
+    from journeys_dagster.resources.warehouse import Warehouse
 
 _DAGSTER_SETTINGS = "dagster.yaml"
 _SETUP_TIMEOUT_SECONDS = 120.0
@@ -55,6 +58,8 @@ class Home:
 
         The home's copy belongs to its operator, so an upgrade leaves it as it is.
         """
+        import yaml
+
         if not self.has_dagster:
             return []
         own, shipped = (
@@ -63,33 +68,48 @@ class Home:
         )
         return sorted(name for name in own.keys() | shipped.keys() if own.get(name) != shipped.get(name))
 
-    def landing_zone(self) -> LandingZone:
+    def landing_zone(self) -> "LandingZone":
         """The landing zone as a resource."""
+        from journeys_dagster.resources.landing_zone import LandingZone
+
         return LandingZone(path=str(self.landing))
 
-    def warehouse(self, settings: Settings) -> Warehouse:
+    def warehouse_file(self, settings: Settings) -> WarehouseFile:
+        """The warehouse for whoever does without Dagster."""
+        return WarehouseFile(self.warehouse_path, self._connection_config(settings), settings.run.lock_timeout_seconds)
+
+    def warehouse(self, settings: Settings) -> "Warehouse":
         """The warehouse, for whoever reads or writes it outside a run."""
+        from journeys_dagster.resources.warehouse import Warehouse
+
         return Warehouse(**self._warehouse_fields(settings))
 
-    def run_warehouse(self, settings: Settings) -> RunWarehouse:
+    def run_warehouse(self, settings: Settings) -> "RunWarehouse":
         """The warehouse as the resource of runs, which take turns."""
+        from journeys_dagster.resources.run_lock import RunWarehouse
+
         return RunWarehouse(**self._warehouse_fields(settings))
 
     def _warehouse_fields(self, settings: Settings) -> dict[str, Any]:
         self.path.mkdir(parents=True, exist_ok=True)
-        threads = settings.run.warehouse_threads or os.cpu_count() or 1
         return {
             "database": str(self.warehouse_path),
-            "connection_config": {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads},
+            "connection_config": self._connection_config(settings),
             "lock_timeout_seconds": settings.run.lock_timeout_seconds,
             "users_per_query": settings.run.users_per_query,
         }
 
-    def dagster_instance(self) -> dg.DagsterInstance:
+    def _connection_config(self, settings: Settings) -> dict[str, Any]:
+        threads = settings.run.warehouse_threads or os.cpu_count() or 1
+        return {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads}
+
+    def dagster_instance(self) -> "dg.DagsterInstance":
         """Dagster's instance, its storage set up by one process before any other opens it.
 
         Storage that several processes open for the first time at once stays broken (dagster issue 27390).
         """
+        import dagster as dg
+
         with file_lock(self.path / "setup.lock", shared=False, timeout_seconds=_SETUP_TIMEOUT_SECONDS):
             self.landing.mkdir(parents=True, exist_ok=True)
             self.dagster.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,14 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.sources.files import fingerprint, is_landing_file
 from journeys_dagster.sources.writer import SUCCESS, day_folder
 
 _DAY_FOLDER = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 
-class IncompleteDayError(RuntimeError):
+class IncompleteDayError(ExpectedError, RuntimeError):
     """A day's folder has no `_SUCCESS`; the message names the folder and what to do."""
 
 

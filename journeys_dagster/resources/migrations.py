@@ -12,9 +12,9 @@ from pathlib import Path
 import duckdb
 
 from journeys_dagster.resources.database_file import WarehouseError
-from journeys_dagster.sql_models import SQL_ROOT
+from journeys_dagster.settings import PROJECT_ROOT
 
-FOLDER = SQL_ROOT / "migrations"
+FOLDER = PROJECT_ROOT / "dbt_like_sql" / "migrations"
 FIRST_VERSION = 1
 _FILE = re.compile(r"(?P<version>\d{4})_(?P<name>\w+)\.sql")
 _VERSION = "select version from table_version"

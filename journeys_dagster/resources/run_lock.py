@@ -13,13 +13,14 @@ import dagster as dg
 import portalocker
 from portalocker.exceptions import LockException
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.resources.warehouse import Warehouse
 
 _MARKS = "runs"
 
 
-class RunLockError(RuntimeError):
+class RunLockError(ExpectedError, RuntimeError):
     """Another run has kept the home for too long; the message says which and what to do."""
 
 

@@ -1,7 +1,6 @@
-"""The DuckDB warehouse: short connections behind a lock between processes, and writes that are all or nothing.
+"""The DuckDB warehouse as a resource: short connections, and writes that are all or nothing.
 
-DuckDB lets one writing process exclude every other one, readers too. So nobody keeps a connection: readers share the
-lock, a writer has it alone, and whatever takes long is computed outside.
+Whatever takes long is computed before the file is opened.
 """
 
 import glob
@@ -9,7 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,26 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from journeys_dagster.resources.audits import Audit, AuditResult, run_audits
-from journeys_dagster.resources.database_file import WarehouseError, catalog_name, open_database
-from journeys_dagster.resources.disk import disk_fault
-from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
-from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
+from journeys_dagster.resources.database_file import WarehouseError, catalog_name
+from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.sql_parameters import used_params
-from journeys_dagster.tables import Table
+from journeys_dagster.tables import Table, quote_literal
 
-_RETRY_SECONDS = 0.05
 _SPOOL = "spool-"
 _SPOOL_ABANDONED_SECONDS = 24 * 3600
 USERS_IN_SCOPE = "select user_id from users_in_scope where as_of = $as_of"
+_BATCHES = """
+    select min(user_id), max(user_id), count(*)
+    from users_in_scope where as_of = $as_of
+    group by batch order by batch
+"""
+_SNAPSHOTS_OF_USERS = """
+    select table_name
+    from duckdb_columns() join duckdb_tables() using (database_name, schema_name, table_name)
+    where database_name = current_database() and column_name in ('as_of', 'user_id') and table_name <> $written
+    group by table_name
+    having count(*) = 2
+"""
 
 
 class Warehouse(DuckDBResource):
@@ -50,66 +58,32 @@ class Warehouse(DuckDBResource):
         """What Dagster calls before a run, a sensor or a schedule uses the warehouse: an older one is migrated."""
         self.migrate()
 
-    def migrate(self) -> tuple[int, int] | None:
-        """Bring a warehouse of an older table version to that of this code, in one transaction.
+    @property
+    def file(self) -> WarehouseFile:
+        """The same file without Dagster, and how it is opened."""
+        return WarehouseFile(self.path, self.connection_config, self.lock_timeout_seconds)
 
-        Returns
-        -------
-        (int, int) or None
-            Table versions before and after; none where there is no warehouse yet.
-        """
-        if not self.path.exists():
-            return None
-        with self._locked(shared=True), self._connection(read_only=True) as connection:
-            if is_current(connection, self.path):
-                return newest_version(), newest_version()
-        with self._locked(shared=False), self._connection(read_only=False) as connection:
-            return migrate(connection, self.path)
+    def migrate(self) -> tuple[int, int] | None:
+        """As `WarehouseFile.migrate`."""
+        return self.file.migrate()
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection that may write, with the file to itself; an older one is migrated. Prefer `read` and `write`."""
-        with self._told_disk_faults(), self._locked(shared=False), self._connection(read_only=False) as connection:
-            migrate(connection, self.path)
+        """As `WarehouseFile.open_for_writing`, under the name that dagster-duckdb gives it."""
+        with self.file.open_for_writing() as connection:
             yield connection
 
-    @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection, beside other readers.
+    def read(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """As `WarehouseFile.read`."""
+        return self.file.read()
 
-        Raises
-        ------
-        WarehouseError
-            The file does not exist or is of another table version, another program kept it for too long, or this
-            thread has it open already.
-        """
-        if not self.path.exists():
-            raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
-        with self._told_disk_faults(), self._locked(shared=True), self._connection(read_only=True) as connection:
-            require_current(connection, self.path)
-            yield connection
+    def write(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """As `WarehouseFile.write`."""
+        return self.file.write()
 
-    @contextmanager
-    def alone(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection with the file to itself; for whoever puts another file in its place."""
-        with self._told_disk_faults(), self._locked(shared=False), self._connection(read_only=True) as connection:
-            require_current(connection, self.path)
-            yield connection
-
-    @contextmanager
-    def write(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """One transaction: committed at the end of the block, undone by an exception.
-
-        Raises
-        ------
-        WarehouseError
-            Another program kept the file for too long, this thread has it open already, or the file cannot be migrated.
-        """
-        with self.get_connection() as connection:
-            connection.execute("begin transaction")
-            # After an exception, closing the connection undoes what was not committed.
-            yield connection
-            connection.execute("commit")
+    def alone(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """As `WarehouseFile.alone`."""
+        return self.file.alone()
 
     def query(self, sql: str, params: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """Rows of one query."""
@@ -209,11 +183,11 @@ class Warehouse(DuckDBResource):
     def _spooled(self, frames: Iterable[pl.DataFrame]) -> Iterator[str | None]:
         """Frames put on disk one by one: a pattern of their files, or none where there are no frames."""
         self._remove_abandoned_spools()
-        with self._told_disk_faults():
+        with self.file.told_disk_faults():
             made = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL)
         with made as spool:
             for number, frame in enumerate(frames):
-                with self._told_disk_faults():
+                with self.file.told_disk_faults(pl.exceptions.PolarsError):
                     # Read once and removed: what compresses faster wins over what compresses better.
                     frame.write_parquet(Path(spool) / f"{number:06}.parquet", compression="lz4")
             yield f"{glob.escape(spool)}/*.parquet" if any(Path(spool).iterdir()) else None
@@ -239,36 +213,38 @@ class Warehouse(DuckDBResource):
                 connection.execute(statement)
             self._delete_snapshot(connection, table, {"as_of": params["as_of"]})
             if _is_by_scope(table):
-                for _ in self._users_in_turn(connection, params["as_of"]):
+                for _ in self._users_in_turn(connection, table, params["as_of"]):
                     connection.execute(insert, used_params(insert, params))
             else:
                 connection.execute(insert, used_params(insert, params))
             return run_audits(connection, table.name, audits, params)
 
-    def _users_in_turn(self, connection: duckdb.DuckDBPyConnection, as_of: date) -> Iterator[None]:
+    def _users_in_turn(self, connection: duckdb.DuckDBPyConnection, table: Table, as_of: date) -> Iterator[None]:
         """Show the connection so many users in scope at a time that a query's rows of them fit in memory.
 
-        A query computes each user by themselves, so a temporary view in front of `users_in_scope` is all it takes.
+        A query computes each user by themselves, so temporary views in front of the snapshots that it reads are all it
+        takes. These lie in the order of users, so a span of users is read without the others.
         """
-        counted = f"select count(*) from ({USERS_IN_SCOPE})"
-        users = connection.execute(counted, {"as_of": as_of}).fetchall()[0][0]
-        if users <= self.users_per_query:
+        spans: list[tuple[str, str, int]] = []
+        for first, last, users in connection.execute(_BATCHES, {"as_of": as_of}).fetchall():
+            if spans and spans[-1][2] + users <= self.users_per_query:
+                spans[-1] = (spans[-1][0], last, spans[-1][2] + users)
+            else:
+                spans.append((first, last, users))
+        if len(spans) <= 1:
             yield
             return
-        of_batch = "select batch, count(*) from users_in_scope where as_of = $as_of group by batch order by batch"
-        turns: list[tuple[int, int, int]] = []
-        for batch, size in connection.execute(of_batch, {"as_of": as_of}).fetchall():
-            if turns and turns[-1][2] + size <= self.users_per_query:
-                turns[-1] = (turns[-1][0], batch, turns[-1][2] + size)
-            else:
-                turns.append((batch, batch, size))
-        for first, last, _ in turns:
-            connection.execute(
-                "create or replace temp view users_in_scope as select * from "
-                f"{catalog_name(self.path.resolve())}.users_in_scope where batch between {first} and {last}"
-            )
+        catalog = catalog_name(self.path.resolve())
+        found = connection.execute(_SNAPSHOTS_OF_USERS, {"written": table.name}).fetchall()
+        for first, last, _ in spans:
+            for (name,) in found:
+                connection.execute(
+                    f'create or replace temp view "{name}" as select * from {catalog}."{name}" '
+                    f"where user_id between {quote_literal(first)} and {quote_literal(last)}"
+                )
             yield
-        connection.execute("drop view temp.users_in_scope")
+        for (name,) in found:
+            connection.execute(f'drop view temp."{name}"')
 
     def replace_view(
         self,
@@ -309,63 +285,6 @@ class Warehouse(DuckDBResource):
             with suppress(FileNotFoundError):
                 if time.time() - spool.stat().st_mtime > _SPOOL_ABANDONED_SECONDS:
                     shutil.rmtree(spool)
-
-    @contextmanager
-    def _told_disk_faults(self) -> Iterator[None]:
-        try:
-            yield
-        except (duckdb.Error, pl.exceptions.PolarsError, OSError) as error:
-            fault = disk_fault(error)
-            if fault is None:
-                raise
-            raise WarehouseError(
-                f"the disk of warehouse {self.path} {fault}, and run again. What was being written is there as a whole "
-                f"or not at all. The error was: {error}"
-            ) from None
-
-    @contextmanager
-    def _locked(self, *, shared: bool) -> Iterator[None]:
-        lock_path = self.path.with_name(self.path.name + ".lock")
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(file_lock(lock_path, shared=shared, timeout_seconds=self.lock_timeout_seconds))
-            except NestedLockError:
-                raise WarehouseError(
-                    f"warehouse {self.path} is opened inside a block that has it open, which would wait for itself. "
-                    "Use the connection of the outer block, or leave that block first."
-                ) from None
-            except LockTimeoutError as error:
-                raise WarehouseError(
-                    f"warehouse {self.path} is busy: {error}. "
-                    "Wait for the other run, or raise run.lock_timeout_seconds."
-                ) from None
-            yield
-
-    @contextmanager
-    def _connection(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-        with ExitStack() as stack:
-            yield self._open(stack, read_only=read_only)
-
-    def _open(self, stack: ExitStack, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        """Open the file, waiting for programs that do not know the lock, such as a DuckDB shell."""
-        deadline = time.monotonic() + self.lock_timeout_seconds
-        while True:
-            try:
-                return stack.enter_context(open_database(self.path, read_only=read_only, config=self.connection_config))
-            except duckdb.ResourceInUseException as error:
-                raise WarehouseError(
-                    f"warehouse {self.path} is held open by another connection of this process. "
-                    f"Close it and run again. DuckDB says: {error}"
-                ) from None
-            except duckdb.IOException as error:
-                if "could not set lock" not in str(error).lower():
-                    raise WarehouseError(f"warehouse {self.path} cannot be opened: {error}") from None
-                if time.monotonic() >= deadline:
-                    raise WarehouseError(
-                        f"warehouse {self.path} is held open by another program, such as a DuckDB shell. "
-                        f"Close it and run again. DuckDB says: {error}"
-                    ) from None
-            time.sleep(_RETRY_SECONDS)
 
 
 def _is_by_scope(table: Table) -> bool:

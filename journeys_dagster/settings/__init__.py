@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.settings.algorithm import (
     ClusterSettings,
     DiversificationSettings,
@@ -74,7 +75,7 @@ HOME_VARIABLE = "JOURNEYS_HOME"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
-class SettingsError(ValueError):
+class SettingsError(ExpectedError, ValueError):
     """A settings file that cannot be used; the message names the file and the setting."""
 
 

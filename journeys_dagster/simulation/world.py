@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.random import PCG64, Generator, SeedSequence
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.simulation.activity import Setting, simulate_block
 from journeys_dagster.simulation.catalogue import Catalogue, load_catalogue
 from journeys_dagster.simulation.frames import Frames, item_id
@@ -29,7 +30,7 @@ _LATER_SHARE = 0.3
 _CHANGED_SHARE = 0.02
 
 
-class SimulationError(ValueError):
+class SimulationError(ExpectedError, ValueError):
     """A world that cannot be simulated, or not there; the message says why and what to do."""
 
 

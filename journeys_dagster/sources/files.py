@@ -14,6 +14,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from journeys_dagster.tables import quote_literal
+
 FORMATS = (".parquet", ".csv", ".ndjson")
 # Data that cannot be read: told, as a day must not lose it in silence.
 _OTHER_FORMATS = (".json", ".jsonl", ".tsv", ".avro", ".orc", ".arrow", ".feather", ".gz", ".zst", ".bz2", ".zip")
@@ -166,11 +168,6 @@ def failure_text(error: Exception, path: Path) -> str:
         text = text.replace(f"{folder}{os.sep}", "")
     printable = "".join(char if char.isprintable() else " " for char in text.partition("\n")[0])
     return printable.strip()[:_MAX_REASON]
-
-
-def quote_literal(text: str) -> str:
-    """Text as an SQL literal, for names that DuckDB does not take as parameters everywhere."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def display_name(path: Path) -> str:

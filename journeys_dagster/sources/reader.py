@@ -19,9 +19,9 @@ from journeys_dagster.sources.files import (
     file_groups,
     fingerprint,
     landing_files,
-    quote_literal,
 )
 from journeys_dagster.sources.row_checks import Limits, check_sql
+from journeys_dagster.tables import quote_literal
 
 _OVER_CAP = {"arrival_day": pl.Date, "user_id": pl.String, "rows_over_cap": pl.Int64}
 

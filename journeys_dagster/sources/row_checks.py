@@ -4,7 +4,8 @@ import re
 from dataclasses import dataclass
 
 from journeys_dagster.sources.contracts import MAX_ROW_TEXT, Field, Source
-from journeys_dagster.sources.files import FileGroup, quote_literal
+from journeys_dagster.sources.files import FileGroup
+from journeys_dagster.tables import quote_literal
 
 # Ids are often numbers: a whole number counts as text, in every format.
 _TEXT_TYPE = re.compile(r"VARCHAR|UUID|U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DECIMAL\(\d+,0\)")

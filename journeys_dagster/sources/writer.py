@@ -9,13 +9,15 @@ from pathlib import Path
 
 import polars as pl
 
+from journeys_dagster.errors import ExpectedError
+
 SUCCESS = "_SUCCESS"
 # In a landing zone that holds a simulated world; real data must not be mixed with it.
 SIMULATED_MARKER = "SIMULATED.json"
 _PART = "part-0.parquet"
 
 
-class LandingWriteError(ValueError):
+class LandingWriteError(ExpectedError, ValueError):
     """A frame that cannot be written as landing data; the message names the source and the column."""
 
 

@@ -42,12 +42,9 @@ def replay_features(
     keywords = history.keywords(as_of, users)
     strongest = strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user)
     coded, used = vectors.only(strongest)
-    clusters = cluster_keywords(coded, used, settings.clusters).join(
-        keywords.select("user_id", "keyword", "weight", "first_seen"), on=["user_id", "keyword"]
-    )
+    clusters = cluster_keywords(coded, used, settings.clusters)
     constants = {"as_of": pl.lit(as_of), "scope": pl.lit("all_users"), "algorithm_version": pl.lit("")}
-    history.keep("keywords", keywords)
-    history.keep("clusters", clusters.with_columns(**constants))
+    history.keep("clusters", clusters)
     identities = continue_journeys(clusters, _NO_JOURNEYS)
     history.keep("journey_identities", identities.with_columns(**constants))
     members = clusters.join(identities, on=["user_id", "cluster"])

@@ -21,19 +21,25 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 import polars as pl
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 role, number, path, seconds, users, days = sys.argv[1], int(sys.argv[2]), sys.argv[3], *map(float, sys.argv[4:])
 users, days = int(users), [date(2025, 6, 1) + timedelta(days=back) for back in range(int(days))]
 waits = []
 
-class TimedWarehouse(Warehouse):
+class TimedFile(WarehouseFile):
     @contextmanager
     def _locked(self, *, shared):
         began = time.monotonic()
         with super()._locked(shared=shared):
             waits.append(time.monotonic() - began)
             yield
+
+class TimedWarehouse(Warehouse):
+    @property
+    def file(self):
+        return TimedFile(self.path, self.connection_config, self.lock_timeout_seconds)
 
 def table(name, columns, make=dict):
     columns = {column: Column(type=kind, description="") for column, kind in columns.items()}

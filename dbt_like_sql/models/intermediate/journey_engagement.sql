@@ -12,14 +12,12 @@ with members as (
     select
         clusters.user_id,
         journey_identities.journey_id,
-        clusters.keyword,
-        keywords.weight,
+        clusters.weight,
         clusters.centroid_similarity,
         clusters.scope,
         clusters.algorithm_version
     from clusters
     join journey_identities using (as_of, user_id, cluster)
-    join keywords using (as_of, user_id, keyword)
     where clusters.as_of = $as_of
         and clusters.user_id in (select user_id from users_in_scope where as_of = $as_of)
 ),

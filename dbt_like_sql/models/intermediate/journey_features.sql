@@ -16,6 +16,7 @@ with members as (
         journey_identities.journey_id,
         clusters.keyword,
         clusters.neighbour_similarity,
+        clusters.days_active,
         clusters.scope,
         clusters.algorithm_version
     from clusters
@@ -59,29 +60,21 @@ neighbours as (
     group by user_id, journey_id
 ),
 
-keyword_days as (
-    select members.user_id, members.journey_id, members.keyword, keywords.days_active as days
-    from members
-    join keywords on keywords.as_of = $as_of
-        and keywords.user_id = members.user_id
-        and keywords.keyword = members.keyword
-),
-
 of_keywords as (
     select
-        keyword_days.user_id,
-        keyword_days.journey_id,
-        count(*) filter (days > 1) as repeated_keywords,
-        max(days) as most_days_of_keyword,
+        members.user_id,
+        members.journey_id,
+        count(*) filter (days_active > 1) as repeated_keywords,
+        max(days_active) as most_days_of_keyword,
         -- Decimals add up to the same sum in any order; floats would not.
         sum(cast(coalesce(share_7, 0) as decimal(12, 9))) as share_7,
         sum(cast(coalesce(share_28, 0) as decimal(12, 9))) as share_28,
         sum(cast(coalesce(share_84, 0) as decimal(12, 9))) as share_84,
-        sum(days * cast(coalesce(return_rate, 0) as decimal(12, 9))) as expected_returns,
+        sum(days_active * cast(coalesce(return_rate, 0) as decimal(12, 9))) as expected_returns,
         max(coalesce(return_rate, 0)) as highest_return_rate
-    from keyword_days
-    left join keyword_trends on keyword_trends.as_of = $as_of and keyword_trends.keyword = keyword_days.keyword
-    group by keyword_days.user_id, keyword_days.journey_id
+    from members
+    left join keyword_trends on keyword_trends.as_of = $as_of and keyword_trends.keyword = members.keyword
+    group by members.user_id, members.journey_id
 ),
 
 windows as (

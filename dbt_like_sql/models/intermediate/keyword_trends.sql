@@ -22,6 +22,7 @@ with of_user as (
         and known_until > $as_of
         and cast(occurred_at as date) > $as_of - 84
         and list_contains($action_names, action)
+        and hash(user_id) % 1000000 < $trend_share * 1000000
     group by user_id, keyword
 ),
 

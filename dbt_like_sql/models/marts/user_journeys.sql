@@ -44,19 +44,19 @@ journey_keywords as (
         -- The heaviest alone are kept in order; to sort all of them as lists takes three times as long.
         arg_min(
             struct_pack(
-                keyword := keywords.keyword,
-                weight := keywords.weight,
-                sources := keywords.sources,
-                last_seen := keywords.last_seen
+                keyword := clusters.keyword,
+                weight := clusters.weight,
+                sources := clusters.sources,
+                last_seen := clusters.last_seen
             ),
-            row(-keywords.weight, keywords.keyword),
+            clusters.keyword_rank,
             $max_keywords_per_journey
         ) as keywords
     from listed
     join journey_identities using (as_of, user_id, journey_id)
     join clusters using (as_of, user_id, cluster)
-    join keywords using (as_of, user_id, keyword)
-    where not list_contains(listed.unlisted_keywords, keywords.keyword)
+    where clusters.keyword_rank <= $max_keywords_per_journey + len(listed.unlisted_keywords)
+        and not list_contains(listed.unlisted_keywords, clusters.keyword)
     group by listed.user_id, listed.journey_id
 )
 

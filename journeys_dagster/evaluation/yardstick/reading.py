@@ -29,7 +29,8 @@ _NEWEST = """
 """
 _KEYWORDS = f"""
     {_NEWEST}
-    select user_id, keyword, weight, events, first_seen, last_seen, recent_times, journey_id
+    select user_id, keyword, keywords.weight, keywords.events, keywords.first_seen, keywords.last_seen, recent_times,
+        journey_id
     from keywords
     join newest using (user_id, as_of)
     left join clusters using (user_id, as_of, keyword)
@@ -54,8 +55,7 @@ _RANKED = f"""
 """
 _FOLLOWED = """
     select as_of, user_id, keyword, journey_id, weight, rank
-    from keywords
-    join clusters using (as_of, user_id, keyword)
+    from clusters
     join journey_identities using (as_of, user_id, cluster)
     join diversified_journeys using (as_of, user_id, journey_id)
     where user_id in (select unnest($users))
