@@ -51,24 +51,25 @@ def column_lineage(lineage: Mapping[str, frozenset[tuple[str, str]]]) -> dg.Tabl
     )
 
 
+def sample_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict[str, Any]:
+    """A sample of a view's rows of one partition; it holds none, and to count them would be to compute them all."""
+    where = f'where "{table.partition_column}" = $day' if table.partition_column else ""
+    params = {"day": partition_key} if where else None
+    shown = ", ".join(f'"{column}"' for column in table.columns if column not in _SAME_IN_ALL_ROWS)
+    sample = warehouse.query(f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params)
+    return {"partition": partition_key, "sample": dg.MetadataValue.md(markdown_table(sample))}
+
+
 def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict[str, Any]:
     """Counts and a sample of the table's rows of one partition (of all rows where it has none)."""
     where = f'where "{table.partition_column}" = $day' if table.partition_column else ""
     users = "count(distinct user_id)" if "user_id" in table.columns else "null"
     params = {"day": partition_key} if where else None
-    shown = ", ".join(f'"{column}"' for column in table.columns if column not in _SAME_IN_ALL_ROWS)
     with warehouse.read() as connection:
         counts = connection.sql(f'select count(*), {users} from "{table.name}" {where}', params=params).fetchall()
-        sample = connection.sql(f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params).pl()
     rows, user_count = counts[0]
-    metadata: dict[str, Any] = {
-        "dagster/row_count": rows,
-        "partition": partition_key,
-        "sample": dg.MetadataValue.md(markdown_table(sample)),
-    }
-    if user_count is not None:
-        metadata["users"] = user_count
-    return metadata
+    counted = {"dagster/row_count": rows} | ({} if user_count is None else {"users": user_count})
+    return counted | sample_metadata(warehouse, table, partition_key)
 
 
 def plot(png: bytes, *, alt: str) -> dg.MarkdownMetadataValue:

@@ -14,6 +14,7 @@ from assets.reporting import (
     merge_check_results,
     plot,
     row_metadata,
+    sample_metadata,
     table_metadata,
 )
 from journeys_dagster.resources.audits import AuditFailedError, AuditResult
@@ -77,7 +78,8 @@ def build_sql_asset(
                 yield from merge_check_results(checked | {partition_key: error.results})
                 raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
         newest = context.partition_keys[-1]
-        metadata = row_metadata(warehouse, model.table, newest)
+        describe = sample_metadata if model.materialized == "view" else row_metadata
+        metadata = describe(warehouse, model.table, newest)
         metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(tables))
         if draw is not None:
             png, alt = draw(warehouse, date.fromisoformat(newest))

@@ -1,12 +1,14 @@
 """Reading users' events and what their items are about."""
 
+import polars as pl
+
 from assets.snapshots import Snapshot
+from journeys_dagster.inference.segments import is_in_order
 from journeys_dagster.inference.steps import Frames
 
 _EVENTS = """
     select user_id, source, action, query, item_id, occurred_at
     from user_events where as_of = $as_of and {of_batch}
-    order by user_id, occurred_at
 """
 _ITEM_KEYWORDS = """
     select item_id, keyword, share
@@ -20,6 +22,12 @@ _ITEM_KEYWORDS = """
 def read_events(snapshot: Snapshot, batch: int) -> Frames:
     """``events`` of a batch of users in the order of users and time, and the ``item_keywords`` that were in force."""
     return {
-        "events": snapshot.read(_EVENTS, batch=batch),
+        "events": _in_order(snapshot.read(_EVENTS, batch=batch)),
         "item_keywords": snapshot.read(_ITEM_KEYWORDS, batch=batch),
     }
+
+
+def _in_order(events: pl.DataFrame) -> pl.DataFrame:
+    """By user and time, as the table has them."""
+    columns = "user_id", "occurred_at"
+    return events if is_in_order(events, *columns) else events.sort(columns, maintain_order=True)

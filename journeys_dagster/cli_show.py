@@ -14,7 +14,7 @@ from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.settings import load_settings
 
-_JOURNEYS = "from current_user_journeys where user_id in (select unnest($users)) order by user_id, rank"
+_JOURNEYS = "from current_user_journeys where user_id = $user order by rank"
 _SAMPLE = "select user_id from current_user_journeys group by user_id order by md5(user_id) limit $sample"
 _EXAMPLES = "select user_id from user_snapshots group by user_id order by user_id limit 3"
 
@@ -44,7 +44,7 @@ def show_journeys(warehouse: WarehouseFile, user: str | None, *, sample: int | N
     with warehouse.read() as connection:
         try:
             users = [user] if user is not None else _column(connection.execute(_SAMPLE, {"sample": sample}))
-            journeys = _rows(connection.execute(_JOURNEYS, {"users": users}))
+            journeys = [row for each in users for row in _rows(connection.execute(_JOURNEYS, {"user": each}))]
         except duckdb.CatalogException:
             raise WarehouseError(f"warehouse {warehouse.path} has no journeys yet: use `journeys run` first") from None
         if user is not None and not journeys:

@@ -14,6 +14,7 @@ from journeys_dagster.inference.segments import (
     centroids,
     neighbour_similarity,
     over_segments,
+    pair_similarity,
     segment_starts,
     sort_rows,
 )
@@ -133,3 +134,14 @@ def test_what_goes_wrong_in_a_run_is_raised():
 
     with pytest.raises(ArithmeticError):
         over_segments(np.arange(9), fail)
+
+
+@given(seed=st.integers(0, 10**6), pairs=st.integers(0, 40))
+def test_pair_similarity_is_the_dot_product_of_each_pair(seed: int, pairs: int):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(7, 5)).astype(np.float32)
+    firsts, seconds = rng.integers(0, 7, (2, pairs))
+    expected = (vectors[firsts].astype(np.float64) * vectors[seconds]).sum(axis=1)
+    np.testing.assert_allclose(pair_similarity(vectors, firsts, seconds), expected, atol=1e-12)
+    with pytest.raises(ValueError, match="codes must be rows"):
+        pair_similarity(vectors, np.array([0]), np.array([7]))

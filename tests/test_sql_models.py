@@ -425,8 +425,9 @@ def test_every_sql_file_below_models_is_a_model():
 
 @pytest.mark.parametrize("audit", AUDITS, ids=[audit.name for audit in AUDITS])
 def test_an_audit_reads_its_model_or_what_that_is_made_of(audit):
+    needs = {name: model.depends_on for name, model in MODELS.items()} | {step.name: set(step.deps) for step in STEPS}
     known, frontier = set(), {audit.model}
     while frontier:
         known |= frontier
-        frontier = {name for model in frontier & MODELS.keys() for name in MODELS[model].depends_on} - known
+        frontier = {name for each in frontier & needs.keys() for name in needs[each]} - known
     assert audit.depends_on <= known

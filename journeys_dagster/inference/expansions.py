@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.inference.segments import pair_similarity
 from journeys_dagster.settings import ExpansionSettings
 
 EXPANDER = "co-occurrence and nearness"
@@ -83,12 +84,12 @@ def related_journeys(members: pl.DataFrame, vectors: NDArray[np.float32], settin
         # An order of its own, so that sums of floats below do not depend on that of the joins.
         .sort(_PAIR)
     )
-    first, second = (vectors[counted[name].to_numpy()] for name in ("journey_code", "related_code"))
+    similarity = pair_similarity(vectors, *(counted[name].to_numpy() for name in ("journey_code", "related_code")))
     expected = pl.col("holders") * pl.col("users") / population
     prior = settings.prior_users
     return (
         counted.with_columns(
-            similarity=pl.Series(np.einsum("ij,ij->i", first, second, dtype=np.float64)),
+            similarity=pl.Series(similarity),
             lift=(pl.col("together") + prior) / (expected + prior),
             share=pl.col("users") / population,
         )

@@ -18,13 +18,33 @@ def sort_rows(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
     One number for the ranks of all columns is compared in place of texts. The products of how many distinct values
     there are must stay below 2 ** 63. Nulls are not allowed; equal rows keep no order.
     """
+    if is_in_order(rows, *columns):
+        return rows.rechunk()
     key = pl.zeros(len(rows), dtype=pl.Int64, eager=True)
     for column in columns:
-        values = rows.select(value=column)
-        ranks = values.unique().sort("value").with_row_index("rank")
-        ranked = values.join(ranks, on="value", how="left", maintain_order="left")["rank"]
-        key = key * len(ranks) + ranked.cast(pl.Int64)
+        ranks = _ranks(rows[column])
+        key = key * (int(ranks.max() or 0) + 1) + ranks  # type: ignore[arg-type]
     return rows.rechunk()[key.arg_sort()]
+
+
+def is_in_order(rows: pl.DataFrame, *columns: str) -> bool:
+    """Whether rows are sorted by columns; to look takes a tenth of the time of sorting."""
+    follows = pl.lit(value=True)
+    for column in reversed(columns):
+        value = pl.col(column)
+        follows = (value > value.shift()) | ((value == value.shift()) & follows)
+    return bool(rows.select(follows.fill_null(value=True).all()).item())
+
+
+def _ranks(values: pl.Series) -> pl.Series:
+    """Whole numbers in the order of the values."""
+    if values.dtype.is_integer():
+        return (values - values.min()).cast(pl.Int64)
+    if values.is_sorted():
+        return values.rle_id().cast(pl.Int64)
+    frame = values.to_frame("value")
+    ranks = frame.unique().sort("value").with_row_index("rank")
+    return frame.join(ranks, on="value", how="left", maintain_order="left")["rank"].cast(pl.Int64)
 
 
 def segment_starts(columns: pl.DataFrame) -> NDArray[np.int64]:
@@ -160,6 +180,39 @@ def neighbour_similarity(units: NDArray[np.float32], groups: NDArray[np.int64]) 
     similarity = np.empty(len(units))
     pairs = np.concatenate([[0], np.cumsum(np.diff(groups) ** 2)])
     over_segments(pairs, lambda run: fill_neighbour_similarity(units, groups[run.start : run.stop + 1], similarity))
+    return similarity
+
+
+def pair_similarity(
+    vectors: NDArray[np.float32], firsts: NDArray[np.int64], seconds: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Cosine of each pair of vectors, without a copy of the vectors for each pair.
+
+    Parameters
+    ----------
+    vectors : array of shape (distinct, dimensions), float32
+        Of unit length or zero.
+    firsts, seconds : array of shape (pairs,), int64
+        Rows of `vectors`.
+
+    Returns
+    -------
+    array of shape (pairs,), float64
+
+    Raises
+    ------
+    ValueError
+        A number names no row of the vectors.
+    """
+    from journeys_dagster.inference.segments_kernel import fill_pair_similarity
+
+    check_codes(firsts, len(vectors))
+    check_codes(seconds, len(vectors))
+    similarity = np.empty(len(firsts))
+    over_segments(
+        np.arange(len(firsts) + 1),
+        lambda run: fill_pair_similarity(vectors, firsts[run], seconds[run], similarity[run]),
+    )
     return similarity
 
 

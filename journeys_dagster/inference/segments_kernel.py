@@ -71,3 +71,13 @@ def fill_neighbour_similarity(units: Vectors, groups: Ints, similarity: Floats) 
                 cosine = min(max(dot(total, units[other]), -1.0), 1.0)
                 similarity[row] = max(similarity[row], cosine)
                 similarity[other] = max(similarity[other], cosine)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_pair_similarity(vectors: Vectors, firsts: Ints, seconds: Ints, similarity: Floats) -> None:
+    """Dot product of each pair of rows of the vectors."""
+    total = np.empty(vectors.shape[1])
+    for pair in range(len(firsts)):
+        for k in range(len(total)):
+            total[k] = np.float64(vectors[firsts[pair], k])
+        similarity[pair] = dot(total, vectors[seconds[pair]])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.inference.linkage import KeywordRows, PairModel
 from journeys_dagster.inference.ngrams import ngram_vectors
-from journeys_dagster.inference.segments import segment_starts
+from journeys_dagster.inference.segments import over_segments, segment_starts
 from journeys_dagster.settings import ClusterSettings, SourceName
 
 _Number = TypeVar("_Number", np.float64, np.int64)
@@ -88,7 +88,7 @@ def keyword_similarity(keywords: pl.DataFrame, vectors: NDArray[np.float32], set
             codes=keywords["code"].to_numpy(),
             times=_hours(keywords["recent_times"]),
             time_scales=_of_sources(keywords["sources"], settings.time_scale_hours).list.min().to_numpy(),
-            time_weights=_time_weights(keywords, settings) * slope,
+            time_weights=_time_weights(keywords, starts, settings) * slope,
             items=_item_numbers(keywords["recent_items"]),
             offsets=offsets * slope,
         ),
@@ -127,17 +127,15 @@ def _of_sources(sources: pl.Series, values: Mapping[SourceName, float]) -> pl.Se
     return sources.to_frame("sources").select(pl.col("sources").list.eval(names)).to_series()
 
 
-def _time_weights(keywords: pl.DataFrame, settings: ClusterSettings) -> NDArray[np.float64]:
+def _time_weights(keywords: pl.DataFrame, users: NDArray[np.int64], settings: ClusterSettings) -> NDArray[np.float64]:
     """A moment with many keywords, such as a basket, says less about each two of them."""
-    moments = (
-        keywords.select("recent_times", user=pl.col("user_id").rle_id(), row=pl.int_range(pl.len()))
-        .explode("recent_times", empty_as_null=False)
-        .with_columns(crowd=pl.len().over("user", "recent_times"))
-        .group_by("row")
-        .agg(pl.col("crowd").mean())
-    )
-    crowds = np.ones(len(keywords))
-    crowds[moments["row"].to_numpy()] = moments["crowd"].to_numpy()
+    from journeys_dagster.inference.similarity_kernel import fill_mean_crowds
+
+    moments = keywords["recent_times"]
+    times = moments.explode(empty_as_null=False).to_physical().to_numpy(writable=True)
+    starts = np.concatenate([[0], np.cumsum(moments.list.len().to_numpy(), dtype=np.int64)])
+    crowds = np.empty(len(keywords))
+    over_segments(users, lambda run: fill_mean_crowds(times, starts, users[run.start : run.stop + 1], crowds))
     weights = _of_sources(keywords["sources"], settings.time_weights).list.max().to_numpy()
     return weights * np.minimum(settings.crowded_moment / crowds, 1.0)
 

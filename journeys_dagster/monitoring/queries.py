@@ -165,20 +165,28 @@ def letter_pairs_sql(source: Source) -> str:
     """Pairs of neighbouring characters in a source's texts, their ends counting as blanks, by arrival day."""
     return f"""
         with texts as (
-            select arrival_day, string_split(' ' || unnest({TEXTS[source.name]}) || ' ', '') as characters
+            select arrival_day, unnest({TEXTS[source.name]}) as text
             from "{source.name}"
             where {_OF_DAYS}
+        ),
+
+        -- Distinct first: people type the same thousand texts all day long.
+        distinct_texts as (
+            select arrival_day, string_split(' ' || text || ' ', '') as characters, count(*) as times
+            from texts
+            group by arrival_day, text
         ),
 
         pairs as (
             select
                 arrival_day,
                 unnest(characters[:-2]) as character,
-                unnest(characters[2:]) as next_character
-            from texts
+                unnest(characters[2:]) as next_character,
+                times
+            from distinct_texts
         )
 
-        select arrival_day, character, next_character, count(*) as occurrences
+        select arrival_day, character, next_character, cast(sum(times) as bigint) as occurrences
         from pairs
         group by arrival_day, character, next_character
         order by arrival_day, character, next_character

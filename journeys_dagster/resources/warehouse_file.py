@@ -72,7 +72,9 @@ class WarehouseFile:
             thread has it open already.
         """
         if not self.path.exists():
-            raise WarehouseError(f"no warehouse at {self.path}: nothing has been run in this home yet")
+            raise WarehouseError(
+                f"no warehouse at {self.path}: nothing has been run in this home yet. Use `journeys run` first"
+            )
         with self.told_disk_faults(), self._locked(shared=True), self._connection(read_only=True) as connection:
             require_current(connection, self.path)
             yield connection

@@ -8,15 +8,18 @@ description: >
   Each user's newest snapshot. Lifecycle and stage are re-evaluated for the newest inferred day, so that the
   journeys of users who went quiet end without being recomputed.
 */
+-- By itself, so that looking one user up reads no other user's snapshots.
 with newest as (
-    select user_id, max(as_of) as as_of, max(max(as_of)) over () as read_on
-    from user_snapshots
-    group by user_id
+    select user_id, max(as_of) as as_of from user_snapshots group by user_id
+),
+
+today as (
+    select max(as_of) as read_on from user_snapshots
 )
 
 select
     cast(user_journeys.as_of as date) as as_of, -- day of the user's newest snapshot
-    cast(newest.read_on as date) as read_on, -- newest inferred day of all users; the stage is as of this day
+    cast(today.read_on as date) as read_on, -- newest inferred day of all users; the stage is as of this day
     cast(user_journeys.user_id as varchar) as user_id, -- the user
     cast(user_journeys.journey_id as varchar) as journey_id, -- stays with the journey from day to day
     cast(user_journeys.rank as integer) as rank, -- place in the user's list, 1 is best
@@ -27,12 +30,12 @@ select
         user_journeys.keywords as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
     ) as keywords, -- heaviest first
     cast(
-        if(newest.read_on < user_journeys.evergreen_until, 'evergreen', 'situational') as varchar
+        if(today.read_on < user_journeys.evergreen_until, 'evergreen', 'situational') as varchar
     ) as lifecycle, -- evergreen or situational, as of read_on
     cast(
         case
-            when newest.read_on < user_journeys.evergreen_until then 'evergreen'
-            when newest.read_on < user_journeys.ends_on then 'ongoing'
+            when today.read_on < user_journeys.evergreen_until then 'evergreen'
+            when today.read_on < user_journeys.ends_on then 'ongoing'
             else 'ended'
         end as varchar
     ) as stage, -- evergreen, ongoing or ended, as of read_on
@@ -52,3 +55,4 @@ select
     cast(user_journeys.scope as varchar) as scope -- kind of run that wrote the row
 from user_journeys
 join newest using (user_id, as_of)
+cross join today
