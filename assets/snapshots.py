@@ -57,7 +57,7 @@ class Snapshot:
 
     def read(self, sql: str, *, batch: int) -> pl.DataFrame:
         """Rows of a query that names ``$as_of`` and the condition ``{of_batch}``: a user in scope of one batch."""
-        # Tables lie in the order of users, so the bounds keep DuckDB from reading what other batches hold.
+        # Tables lie nearly in the order of users, so the bounds keep DuckDB from reading what other batches hold.
         condition = (
             "user_id between $first_user and $last_user "
             "and user_id in (select user_id from users_in_scope where as_of = $as_of and batch = $batch)"
