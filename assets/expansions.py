@@ -30,13 +30,17 @@ _HELD = "select user_id, keyword from keywords where as_of = $as_of and {of_batc
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """Listed journeys of a batch of users, keyword by keyword; what is related to these; and what the users have."""
-    members, related = snapshot.read(_MEMBERS, batch=batch), snapshot.read(_RELATED, batch=batch)
+    related = snapshot.read(_RELATED, batch=batch)
+    # On a home's first day nothing is related to anything, and nothing else need be read.
+    of_users = {
+        name: snapshot.read(f"select * from ({sql}) {'limit 0' if related.is_empty() else ''}", batch=batch)
+        for name, sql in (("members", _MEMBERS), ("held", _HELD))
+    }
     return {
-        "members": members,
-        "embeddings": read_embeddings(snapshot, members),
+        **of_users,
+        "embeddings": read_embeddings(snapshot, of_users["members"]),
         "related": related,
         "related_embeddings": read_embeddings(snapshot, related),
-        "held": snapshot.read(_HELD, batch=batch),
     }
 
 

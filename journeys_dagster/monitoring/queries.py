@@ -142,20 +142,26 @@ def hours_sql(source: Source) -> str:
 def redelivered_sql(source: Source) -> str:
     """Rows of a source that had arrived on one of the seven days before already, by arrival day.
 
-    For sources with times: an event happens once, but an item may change and change back.
+    For sources with times: an event happens once, but an item may change and change back. Rows are told apart by 64 bits
+    of a hash, which is exact enough for a share and takes a third of the time of comparing texts.
     """
-    same = " and ".join(f'earlier."{name}" = today."{name}"' for name in source.fields)
+    fields = ", ".join(f'"{name}"' for name in source.fields)
     return f"""
+        with contents as materialized (
+            select arrival_day, hash({fields}) as content
+            from "{source.name}"
+            where arrival_day between $first::date - {_REDELIVERY_DAYS} and $last
+        )
+
         select arrival_day, count(*) as redelivered
-        from "{source.name}" as today
+        from contents as today
         where {_OF_DAYS}
             and exists (
                 select 1
-                from "{source.name}" as earlier
-                where earlier.arrival_day between $first::date - {_REDELIVERY_DAYS} and $last
+                from contents as earlier
+                where earlier.content = today.content
                     and earlier.arrival_day < today.arrival_day
                     and earlier.arrival_day >= today.arrival_day - {_REDELIVERY_DAYS}
-                    and {same}
             )
         group by arrival_day
     """
