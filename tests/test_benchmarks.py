@@ -39,3 +39,19 @@ def test_everything_scale_measures_is_there_on_few_users() -> None:
     assert {"keywords", "clusters", "user_journeys"} <= {step["step"] for step in found["full"]["steps"]}
     assert {"this pipeline, all users", "pandas + scikit-learn"} <= found["plain_loops"]["users_per_second"].keys()
     assert found["show"]["query_seconds"] < found["show"]["process_seconds"]
+
+
+@pytest.mark.slow
+def test_a_budget_stops_the_language_model_and_the_next_runs_go_on_to_the_end() -> None:
+    words = ["--users", "60", "--days", "30", "--tokens", "20000", "--fault-share", "0.02", "--json"]
+    command = [sys.executable, str(BENCHMARKS / "language_models.py"), *words]
+    first, *others = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert sum(asset["left"] for asset in first["assets"].values()) > 0
+    assert all("budget" in asset["stopped"] for asset in first["assets"].values() if asset["left"])
+    *_, finished, again, next_day, that_day_again = others
+    for run in (finished, again, next_day, that_day_again):
+        assert sum(asset["left"] for asset in run["assets"].values()) == 0, run["run"]
+        assert run["server"]["answered_twice"] == 0
+    assert again["server"]["calls"] == that_day_again["server"]["calls"] == 0
+    assert again["listed"] == finished["listed"]
+    assert next_day["server"]["calls"] > 0
