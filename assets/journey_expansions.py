@@ -11,14 +11,14 @@ from assets.keyword_embeddings import store_embeddings
 from assets.language_models import answered_check, answered_spec
 from assets.reporting import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
 from assets.safety_verdicts import TABLE as VERDICTS
-from assets.safety_verdicts import check_new_texts
+from assets.safety_verdicts import check_new_texts, read_verdicts
 from assets.vectors import embeddings_of
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.inference.expansions import known_journeys, related_journeys
 from journeys_dagster.inference.llm_expansions import EXPAND_PROMPT, RelatedAnswer, with_model_relations
-from journeys_dagster.inference.safety import checked_text, verdict_revision
-from journeys_dagster.inference.safety_policy import ALLOW, load_policy
+from journeys_dagster.inference.safety import checked_text
+from journeys_dagster.inference.safety_policy import ALLOW
 from journeys_dagster.inference.steps import with_codes
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
@@ -64,9 +64,6 @@ _MEMBERS = """
     join user_journeys using (as_of, user_id, journey_id)
     where user_journeys.may_notify
     order by all
-"""
-_ALLOWED = f"""
-    select text from {VERDICTS.name} semi join texts using (text) where revision = $revision and outcome = '{ALLOW}'
 """
 
 
@@ -197,9 +194,7 @@ class _Texts:
         new = texts.filter(~texts.is_in(known.implode())).to_frame("keyword")
         if not new.is_empty():
             store_embeddings(warehouse, embedder.revision, embed_frame({"keywords": new}, embedder=embedder))
-        revision = verdict_revision(self.settings, load_policy(self.settings.safety.policy))
         by_text = texts.to_frame("keyword").with_columns(text=checked_text(pl.col("keyword")))
-        with warehouse.read() as connection:
-            connection.register("texts", by_text)
-            allowed = connection.sql(_ALLOWED, params={"revision": revision}).pl()
-        return embeddings_of(warehouse, by_text.join(allowed, on="text", how="semi")["keyword"], embedder.revision)
+        verdicts = read_verdicts(warehouse, by_text.select("text").unique(), self.settings, names=True)
+        allowed = by_text.join(verdicts.filter(outcome=ALLOW), on="text", how="semi")
+        return embeddings_of(warehouse, allowed["keyword"], embedder.revision)

@@ -3,10 +3,10 @@
 import polars as pl
 
 from assets.safety_verdicts import TABLE as VERDICTS
+from assets.safety_verdicts import checked_texts, read_verdicts
 from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
-from journeys_dagster.inference.safety import checked_text, verdict_revision
-from journeys_dagster.inference.safety_policy import BLOCK, QUIET, load_policy
+from journeys_dagster.inference.safety_policy import BLOCK, QUIET
 from journeys_dagster.tables import Column
 
 _NAMES = "select user_id, journey_id, name from names where as_of = $as_of and {of_batch}"
@@ -16,24 +16,21 @@ _KEYWORDS = """
     join journey_identities using (as_of, user_id, cluster)
     where as_of = $as_of and {of_batch}
 """
-_VERDICTS = f"""
-    select text, outcome, category, reasons, by_term
-    from {VERDICTS.name} semi join texts using (text)
-    where revision = $revision
-"""
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """Names and keywords of a batch of users' journeys, and the verdicts on them."""
-    settings = snapshot.settings
     names, keywords = snapshot.read(_NAMES, batch=batch), snapshot.read(_KEYWORDS, batch=batch)
-    revision = verdict_revision(settings, load_policy(settings.safety.policy))
+    warehouse, settings = snapshot.warehouse, snapshot.settings
     # Distinct first: a batch says the same thousand texts many times.
-    texts = pl.concat([names.select(text="name"), keywords.select(text="keyword")]).unique()
-    with snapshot.warehouse.read() as connection:
-        connection.register("texts", texts.select(checked_text(pl.col("text"))).unique())
-        verdicts = connection.sql(_VERDICTS, params={"revision": revision}).pl()
-    return {"names": names, "keywords": keywords, "verdicts": verdicts}
+    return {
+        "names": names,
+        "keywords": keywords,
+        "name_verdicts": read_verdicts(warehouse, checked_texts(names["name"].unique()), settings, names=True),
+        "keyword_verdicts": read_verdicts(
+            warehouse, checked_texts(keywords["keyword"].unique()), settings, names=False
+        ),
+    }
 
 
 def count(rows: pl.DataFrame) -> dict[str, float]:

@@ -28,9 +28,9 @@ from journeys_dagster.tables import Column, Table
 
 TABLE = Table(
     name="safety_verdicts",
-    description="Whether each distinct name and keyword may be shown, by the policy; told once per policy, model and "
-    "settings.",
-    grain="one row per revision and text",
+    description="Whether each distinct name and keyword may be shown, by the policy, and as a name by a language model "
+    "too where one is asked; told once per policy, model and settings.",
+    grain="one row per revision and text, and one more for a name that a language model was asked about",
     columns={
         "revision": Column(type="VARCHAR", description="policy, embedding model and settings"),
         "text": Column(type="VARCHAR", description="a name or keyword in lower case"),
@@ -38,10 +38,12 @@ TABLE = Table(
         "category": Column(type="VARCHAR", description="the policy's category; null where allowed", nullable=True),
         "reasons": Column(type="VARCHAR[]", description="what was found in each category, in the policy's words"),
         "by_term": Column(type="BOOLEAN", description="whether a term says so, and not a meaning alone"),
-        "by_model": Column(type="BOOLEAN", description="whether a language model was asked too"),
+        "by_model": Column(
+            type="BOOLEAN", description="whether a language model was asked too, which counts for names"
+        ),
         "probability": Column(type="DOUBLE", description="that it is in any category, by its meaning alone"),
     },
-    key=("revision", "text"),
+    key=("revision", "text", "by_model"),
 )
 
 _SHOWN = """
@@ -51,15 +53,23 @@ _SHOWN = """
     union
     select keyword, false from clusters where as_of = $as_of and user_id in (from users)
 """
-_WITHOUT_OPINION = f"""
-    delete from {TABLE.name}
-    where revision = $revision and not by_model and outcome <> '{BLOCK}' and text in (select text from named)
-"""
-_MISSING = """
+_MISSING = f"""
     select text
-    from texts
-    where text not in (select text from safety_verdicts where revision = $revision)
+    from texts anti join (from {TABLE.name} where revision = $revision and not by_model) using (text)
     order by text
+"""
+# What the policy blocks stays blocked whatever a model says.
+_WITHOUT_OPINION = f"""
+    select text, outcome, category, reasons, by_term, probability
+    from {TABLE.name} semi join texts using (text)
+    where revision = $revision and not by_model and outcome <> '{BLOCK}'
+        and text not in (select text from {TABLE.name} where revision = $revision and by_model)
+    order by text
+"""
+_OF_TEXTS = f"""
+    select text, outcome, category, reasons, by_term, by_model
+    from {TABLE.name} semi join texts using (text)
+    where revision = $revision
 """
 
 
@@ -138,49 +148,67 @@ def check_new_texts(
     Parameters
     ----------
     names : Series of str
-        Those of the texts that the language model is asked about too, where there is one.
+        Those of the texts that the language model is asked about too, where there is one. What it says of a text counts
+        where the text is a name, and not where it is a keyword: else a verdict would depend on what was asked before.
     """
     policy = load_policy(settings.safety.policy)
     revision = verdict_revision(settings, policy)
-    named = _checked(names) if llm is not None else _checked(names.clear())
-    missing = _missing(warehouse, _checked(texts), named, revision)
-    if missing.is_empty():
-        return 0
-    check = partial(
-        judge_frame,
-        embedder=embedder,
-        policy=policy,
-        classifier=safety_classifier(policy, embedder),
-        settings=settings.safety,
-    )
-    shards = missing.iter_slices(settings.run.keywords_per_batch)
-    batches = (_with_embeddings(warehouse, shard, embedder.revision) for shard in shards)
-    with closing(engine_in_use(settings, warehouse).map(check, batches)) as judged:
-        for verdicts in judged:
-            asked = verdicts.filter(pl.col("outcome") != BLOCK).join(named, on="text", how="semi")["text"]
-            if llm is not None:
-                inputs = safety_inputs(asked.to_list(), policy)
-                outcomes = llm.complete(load_prompt(SAFETY_PROMPT), inputs, SafetyAnswer)
-                verdicts = with_opinions(verdicts, asked.to_list(), outcomes)  # noqa: PLW2901
-            _store(
-                warehouse,
-                verdicts.with_columns(revision=pl.lit(revision), by_model=pl.col("text").is_in(asked.implode())),
-            )
+    with warehouse.write() as connection:
+        connection.execute(TABLE.create_sql())
+    missing = _rows_of(warehouse, _MISSING, checked_texts(texts), revision)
+    if not missing.is_empty():
+        check = partial(
+            judge_frame,
+            embedder=embedder,
+            policy=policy,
+            classifier=safety_classifier(policy, embedder),
+            settings=settings.safety,
+        )
+        shards = missing.iter_slices(settings.run.keywords_per_batch)
+        batches = (_with_embeddings(warehouse, shard, embedder.revision) for shard in shards)
+        with closing(engine_in_use(settings, warehouse).map(check, batches)) as judged:
+            for verdicts in judged:
+                _store(warehouse, verdicts, revision=revision, by_model=False)
+    if llm is not None:
+        asked = _rows_of(warehouse, _WITHOUT_OPINION, checked_texts(names), revision)
+        for verdicts in asked.iter_slices(settings.run.keywords_per_batch):
+            named = verdicts["text"].to_list()
+            outcomes = llm.complete(load_prompt(SAFETY_PROMPT), safety_inputs(named, policy), SafetyAnswer)
+            _store(warehouse, with_opinions(verdicts, named, outcomes), revision=revision, by_model=True)
     return len(missing)
 
 
-def _checked(texts: pl.Series) -> pl.DataFrame:
+def read_verdicts(warehouse: Warehouse, texts: pl.DataFrame, settings: Settings, *, names: bool) -> pl.DataFrame:
+    """The verdicts that count for texts as names, or as keywords.
+
+    Parameters
+    ----------
+    texts : DataFrame
+        From `checked_texts`.
+    names : bool
+        With a language model in use, its word is needed too: a name that it has said nothing of has no verdict.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``text``, ``outcome``, ``category``, ``reasons``, ``by_term``; a text without a verdict is missing.
+    """
+    revision = verdict_revision(settings, load_policy(settings.safety.policy))
+    found = _rows_of(warehouse, _OF_TEXTS, texts, revision)
+    of_policy = ~pl.col("by_model")
+    counts = pl.col("by_model") | (pl.col("outcome") == BLOCK) if names and settings.llm.safety else of_policy
+    return found.filter(counts).unique("text", keep="any").drop("by_model")
+
+
+def checked_texts(texts: pl.Series) -> pl.DataFrame:
+    """The distinct texts in the form in which they are checked: column ``text``."""
     return pl.DataFrame({"text": texts}, schema={"text": pl.String}).select(checked_text(pl.col("text"))).unique()
 
 
-def _missing(warehouse: Warehouse, texts: pl.DataFrame, named: pl.DataFrame, revision: str) -> pl.DataFrame:
-    """Texts that have no verdict yet; a name whose verdict lacks the language model's opinion loses it first."""
-    with warehouse.write() as connection:
-        connection.execute(TABLE.create_sql())
+def _rows_of(warehouse: Warehouse, sql: str, texts: pl.DataFrame, revision: str) -> pl.DataFrame:
+    with warehouse.read() as connection:
         connection.register("texts", texts)
-        connection.register("named", named)
-        connection.execute(_WITHOUT_OPINION, {"revision": revision})
-        return connection.sql(_MISSING, params={"revision": revision}).pl()
+        return connection.sql(sql, params={"revision": revision}).pl()
 
 
 def _with_embeddings(warehouse: Warehouse, texts: pl.DataFrame, model_revision: str) -> Frames:
@@ -188,19 +216,22 @@ def _with_embeddings(warehouse: Warehouse, texts: pl.DataFrame, model_revision: 
     return {"texts": texts, "embeddings": embeddings_of(warehouse, texts["text"], model_revision)}
 
 
-def _store(warehouse: Warehouse, verdicts: pl.DataFrame) -> None:
+def _store(warehouse: Warehouse, verdicts: pl.DataFrame, *, revision: str, by_model: bool) -> None:
     with warehouse.write() as connection:
-        connection.register("new_rows", verdicts)
+        connection.register(
+            "new_rows", verdicts.with_columns(revision=pl.lit(revision), by_model=pl.lit(value=by_model))
+        )
         # Another run may have checked some of them meanwhile.
         connection.execute(
-            f"insert into {TABLE.name} by name select * from new_rows anti join {TABLE.name} using (revision, text)"
+            f"insert into {TABLE.name} by name "
+            f"select * from new_rows anti join {TABLE.name} using (revision, text, by_model)"
         )
 
 
 def _report(warehouse: Warehouse, revision: str, checked: int, llm: LLM | None) -> dg.MaterializeResult:
     counts = warehouse.query(
         f"select outcome, coalesce(category, '') as category, count(*) as texts from {TABLE.name} "
-        "where revision = $revision group by all order by texts desc, outcome, category",
+        "where revision = $revision and not by_model group by all order by texts desc, outcome, category",
         {"revision": revision},
     )
     flagged = counts.filter(pl.col("outcome") != ALLOW)

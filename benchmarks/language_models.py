@@ -88,7 +88,7 @@ def measure(users: int, days: int, tokens: int, fault_share: float, folder: Path
     runs: list[dict[str, Any]] = []
 
     def run(title: str, settings: Settings, day: date, scope: str) -> dict[str, Any]:
-        server.behave(faults=dict.fromkeys(FAULTS, fault_share), slow_seconds=30.0, latency=0.005)
+        server.behave(faults=dict.fromkeys(FAULTS, fault_share), slow_seconds=1.0, latency=0.005)
         assets = run_day(home, settings, day, scope)
         listed = home.warehouse(settings).query(
             "select count(*) as journeys, count(*) filter (namer <> 'keyword') as titled from user_journeys "

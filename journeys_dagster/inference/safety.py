@@ -189,7 +189,12 @@ def _verdict(policy: Policy) -> list[pl.Expr]:
 
 
 def judge_journeys(
-    names: pl.DataFrame, keywords: pl.DataFrame, verdicts: pl.DataFrame, settings: SafetySettings
+    names: pl.DataFrame,
+    keywords: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    settings: SafetySettings,
+    *,
+    name_verdicts: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Check journeys by the verdicts on their names and keywords.
 
@@ -205,7 +210,9 @@ def judge_journeys(
     keywords : DataFrame
         Columns ``user_id``, ``journey_id``, ``keyword``, ``weight`` (float64 > 0).
     verdicts : DataFrame
-        Columns of `VERDICT_SCHEMA`, of `checked_text` of names and of keywords; a text that is missing is blocked.
+        Columns of `VERDICT_SCHEMA`, of `checked_text` of keywords; a text that is missing is blocked.
+    name_verdicts : DataFrame, optional
+        The same of names. Default: `verdicts` are of both.
 
     Returns
     -------
@@ -257,7 +264,7 @@ def judge_journeys(
     )
     strictness = pl.max_horizontal("strictness", by_keywords)
     return (
-        _with_verdicts(names, pl.col("name"), verdicts)
+        _with_verdicts(names, pl.col("name"), verdicts if name_verdicts is None else name_verdicts)
         .join(of_keywords, on=_JOURNEY, how="left", maintain_order="left")
         .join(has_keywords, on=_JOURNEY, how="left", maintain_order="left")
         .select(

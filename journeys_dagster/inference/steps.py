@@ -151,8 +151,14 @@ def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def check_safety(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`safety`, of ``names``, ``keywords`` and the ``verdicts`` on their texts."""
-    return judge_journeys(frames["names"], frames["keywords"], frames["verdicts"], settings.safety)
+    """`safety`, of ``names``, ``keywords``, and the ``name_verdicts`` and ``keyword_verdicts`` on their texts."""
+    return judge_journeys(
+        frames["names"],
+        frames["keywords"],
+        frames["keyword_verdicts"],
+        settings.safety,
+        name_verdicts=frames["name_verdicts"],
+    )
 
 
 def expand(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:

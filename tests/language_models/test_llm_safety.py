@@ -13,6 +13,8 @@ from pydantic import ValidationError
 from rule_server import check_safety
 
 from assets.graph import algorithm_in_use
+from assets.safety_verdicts import check_new_texts, checked_texts, read_verdicts
+from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.llm_safety import (
     NO_OPINION,
     SAFETY_PROMPT,
@@ -132,6 +134,27 @@ def test_names_that_the_budget_does_not_reach_are_not_listed_until_another_run_d
     again = rich.table("safety", f"as_of = '{day}'")
     assert again.filter(pl.col("reasons").list.contains("name was not checked")).is_empty()
     assert server.figures()["answered_twice"] == 0
+
+
+def test_what_the_model_says_of_a_name_later_changes_nothing_for_those_who_have_it_as_a_keyword(
+    checked: Pipeline, server: Loopback, world_days: list[date]
+) -> None:
+    day = world_days[-1]
+    server.behave()
+    assert checked.materialize("safety_verdicts", "safety", days=(day, day)).success
+    before = checked.table("safety", f"as_of = '{day}'")
+    warehouse, chosen = checked.home.warehouse(checked.settings), checked.settings.embedding
+    keywords = checked.table("clusters", f"as_of = '{day}'")["keyword"].unique()
+    embedder = TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size)
+    llm = LLM(checked.settings.llm)
+    check_new_texts(warehouse, checked.settings, embedder, keywords, names=keywords, llm=llm)
+    assert llm.usage.answered > 0
+    as_names = read_verdicts(warehouse, checked_texts(keywords), checked.settings, names=True)
+    as_keywords = read_verdicts(warehouse, checked_texts(keywords), checked.settings, names=False)
+    stricter = as_names.join(as_keywords.filter(outcome="allow"), on="text").filter(pl.col("outcome") == "block")
+    assert not stricter.is_empty()
+    assert checked.materialize("safety_verdicts", "safety", days=(day, day)).success
+    assert checked.table("safety", f"as_of = '{day}'").equals(before)
 
 
 def test_a_text_that_tells_the_model_what_to_say_is_still_what_the_rules_say(server: Loopback) -> None:
