@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("expansions")
 @click.argument("path", type=PATH, required=False)
-@click.option("--users", default=1000, show_default=True, type=click.IntRange(10), help="Of the simulated world.")
+@click.option("--users", default=6000, show_default=True, type=click.IntRange(10), help="Of the simulated world.")
 @click.option("--days", default=120, show_default=True, type=click.IntRange(10))
 @click.option("--seed", default=31, show_default=True, type=int)
 @click.option("--half", type=click.Choice(["tune", "report"]), default="report", show_default=True)
