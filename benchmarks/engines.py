@@ -117,7 +117,7 @@ def shard_bytes(step: SnapshotStep, warehouse: Warehouse, settings: Settings, da
     snapshot = open_snapshot(warehouse, settings, day)
     shards = ShardFolder.made_in(str(folder))
     in_bytes = out_bytes = 0
-    for batch in snapshot.batches:
+    for batch in range(len(snapshot.batches)):
         frames = step.read(snapshot, batch)
         in_bytes += write_shard(shards, batch, frames)["bytes"]
         out_bytes += shards.write(f"{batch:06}/rows", step.compute(frames, day, settings))
