@@ -32,13 +32,12 @@ def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """Listed journeys of a batch of users, keyword by keyword; what is related to these; and what the users have."""
     related = snapshot.read(_RELATED, batch=batch)
     # On a home's first day nothing is related to anything, and nothing else need be read.
-    of_users = {
-        name: snapshot.read(f"select * from ({sql}) {'limit 0' if related.is_empty() else ''}", batch=batch)
-        for name, sql in (("members", _MEMBERS), ("held", _HELD))
-    }
+    limit = " limit 0" if related.is_empty() else ""
+    members = snapshot.read(_MEMBERS + limit, batch=batch)
     return {
-        **of_users,
-        "embeddings": read_embeddings(snapshot, of_users["members"]),
+        "members": members,
+        "embeddings": read_embeddings(snapshot, members),
+        "held": snapshot.read(_HELD + limit, batch=batch),
         "related": related,
         "related_embeddings": read_embeddings(snapshot, related),
     }

@@ -230,7 +230,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     settings.write_text(
         f"[landing]\ndays_per_batch = {arguments.days_per_batch}\n"
         f'[run]\nwarehouse_memory_limit = "{arguments.memory_limit}"\nusers_per_query = {arguments.users_per_query}\n'
-        # A hundred thousand users say how everyone takes to a keyword, as the settings' comment has it.
+        # A hundred thousand users speak for everyone.
         f"[ranking]\ntrend_share = {min(1.0, ENOUGH_USERS / arguments.users)}\n"
         # Means need thousands of judged lists, not a tenth of all.
         "[judge.sample_shares]\nlight = 0.01\nmedium = 0.02\nheavy = 0.03\n",

@@ -10,7 +10,8 @@ import click
 import polars as pl
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, half_option, json_option, plain_errors, vectors_of
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import PATH, half_option, json_option, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 

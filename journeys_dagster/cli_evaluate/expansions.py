@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, json_option, plain_errors, vectors_of
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import PATH, json_option, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 

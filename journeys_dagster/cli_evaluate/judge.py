@@ -13,7 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, json_option, plain_errors, vectors_of
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import PATH, json_option, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.inference.judge import EVIDENCE
 from journeys_dagster.resources.home import Home

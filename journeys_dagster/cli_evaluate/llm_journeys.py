@@ -4,7 +4,8 @@ import json
 
 import click
 
-from journeys_dagster.cli_evaluate.shared import json_option, plain_errors, print_numbers, vectors_of
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import json_option, print_numbers, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import load_settings
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from journeys_dagster.cli_errors import plain_errors
 from journeys_dagster.cli_evaluate.shared import (
     PATH,
     gain_text,
     half_option,
     json_option,
-    plain_errors,
     print_numbers,
     vectors_of,
 )

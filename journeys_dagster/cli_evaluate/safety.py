@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import polars as pl
 
-from journeys_dagster.cli_evaluate.shared import PATH, json_option, plain_errors, print_numbers
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import PATH, json_option, print_numbers
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import Settings, load_settings
 

@@ -1,7 +1,5 @@
 """What the evaluate commands have in common."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +7,6 @@ import click
 import polars as pl
 from rich.table import Table
 
-from journeys_dagster import cli_errors
 from journeys_dagster.cli_progress import out
 from journeys_dagster.settings import Settings
 
@@ -23,22 +20,6 @@ half_option = click.option(
     "--half", type=click.Choice(["tune", "report"]), help="Half of the journey types; all of them by default."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables.")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """What a user did wrong is told without a traceback."""
-    from journeys_dagster.evaluation.mixing import MixingError
-    from journeys_dagster.evaluation.pair_judges import JudgePairsError
-    from journeys_dagster.evaluation.search_missions import SearchMissionsError
-    from journeys_dagster.evaluation.yardstick import TruthError
-    from journeys_dagster.training.spans import TooFewReturnsError
-
-    with cli_errors.plain_errors():
-        try:
-            yield
-        except (TooFewReturnsError, TruthError, JudgePairsError, SearchMissionsError, MixingError) as error:
-            raise click.ClickException(str(error)) from None
 
 
 def gain_text(gain: "Mean") -> str:

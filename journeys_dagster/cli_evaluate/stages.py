@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from journeys_dagster.cli_evaluate.shared import PATH, gain_text, json_option, plain_errors, print_numbers, vectors_of
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import PATH, gain_text, json_option, print_numbers, vectors_of
 from journeys_dagster.cli_progress import out, progress_bar
 from journeys_dagster.settings import Settings, load_settings
 

@@ -9,7 +9,8 @@ import click
 import polars as pl
 from rich.table import Table
 
-from journeys_dagster.cli_evaluate.shared import PATH, json_option, plain_errors, print_numbers, vectors_of
+from journeys_dagster.cli_errors import plain_errors
+from journeys_dagster.cli_evaluate.shared import PATH, json_option, print_numbers, vectors_of
 from journeys_dagster.cli_progress import err, out, progress_bar
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import load_settings

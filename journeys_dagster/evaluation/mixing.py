@@ -9,6 +9,7 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.evaluation.clusterers import Baselines, journeys, sessions
 from journeys_dagster.evaluation.corpus import Corpus, corpus_of
 from journeys_dagster.settings import Settings
@@ -17,7 +18,7 @@ from journeys_dagster.training.history import History, KeywordVectors
 MIN_KEYWORDS = 10
 
 
-class MixingError(ValueError):
+class MixingError(ExpectedError, ValueError):
     """A test that cannot be made of this data; the message says why."""
 
 

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.evaluation.judge_agreement import LEVELS, level_tables
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.safety_text import plain_forms
@@ -30,7 +31,7 @@ _RIDGE = 1.0
 _TITLE, _SNIPPET, _TITLE_WORDS, _SNIPPET_WORDS = range(4)
 
 
-class JudgePairsError(ValueError):
+class JudgePairsError(ExpectedError, ValueError):
     """A file of graded pairs that cannot be used; the message names the file and the line."""
 
 

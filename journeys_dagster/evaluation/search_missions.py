@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.evaluation.corpus import Corpus, corpus_of
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
@@ -17,7 +18,7 @@ _COLUMNS = ("user_id", "query", "occurred_at", "clicked_domain", "mission_id")
 _CLICK = "clickthrough"
 
 
-class SearchMissionsError(ValueError):
+class SearchMissionsError(ExpectedError, ValueError):
     """A file that cannot be used; the message names the file and the column or line, never a text."""
 
 

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.settings import RankingSettings
 
 WARM_UP_DAYS = 7
@@ -13,7 +14,7 @@ WARM_UP_DAYS = 7
 SHORT_HISTORY_SHARE = 4
 
 
-class TooFewReturnsError(ValueError):
+class TooFewReturnsError(ExpectedError, ValueError):
     """There is not enough history or not enough returns to train on; the message says what there is."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from journeys_dagster.errors import ExpectedError
 from journeys_dagster.evaluation.world import main_truth
 from journeys_dagster.settings import Settings
 from journeys_dagster.simulation.intent import latent_intent
@@ -63,7 +64,7 @@ _FOLLOWED = """
 _SOURCES = {"searches": "search", "engagements": "engagement", "board_items": "board"}
 
 
-class TruthError(ValueError):
+class TruthError(ExpectedError, ValueError):
     """A home whose journeys cannot be compared with a truth; the message says why and what to do."""
 
 
