@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import click
 
+from journeys_dagster.environment import home_path
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.resources.disk import disk_fault
-from journeys_dagster.settings import home_path
 
 
 @contextmanager

@@ -111,7 +111,7 @@ def demo_command(users: int, days: int, seed: int) -> None:
         _run(home, settings, as_of=last_day, scope="active_users")
         warehouse = home.warehouse(settings)
         _print_counts(warehouse, last_day)
-        show_journeys(home.warehouse_file(settings), None, sample=3)
+        show_journeys(home.look_up(), None, sample=3)
     out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
     out.print("  make ui                             the asset graph, checks, samples and plots in the Dagster UI")
     out.print("  .venv/bin/journeys show --sample 10 more users")

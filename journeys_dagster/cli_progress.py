@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
@@ -14,6 +13,9 @@ err = Console(stderr=True)
 @contextmanager
 def progress_bar(title: str, *, total: float | None) -> Iterator[Callable[..., None]]:
     """A progress bar on stderr; the callable takes (what, done) or (what, done, total)."""
+    # Late, for the commands that only print.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""The command that shows users' journeys. It is the quick one: Dagster and polars are not imported."""
+"""The command that shows users' journeys. It is the quick one: Dagster, polars and pydantic are not imported."""
 
 import json
 from typing import Any
@@ -12,7 +12,6 @@ from journeys_dagster.reporting.journeys_table import journeys_records, journeys
 from journeys_dagster.resources.database_file import WarehouseError
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse_file import WarehouseFile
-from journeys_dagster.settings import load_settings
 
 _JOURNEYS = "from current_user_journeys where user_id = $user order by rank"
 _SAMPLE = "select user_id from current_user_journeys group by user_id order by md5(user_id) limit $sample"
@@ -24,11 +23,11 @@ _EXAMPLES = "select user_id from user_snapshots group by user_id order by user_i
 @click.option("--sample", type=click.IntRange(1), help="Show this many users, always the same ones.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON array instead of tables.")
 def show_command(user: str | None, sample: int | None, as_json: bool) -> None:
-    """Show the current journeys of USER, or of some users."""
+    """Show the current journeys of USER, or of some users. Reads no settings."""
     if (user is None) == (sample is None):
         raise click.UsageError("name one USER, or use --sample N")
     with plain_errors():
-        show_journeys(Home.from_environment().warehouse_file(load_settings()), user, sample=sample, as_json=as_json)
+        show_journeys(Home.from_environment().look_up(), user, sample=sample, as_json=as_json)
 
 
 def show_journeys(warehouse: WarehouseFile, user: str | None, *, sample: int | None, as_json: bool = False) -> None:

@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from journeys_dagster.settings import (
-    HOME_VARIABLE,
-    PROJECT_ROOT,
-    SETTINGS_VARIABLE,
-    Settings,
-    SettingsError,
-    home_path,
-    load_settings,
-)
+from journeys_dagster.environment import HOME_VARIABLE, PROJECT_ROOT, SETTINGS_VARIABLE, home_path
+from journeys_dagster.settings import Settings, SettingsError, load_settings
 
 SHIPPED = PROJECT_ROOT / "journeys.toml"
 SECTIONS: dict[str, type[BaseModel]] = {name: type(getattr(Settings(), name)) for name in Settings.model_fields}
@@ -292,7 +285,7 @@ def test_without_any_other_file_the_shipped_one_is_read(elsewhere: Path, monkeyp
     assert load_settings() == Settings()
     (elsewhere / "project").mkdir()
     (elsewhere / "project" / "journeys.toml").write_text("[output]\nmax_journeys_per_user = 2\n")
-    monkeypatch.setattr("journeys_dagster.settings.PROJECT_ROOT", elsewhere / "project")
+    monkeypatch.setattr("journeys_dagster.environment.PROJECT_ROOT", elsewhere / "project")
     assert load_settings().output.max_journeys_per_user == 2
 
 

@@ -16,8 +16,9 @@ from conftest import Pipeline
 
 from journeys_dagster.automation.status import home_status
 from journeys_dagster.cli import cli
+from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.resources.home import Home
-from journeys_dagster.settings import PROJECT_ROOT, Settings
+from journeys_dagster.settings import Settings
 from journeys_dagster.sources.writer import write_day
 
 DAY = date(2025, 6, 10)

@@ -6,20 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from journeys_dagster.environment import PROJECT_ROOT, home_path
 from journeys_dagster.resources.file_lock import file_lock
 from journeys_dagster.resources.warehouse_file import WarehouseFile
-from journeys_dagster.settings import PROJECT_ROOT, Settings, home_path
 
 if TYPE_CHECKING:
-    # Late, as to import Dagster takes longer than most of what a home is asked for.
+    # Late, as to import Dagster and pydantic takes longer than most of what a home is asked for.
     import dagster as dg
 
     from journeys_dagster.resources.landing_zone import LandingZone
     from journeys_dagster.resources.run_lock import RunWarehouse
     from journeys_dagster.resources.warehouse import Warehouse
+    from journeys_dagster.settings import Settings
 
 _DAGSTER_SETTINGS = "dagster.yaml"
 _SETUP_TIMEOUT_SECONDS = 120.0
+_LOOK_UP_CONFIG = {"memory_limit": "1GB"}
+_LOOK_UP_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -74,23 +77,23 @@ class Home:
 
         return LandingZone(path=str(self.landing))
 
-    def warehouse_file(self, settings: Settings) -> WarehouseFile:
-        """The warehouse for whoever does without Dagster."""
-        return WarehouseFile(self.warehouse_path, self._connection_config(settings), settings.run.lock_timeout_seconds)
+    def look_up(self) -> WarehouseFile:
+        """The warehouse for whoever reads a few rows, which takes less time than to read the settings does."""
+        return WarehouseFile(self.warehouse_path, _LOOK_UP_CONFIG, _LOOK_UP_TIMEOUT_SECONDS)
 
-    def warehouse(self, settings: Settings) -> "Warehouse":
+    def warehouse(self, settings: "Settings") -> "Warehouse":
         """The warehouse, for whoever reads or writes it outside a run."""
         from journeys_dagster.resources.warehouse import Warehouse
 
         return Warehouse(**self._warehouse_fields(settings))
 
-    def run_warehouse(self, settings: Settings) -> "RunWarehouse":
+    def run_warehouse(self, settings: "Settings") -> "RunWarehouse":
         """The warehouse as the resource of runs, which take turns."""
         from journeys_dagster.resources.run_lock import RunWarehouse
 
         return RunWarehouse(**self._warehouse_fields(settings))
 
-    def _warehouse_fields(self, settings: Settings) -> dict[str, Any]:
+    def _warehouse_fields(self, settings: "Settings") -> dict[str, Any]:
         self.path.mkdir(parents=True, exist_ok=True)
         return {
             "database": str(self.warehouse_path),
@@ -99,7 +102,7 @@ class Home:
             "users_per_query": settings.run.users_per_query,
         }
 
-    def _connection_config(self, settings: Settings) -> dict[str, Any]:
+    def _connection_config(self, settings: "Settings") -> dict[str, Any]:
         threads = settings.run.warehouse_threads or os.cpu_count() or 1
         return {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads}
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
+from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.resources.database_file import WarehouseError
-from journeys_dagster.settings import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "dbt_like_sql" / "migrations"
 FIRST_VERSION = 1

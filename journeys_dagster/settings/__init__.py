@@ -4,13 +4,13 @@ Every setting has its default, unit and effect here; `journeys.toml` repeats the
 what is done with a setting belongs to the step it governs.
 """
 
-import os
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from journeys_dagster.environment import settings_path
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.settings.algorithm import (
     ClusterSettings,
@@ -41,9 +41,6 @@ from journeys_dagster.settings.operation import (
 from journeys_dagster.settings.section import Section
 
 __all__ = [
-    "HOME_VARIABLE",
-    "PROJECT_ROOT",
-    "SETTINGS_VARIABLE",
     "AlertSettings",
     "AutomationSettings",
     "ClusterSettings",
@@ -67,12 +64,8 @@ __all__ = [
     "SettingsError",
     "SourceName",
     "StageSettings",
-    "home_path",
     "load_settings",
 ]
-SETTINGS_VARIABLE = "JOURNEYS_SETTINGS"
-HOME_VARIABLE = "JOURNEYS_HOME"
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class SettingsError(ExpectedError, ValueError):
@@ -114,8 +107,7 @@ def load_settings(path: Path | None = None) -> Settings:
     Parameters
     ----------
     path : Path, optional
-        The file. Default: ``$JOURNEYS_SETTINGS``, else ``journeys.toml`` in the working folder, else the
-        project's own.
+        The file. Default: that of `settings_path`.
 
     Raises
     ------
@@ -123,7 +115,7 @@ def load_settings(path: Path | None = None) -> Settings:
         The file is missing, unreadable or no TOML, a key is unknown, or a value has the wrong type or range. Every
         fault is named.
     """
-    path = path or _settings_path()
+    path = path or settings_path()
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
@@ -139,18 +131,6 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"settings file {path}: {faults}") from None
 
 
-def _settings_path() -> Path:
-    if named := os.environ.get(SETTINGS_VARIABLE):
-        return Path(named)
-    local = Path("journeys.toml")
-    return local if local.exists() else PROJECT_ROOT / "journeys.toml"
-
-
 def _fault(location: tuple[int | str, ...], kind: str, message: str) -> str:
     setting = ".".join(str(part) for part in location)
     return f"unknown setting {setting!r}" if kind == "extra_forbidden" else f"setting {setting!r}: {message}"
-
-
-def home_path() -> Path:
-    """Folder of all state: ``$JOURNEYS_HOME``, default ``.journeys`` in the working folder."""
-    return Path(os.environ.get(HOME_VARIABLE) or ".journeys").resolve()

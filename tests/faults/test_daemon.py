@@ -17,8 +17,9 @@ import pytest
 from conftest import WORLD_LAST_DAY, Pipeline
 
 from journeys_dagster.automation.status import home_status
+from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.resources.home import Home
-from journeys_dagster.settings import PROJECT_ROOT, Settings
+from journeys_dagster.settings import Settings
 from journeys_dagster.simulation import simulate
 
 BIN = Path(sys.executable).parent

@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from journeys_dagster.settings import PROJECT_ROOT
+from journeys_dagster.environment import PROJECT_ROOT
 
 # The first of the vocabulary, in this order.
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
