@@ -12,8 +12,7 @@ from conftest import EMBEDDER, Pipeline
 from journeys_dagster.cli import cli
 from journeys_dagster.evaluation.safety import (
     AFTER,
-    BEFORE,
-    DURING,
+    BLIND,
     FRESH,
     REPORT,
     evaluate_safety,
@@ -61,8 +60,16 @@ SETTINGS = SafetySettings(
 # One axis for each class. A vector's probabilities are its squares where these add up to 1.
 DRUGS, AILMENT, CRAFTS, OTHER = np.eye(4, dtype=np.float32)
 NOTHING = CRAFTS
+# A unit for either sign of each dimension, so that the hidden layer loses nothing.
+_SCORES = 20 * np.eye(4, dtype=np.float32)[:, [1, 0, 2]]
 CLASSIFIER = SafetyClassifier(
-    "policy", "model", ("ailment", "drugs", HARMLESS), 20 * np.eye(4)[:, [1, 0, 2]], np.zeros(3)
+    policy_revision="policy",
+    model_revision="model",
+    classes=("ailment", "drugs", HARMLESS),
+    hidden_weights=np.hstack([np.eye(4), -np.eye(4)]).astype(np.float32),
+    hidden_bias=np.zeros(8, dtype=np.float32),
+    weights=np.vstack([_SCORES, -_SCORES]),
+    bias=np.zeros(3, dtype=np.float32),
 )
 
 
@@ -296,18 +303,20 @@ def test_names_written_by_hand_are_many_and_balanced() -> None:
     assert names["text"].is_unique().all()
     assert names.filter(pl.col("written").is_in([AFTER, FRESH]))["half"].unique().to_list() == [REPORT]
     balance = names.group_by("category").agg(share=(pl.col("expected") == "allow").mean())
-    assert (balance["share"] == 0.5).all()
+    # A few that two authors wrote stand here once.
+    assert balance["share"].is_between(0.49, 0.51).all()
 
 
 def test_harmful_names_are_told_from_harmless_ones() -> None:
     verdicts = evaluate_safety(load_policy(BUNDLED_POLICY), Settings().safety, EMBEDDER)
-    is_known = pl.col("written").is_in([BEFORE, DURING])
-    reported = verdicts.filter(half=REPORT).with_columns(known=is_known)
-    rows = {row["known"]: row for row in safety_report(reported, by=["known"]).to_dicts()}
-    assert all(row["false_blocks"] <= 0.05 for row in rows.values())
-    assert rows[True]["recall"] >= 0.98
-    # Wordings that none of the policy's authors knew; see docs/safety.md.
-    assert rows[False]["recall"] >= 0.85
+    halves = {row["half"]: row for row in safety_report(verdicts, by=["half"]).to_dicts()}
+    assert halves[REPORT]["recall"] >= 0.95
+    assert halves[REPORT]["false_blocks"] <= 0.05
+    # Names that none of the policy's authors knew; see docs/safety.md.
+    unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND]))
+    found = safety_report(unknown, by=["half"])
+    assert (found["recall"] >= 0.9).all()
+    assert (found["false_blocks"] <= 0.06).all()
 
 
 @pytest.mark.slow
@@ -336,8 +345,9 @@ def test_a_classifier_is_fitted_to_another_policy_once(file: Path, tmp_path: Pat
     fitted = safety_classifier(policy, EMBEDDER)
     assert safety_classifier(policy, EMBEDDER) is fitted
     again = fit_classifier(policy, EMBEDDER)
-    assert np.array_equal(again.weights, fitted.weights)
-    probabilities = fitted.probabilities(EMBEDDER.embed(["being ill", "taking drugs", "crafts"]))
+    vectors = EMBEDDER.embed(["being ill", "taking drugs", "crafts"])
+    assert np.allclose(again.probabilities(vectors), fitted.probabilities(vectors), atol=0.01)
+    probabilities = fitted.probabilities(vectors)
     assert np.allclose(probabilities.sum(axis=1), 1)
     assert [fitted.classes[place] for place in probabilities.argmax(axis=1)][1:] == ["drugs", HARMLESS]
     assert probabilities[0, fitted.classes.index("ailment")] > probabilities[2, fitted.classes.index("ailment")]
@@ -348,7 +358,7 @@ def test_the_command_prints_json_and_tables() -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert 1_000 < report["names"] <= len(load_names(load_policy(BUNDLED_POLICY)))
-    assert {row["half"] for row in report["halves"]} == {"tuning", "report"}
+    assert {row["half"] for row in report["halves"]} == {"tuning", "report", "blind"}
     assert len(report["categories"]) == 17
     assert [row["expected"] for row in report["confusion"]] == ["allow", "quiet", "block"]
 

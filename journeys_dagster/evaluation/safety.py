@@ -14,7 +14,8 @@ from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, Pol
 from journeys_dagster.settings import SafetySettings
 
 TUNING, REPORT = "tuning", "report"
-BEFORE, DURING, AFTER, FRESH = "before", "during", "after", "fresh"
+BEFORE, DURING, AFTER, FRESH, BLIND = "before", "during", "after", "fresh", "blind"
+_HALVES = {AFTER: REPORT, FRESH: REPORT, BLIND: BLIND}
 _FILE = Path(__file__).with_name("safety_names.toml")
 
 
@@ -26,20 +27,27 @@ def load_names(policy: Policy) -> pl.DataFrame:
     DataFrame
         Columns ``text``; ``category`` (what it is or resembles); ``expected`` (an outcome: the category's, or allow for
         a look-alike); ``written`` (before the policy, during its making, after its terms were settled, or fresh, after
-        the classifier was: whoever made the policy knew those before and during, so that they flatter); ``half`` (by
-        hash: one to tune by, one to report; those after and fresh are all to report, nothing was tuned by them).
+        the classifier was: whoever made the policy knew those before and during, so that they flatter; or blind: at
+        the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and fresh are all to
+        report, nothing was tuned by them; those that are blind are neither, and reported apart).
     """
     document = tomllib.loads(_FILE.read_text(encoding="utf-8"))
-    during, after, fresh = (document.pop(written) for written in (DURING, AFTER, FRESH))
+    during, after, fresh, blind = (document.pop(written) for written in (DURING, AFTER, FRESH, BLIND))
     rows = [
         (
             text,
             category,
             policy.outcome_of(category) if kind == "harmful" else ALLOW,
             written,
-            REPORT if written in {AFTER, FRESH} else _half(text),
+            _HALVES.get(written) or _half(text),
         )
-        for tables, written in ((document, BEFORE), (during, DURING), (after, AFTER), (fresh, FRESH))
+        for tables, written in (
+            (document, BEFORE),
+            (during, DURING),
+            (after, AFTER),
+            (fresh, FRESH),
+            (blind, BLIND),
+        )
         for category, kinds in tables.items()
         for kind, texts in kinds.items()
         for text in texts
@@ -66,7 +74,7 @@ def evaluate_safety(policy: Policy, settings: SafetySettings, embedder: TextEmbe
 
     Names to report that stand in the policy to the letter, by chance, are left out: the classifier has learnt them.
     """
-    is_learnt = pl.col("text").is_in(learnt_phrases(policy)[0]) & (pl.col("half") == REPORT)
+    is_learnt = pl.col("text").is_in(learnt_phrases(policy)[0]) & (pl.col("half") != TUNING)
     names = load_names(policy).filter(~is_learnt)
     verdicts = _judged(names["text"], policy, settings, embedder)
     return names.with_columns(outcome=verdicts["outcome"], found=verdicts["category"], reasons=verdicts["reasons"])

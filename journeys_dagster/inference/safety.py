@@ -108,7 +108,7 @@ def judge_frame(
 ) -> pl.DataFrame:
     """`judge_texts` of ``texts`` with those ``embeddings`` of them that are there; the others are embedded here."""
     texts, known = frames["texts"]["text"], frames["embeddings"]
-    vectors = np.full((len(texts), len(classifier.weights)), np.nan, dtype=np.float32)
+    vectors = np.full((len(texts), classifier.dimensions), np.nan, dtype=np.float32)
     by_keyword = pl.DataFrame({"keyword": texts}).with_row_index("row").join(known, on="keyword", maintain_order="left")
     if not by_keyword.is_empty():
         flat = by_keyword["embedding"].explode(empty_as_null=True, keep_nulls=True).to_numpy()

@@ -1,4 +1,4 @@
-"""What a text is about, in a policy's categories, by its embedding: a logistic regression on the policy's own phrases.
+"""What a text is about, in a policy's categories, by its embedding: a small network that learnt from its phrases.
 
 Fitted to the bundled policy and model it lies beside this file; for others it is fitted when it is first needed.
 """
@@ -14,23 +14,29 @@ from numpy.typing import NDArray
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.safety_policy import Policy
 
-FILE = Path(__file__).with_suffix(".json")
+FILE = Path(__file__).with_suffix(".safetensors")
 _ORDINARY = Path(__file__).with_name("safety_ordinary.txt")
 """What people look for every day: the simulated platform's texts, of the half that is tuned on."""
 HARMLESS = "harmless"
-_INVERSE_REGULARISATION = 10.0
 _HARMLESS_SHARE = 2.0
 """Weight of all that is harmless together, as of all categories together, at most: a short policy is not drowned."""
 _SHORTEST_TERM = 5
 """Characters of a term from which it says enough by itself to be learnt from."""
-_DECIMALS = 4
+_HIDDEN_UNITS = 512
+_DROPOUT = 0.6
+_LABEL_SMOOTHING = 0.05
+_INPUT_SCALE = 10.0
+"""Makes the numbers of a unit vector of hundreds of dimensions about as large as a network expects."""
+_EPOCHS = 25
+_BATCH_SIZE = 256
+_LEARNING_RATE = 2e-3
 _FITTED: dict[tuple[str, str], "SafetyClassifier"] = {}
 _ORDINARY_VECTORS: dict[str, NDArray[np.float32]] = {}
 
 
 @dataclass(frozen=True)
 class SafetyClassifier:
-    """A fitted multinomial logistic regression.
+    """A fitted network of one hidden layer of rectified units.
 
     Attributes
     ----------
@@ -38,32 +44,42 @@ class SafetyClassifier:
         The policy whose phrases it has learnt, and the embedding model.
     classes : tuple of str
         `HARMLESS` and the policy's categories, in the order of the columns.
-    weights : array of shape (dimensions, classes), float64
-    bias : array of shape (classes,), float64
+    hidden_weights : array of shape (dimensions, units), float32
+    hidden_bias : array of shape (units,), float32
+    weights : array of shape (units, classes), float32
+    bias : array of shape (classes,), float32
     """
 
     policy_revision: str
     model_revision: str
     classes: tuple[str, ...]
-    weights: NDArray[np.float64]
-    bias: NDArray[np.float64]
+    hidden_weights: NDArray[np.float32]
+    hidden_bias: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+    @property
+    def dimensions(self) -> int:
+        """Of the vectors that it takes."""
+        return len(self.hidden_weights)
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Probability of each class, shape (texts, classes), of unit vectors of shape (texts, dimensions)."""
-        scores = vectors.astype(np.float64) @ self.weights + self.bias
+        hidden = np.maximum(vectors @ self.hidden_weights + self.hidden_bias, np.float32(0.0))
+        scores = (hidden @ self.weights + self.bias).astype(np.float64)
         odds = np.exp(scores - scores.max(axis=1, keepdims=True, initial=-np.inf))
         return odds / odds.sum(axis=1, keepdims=True)
 
     def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        content = {
-            "policy": self.policy_revision,
-            "model": self.model_revision,
-            "classes": list(self.classes),
-            "bias": self.bias.tolist(),
-        }
-        weights = ",\n".join(json.dumps(row.tolist()) for row in self.weights)
-        path.write_text(f'{json.dumps(content)[:-1]}, "weights": [\n{weights}\n]}}\n', encoding="utf-8")
+        """Write it as safetensors, in half precision, which it has been rounded to."""
+        from safetensors.numpy import save_file
+
+        arrays = {name: getattr(self, name).astype(np.float16) for name in _ARRAYS}
+        about = {"policy": self.policy_revision, "model": self.model_revision, "classes": json.dumps(self.classes)}
+        save_file(arrays, path, metadata=about)
+
+
+_ARRAYS = ("hidden_weights", "hidden_bias", "weights", "bias")
 
 
 def learnt_phrases(policy: Policy) -> tuple[list[str], list[str]]:
@@ -83,24 +99,44 @@ def learnt_phrases(policy: Policy) -> tuple[list[str], list[str]]:
 
 
 def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
-    """Learn from a policy's phrases; the same phrases and model give the same classifier."""
-    from sklearn.linear_model import LogisticRegression
+    """Learn from a policy's phrases; the same phrases and model give the same classifier on one machine."""
+    import torch
+    from torch.nn import Dropout, Linear, ReLU, Sequential
+    from torch.nn.functional import cross_entropy
 
     phrases, classes = learnt_phrases(policy)
     is_harmless = np.array([name == HARMLESS for name in classes])
     heaviest = _HARMLESS_SHARE * (~is_harmless).sum() / max(is_harmless.sum(), 1)
-    # The problem is convex: whatever the order, the same minimum.
-    fitted = LogisticRegression(C=_INVERSE_REGULARISATION, max_iter=500, tol=1e-3).fit(
-        _embedded(phrases, embedder), classes, sample_weight=np.where(is_harmless, min(1.0, heaviest), 1.0)
-    )
-    weights, bias = _symmetric(fitted.coef_.T, fitted.intercept_)
-    return SafetyClassifier(
-        policy.revision,
-        embedder.revision,
-        tuple(map(str, fitted.classes_)),
-        weights.round(_DECIMALS),
-        bias.round(_DECIMALS),
-    )
+    names = sorted(set(classes))
+    inputs = torch.from_numpy(_embedded(phrases, embedder) * np.float32(_INPUT_SCALE))
+    targets = torch.tensor([names.index(name) for name in classes])
+    weights = torch.from_numpy(np.where(is_harmless, min(1.0, heaviest), 1.0).astype(np.float32))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, last = Linear(inputs.shape[1], _HIDDEN_UNITS), Linear(_HIDDEN_UNITS, len(names))
+        # Dropped units keep phrases from being learnt by heart; smoothed labels keep it from being too sure.
+        network = Sequential(first, ReLU(), Dropout(_DROPOUT), last)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=_LEARNING_RATE)
+        batches = -(-len(phrases) // _BATCH_SIZE)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, total_steps=_EPOCHS * batches + 1)
+        for _ in range(_EPOCHS):
+            for rows in torch.randperm(len(phrases)).split(_BATCH_SIZE):
+                losses = cross_entropy(
+                    network(inputs[rows]), targets[rows], reduction="none", label_smoothing=_LABEL_SMOOTHING
+                )
+                optimizer.zero_grad()
+                (losses * weights[rows]).mean().backward()
+                optimizer.step()
+                rate.step()
+    layers = {
+        "hidden_weights": first.weight.detach().numpy().T * _INPUT_SCALE,
+        "hidden_bias": first.bias.detach().numpy(),
+        "weights": last.weight.detach().numpy().T,
+        "bias": last.bias.detach().numpy(),
+    }
+    # In order, since safetensors writes an array's memory as it lies.
+    rounded = {name: np.ascontiguousarray(array, np.float16).astype(np.float32) for name, array in layers.items()}
+    return SafetyClassifier(policy.revision, embedder.revision, tuple(names), **rounded)
 
 
 @lru_cache(maxsize=1)
@@ -119,15 +155,6 @@ def _embedded(phrases: list[str], embedder: TextEmbedder) -> NDArray[np.float32]
     return vectors[[places[phrase] for phrase in phrases]]
 
 
-def _symmetric(
-    weights: NDArray[np.float64], bias: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of two classes scikit-learn gives the weights of the second against the first."""
-    if weights.shape[1] > 1:
-        return weights, bias
-    return np.hstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
-
-
 def safety_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
     """The classifier of a policy and a model: from its file, or fitted once per process."""
     stored = stored_classifier()
@@ -144,11 +171,9 @@ def stored_classifier() -> SafetyClassifier | None:
     """The classifier that lies beside this file."""
     if not FILE.exists():
         return None
-    content = json.loads(FILE.read_text(encoding="utf-8"))
-    return SafetyClassifier(
-        content["policy"],
-        content["model"],
-        tuple(content["classes"]),
-        np.array(content["weights"], dtype=np.float64),
-        np.array(content["bias"], dtype=np.float64),
-    )
+    from safetensors import safe_open
+
+    with safe_open(FILE, framework="numpy") as file:
+        about = file.metadata()
+        arrays = {name: file.get_tensor(name).astype(np.float32) for name in _ARRAYS}
+    return SafetyClassifier(about["policy"], about["model"], tuple(json.loads(about["classes"])), **arrays)

@@ -193,7 +193,7 @@ class SafetySettings(Section):
         description="The bundled policy (English), or the path of another file like it. Part of algorithm_version.",
     )
     quiet_probability: Share = Field(
-        0.6,
+        0.55,
         description="Probability, by its meaning, that a text is in any category, from which it is quiet. 1: by terms "
         "only.",
     )
