@@ -17,6 +17,7 @@ PROMOTED = "promoted"
 OWNER = "team:journeys"
 WAREHOUSE_POOL = "warehouse"
 """Dagster's pool of all that write to the warehouse: one run at a time, see `dagster.yaml`."""
+_A_USER = "select min(user_id) as user_id from users_in_scope where as_of = $day"
 _SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
 
@@ -52,9 +53,15 @@ def column_lineage(lineage: Mapping[str, frozenset[tuple[str, str]]]) -> dg.Tabl
 
 
 def sample_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict[str, Any]:
-    """A sample of a view's rows of one partition; it holds none, and to count them would be to compute them all."""
-    where = f'where "{table.partition_column}" = $day' if table.partition_column else ""
-    params = {"day": partition_key} if where else None
+    """A sample of a table's or view's rows of one partition; of one without partitions, of a user in scope that day."""
+    params = {"day": partition_key}
+    if table.partition_column:
+        where = f'where "{table.partition_column}" = $day'
+    elif "user_id" in table.columns:
+        params = {"user": warehouse.query(_A_USER, params)["user_id"][0]}
+        where = "where user_id = $user"
+    else:
+        params, where = {}, ""
     shown = ", ".join(f'"{column}"' for column in table.columns if column not in _SAME_IN_ALL_ROWS)
     sample = warehouse.query(f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params)
     return {"partition": partition_key, "sample": dg.MetadataValue.md(markdown_table(sample))}

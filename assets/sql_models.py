@@ -78,8 +78,11 @@ def build_sql_asset(
                 yield from merge_check_results(checked | {partition_key: error.results})
                 raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
         newest = context.partition_keys[-1]
-        describe = sample_metadata if model.materialized == "view" else row_metadata
-        metadata = describe(warehouse, model.table, newest)
+        metadata: dict[str, Any] = {"partition": newest}
+        if model.materialized == "snapshot":
+            metadata = row_metadata(warehouse, model.table, newest)
+        elif model.sampled:
+            metadata = sample_metadata(warehouse, model.table, newest)
         metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(tables))
         if draw is not None:
             png, alt = draw(warehouse, date.fromisoformat(newest))

@@ -34,6 +34,7 @@ _MODEL_KEYS = {
     "key": list,
     "owner": str,
     "group": str,
+    "sampled": bool,
 }
 _MODEL_REQUIRED = {"name", "grain", "materialized", "description"}
 _AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
@@ -56,6 +57,8 @@ class SqlModel:
         Where the asset graph shows it: the layer, unless the header names another group.
     materialized : {'view', 'snapshot'}
         A snapshot replaces its (`as_of`, users in scope) each time.
+    sampled : bool
+        Whether a sample of rows is shown; not of a view that computes all of them for any.
     depends_on : frozenset of str
         Tables the SELECT reads.
     code_version : str
@@ -67,6 +70,7 @@ class SqlModel:
     group: str
     materialized: Materialization
     owner: str | None
+    sampled: bool
     sql: str
     table: Table
     depends_on: frozenset[str]
@@ -168,6 +172,7 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         group=header.get("group", path.parent.name),
         materialized=header["materialized"],
         owner=header.get("owner"),
+        sampled=header.get("sampled", True),
         sql=sql,
         table=table,
         depends_on=_tables_read(expression),

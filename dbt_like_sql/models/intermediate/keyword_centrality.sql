@@ -5,6 +5,7 @@ key: [keyword]
 materialized: view
 owner: team:journeys
 group: training
+sampled: false
 description: >
   How close each keyword lies to the centre of the journeys it is in, over the newest snapshot of everyone who has it.
 */

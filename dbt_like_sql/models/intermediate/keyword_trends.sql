@@ -10,19 +10,42 @@ description: >
   How the whole population takes to each keyword as of a day: the share of active users in the last 7, 28 and 84 days,
   and how often those who use it come back to it.
 */
--- The first and the last day tell as much as all days of a keyword do here, and need no distinct events.
-with of_user as (
-    select
-        user_id,
-        keyword,
-        min(cast(occurred_at as date)) as first_day,
-        max(cast(occurred_at as date)) as last_day
-    from keyword_events
-    where known_from <= $as_of
-        and known_until > $as_of
+with events as (
+    select user_id, query, null as item_id, 'search' as action, arrival_day, occurred_at from stg_searches
+    union all
+    select user_id, null as query, item_id, action, arrival_day, occurred_at from stg_engagements
+    union all
+    select user_id, null as query, item_id, 'board' as action, arrival_day, occurred_at from stg_board_items
+),
+
+-- The first and the last time tell as much as all times do here, and need no distinct events; they are looked for
+-- before an event becomes one row for each keyword of its item.
+of_item as (
+    select user_id, query, item_id, min(occurred_at) as first_seen, max(occurred_at) as last_seen
+    from events
+    where arrival_day <= $as_of
         and cast(occurred_at as date) > $as_of - 84
         and list_contains($action_names, action)
         and hash(user_id) % 1000000 < $trend_share * 1000000
+    group by user_id, query, item_id
+),
+
+with_keywords as (
+    select user_id, normalize_keyword(query) as keyword, first_seen, last_seen from of_item where item_id is null
+    union all
+    select of_item.user_id, item_keywords.keyword, of_item.first_seen, of_item.last_seen
+    from of_item
+    join item_keywords using (item_id)
+    where item_keywords.valid_from <= $as_of and item_keywords.valid_until > $as_of
+),
+
+of_user as (
+    select
+        user_id,
+        keyword,
+        min(cast(first_seen as date)) as first_day,
+        max(cast(last_seen as date)) as last_day
+    from with_keywords
     group by user_id, keyword
 ),
 

@@ -15,9 +15,16 @@ with users as (
 ),
 
 events as (
-    -- Each with all columns in one order, so that lineage can be followed by place.
+    -- Each with all columns in one order, so that lineage can be followed by place. Of the searches of users in scope
+    -- alone the spelling is made: a join does not keep columns of a view from being computed for everyone.
     select distinct
-        user_id, 'search' as source, 'search' as action, keyword as query, null as item_id, null as board_id, occurred_at
+        user_id,
+        'search' as source,
+        'search' as action,
+        normalize_keyword(query) as query,
+        null as item_id,
+        null as board_id,
+        occurred_at
     from stg_searches
     semi join users using (user_id)
     where arrival_day <= $as_of
