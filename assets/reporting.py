@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import duckdb
 import polars as pl
 
 from journeys_dagster.reporting.plots import png_markdown
@@ -53,17 +54,27 @@ def column_lineage(lineage: Mapping[str, frozenset[tuple[str, str]]]) -> dg.Tabl
 
 
 def sample_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict[str, Any]:
-    """A sample of a table's or view's rows of one partition; of one without partitions, of a user in scope that day."""
+    """A sample of a view's rows of one partition; it holds none, and to count them would be to compute them all.
+
+    Of a view without partitions, rows of a user in scope that day.
+    """
+    with warehouse.read() as connection:
+        return _sample(connection, table, partition_key)
+
+
+def _sample(connection: duckdb.DuckDBPyConnection, table: Table, partition_key: str) -> dict[str, Any]:
     params = {"day": partition_key}
     if table.partition_column:
         where = f'where "{table.partition_column}" = $day'
     elif "user_id" in table.columns:
-        params = {"user": warehouse.query(_A_USER, params)["user_id"][0]}
+        params = {"user": connection.execute(_A_USER, params).fetchall()[0][0]}
         where = "where user_id = $user"
     else:
         params, where = {}, ""
     shown = ", ".join(f'"{column}"' for column in table.columns if column not in _SAME_IN_ALL_ROWS)
-    sample = warehouse.query(f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params)
+    sample = connection.sql(
+        f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params or None
+    ).pl()
     return {"partition": partition_key, "sample": dg.MetadataValue.md(markdown_table(sample))}
 
 
@@ -74,9 +85,9 @@ def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict
     params = {"day": partition_key} if where else None
     with warehouse.read() as connection:
         counts = connection.sql(f'select count(*), {users} from "{table.name}" {where}', params=params).fetchall()
+        sample = _sample(connection, table, partition_key)
     rows, user_count = counts[0]
-    counted = {"dagster/row_count": rows} | ({} if user_count is None else {"users": user_count})
-    return counted | sample_metadata(warehouse, table, partition_key)
+    return {"dagster/row_count": rows} | ({} if user_count is None else {"users": user_count}) | sample
 
 
 def plot(png: bytes, *, alt: str) -> dg.MarkdownMetadataValue:

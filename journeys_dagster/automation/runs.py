@@ -5,6 +5,8 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import dagster as dg
@@ -18,11 +20,17 @@ from journeys_dagster.automation.jobs import (
     scope_config,
     training_config,
 )
+from journeys_dagster.automation.records import open_records
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.resources.landing_zone import LandingZone, complete_days
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.contracts import REJECTED_SHARE
 
+_IMPORTED_LATE = (
+    "journeys_dagster.inference.keywords_kernel",
+    "journeys_dagster.inference.linkage_kernel",
+    "matplotlib.backends.backend_agg",
+)
 _TAKEN_IN = f"select source, arrival_day, fingerprint from landed_days where {REJECTED_SHARE} <= $limit"
 
 StepProgress = Callable[[str, int, int], None]
@@ -127,8 +135,15 @@ def infer(
     warn: Warn | None = None,
 ) -> None:
     """Infer journeys as of a day."""
+    Thread(target=_import_ahead, daemon=True).start()
     config = scope_config(scope).to_config_dict()
     _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, warn=warn, run_config=config)
+
+
+def _import_ahead() -> None:
+    """Import what takes a second while the first steps wait for the disk and for DuckDB."""
+    for name in _IMPORTED_LATE:
+        import_module(name)
 
 
 def train(
@@ -162,15 +177,16 @@ def _execute(
     if warn is not None:
         instance.add_event_listener(run_id, _warning_listener(warn))
     first, last = (day.isoformat() for day in days) if days else (None, None)
-    result = job.execute_in_process(
-        instance=instance,
-        run_id=run_id,
-        raise_on_error=False,
-        partition_key=first if first == last else None,
-        tags=range_tags(*days) if days and first != last else None,
-        asset_selection=[dg.AssetKey(name) for name in only] if only else None,
-        run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
+    with open_records(instance, run_id):
+        result = job.execute_in_process(
+            instance=instance,
+            run_id=run_id,
+            raise_on_error=False,
+            partition_key=first if first == last else None,
+            tags=range_tags(*days) if days and first != last else None,
+            asset_selection=[dg.AssetKey(name) for name in only] if only else None,
+            run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
     if not result.success:
         raise RunFailedError(f"run {run_id} of {job_name} failed: {_failure(result)}")
     return result

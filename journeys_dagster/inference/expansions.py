@@ -190,8 +190,9 @@ def expand_users(
         .agg(pl.col("part").sum(), pl.col("share", "order", "expander").first())
         .with_columns(score=pl.col("part") * 1e-6 + settings.popularity_weight * pl.col("share").log())
         .sort("user", "score", "place", descending=[False, True, False])
+        .join(texts.select("place", "code"), on="place", how="left", maintain_order="left")
     )
-    offered = found.filter(_is_new(found, texts["code"], near, users, centres, settings))
+    offered = found.filter(_is_new(found, near, centres, segment_starts(users.to_frame()), settings))
     return pl.DataFrame(
         {
             "user_id": journeys["user_id"].unique(maintain_order=True).gather(offered["user"]),
@@ -206,18 +207,16 @@ def expand_users(
 
 def _is_new(
     found: pl.DataFrame,
-    codes: pl.Series,
     near: NDArray[np.float32],
-    users: pl.Series,
     centres: NDArray[np.float32],
+    centre_starts: NDArray[np.int64],
     settings: ExpansionSettings,
 ) -> pl.Series:
     """Whether each offer is one of its user's best that the user does not have under another name."""
     from journeys_dagster.inference.expansions_kernel import choose_new
 
     starts = segment_starts(found.select("user"))
-    offers, of_users = codes.gather(found["place"]).to_numpy(), found["user"].gather(starts[:-1]).to_numpy()
-    centre_starts = segment_starts(users.to_frame())
+    offers, users = found["code"].to_numpy(), found["user"].gather(starts[:-1]).cast(pl.Int64).to_numpy()
     check_codes(offers, len(near))
     is_new = np.zeros(len(found), dtype=np.bool_)
     over_segments(
@@ -226,7 +225,7 @@ def _is_new(
             near,
             offers,
             starts[run.start : run.stop + 1],
-            of_users[run].astype(np.int64),
+            users[run],
             centres,
             centre_starts,
             settings.same_similarity,
