@@ -27,6 +27,7 @@ from meter import Meter
 from rich.console import Console
 from rich.table import Table
 
+from journeys_dagster.cli import set_collector
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings, load_settings
@@ -389,6 +390,7 @@ def main() -> None:
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     arguments, words = parser.parse_known_args()
     if arguments.part:
+        set_collector()
         print(json.dumps(PARTS[arguments.part](*words)), flush=True)
         # Whoever holds DuckDB results at the end is said to leak them; there is nothing left to do.
         os._exit(0)

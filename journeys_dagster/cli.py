@@ -36,11 +36,15 @@ class _LazyGroup(click.Group):
         return getattr(import_module(f"journeys_dagster.{module}"), name)
 
 
+def set_collector() -> None:
+    """Look for garbage seldom: millions of objects live to a command's end, and going through them takes a second."""
+    gc.set_threshold(50_000, 20, 20)
+
+
 def main() -> None:
     """Run the command and leave."""
     status = 0
-    # A command makes millions of objects that live to its end; looking through them again and again costs a second.
-    gc.set_threshold(50_000, 20, 20)
+    set_collector()
     try:
         cli()
     except SystemExit as end:

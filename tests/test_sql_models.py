@@ -310,7 +310,7 @@ def test_comments_and_layout_of_a_macro_do_not_change_the_code_version(write: Wr
 
 def test_the_models_that_clean_keywords_follow_the_real_macro():
     with_macros = {name for name, model in MODELS.items() if model.code_version != load_model(model.path).code_version}
-    assert with_macros == {"stg_searches", "item_keywords"}
+    assert with_macros == {"stg_searches", "item_keywords", "user_events", "keyword_trends"}
 
 
 def lineage_of(model: SqlModel) -> dict[str, set[str]]:
@@ -325,7 +325,7 @@ def lineage_of(model: SqlModel) -> dict[str, set[str]]:
     [
         ("as_of", set()),
         ("user_id", {"stg_searches.user_id", "stg_engagements.user_id", "stg_board_items.user_id"}),
-        ("query", {"stg_searches.keyword"}),
+        ("query", {"stg_searches.query"}),
         ("board_id", {"stg_board_items.board_id"}),
         ("source", set()),
         ("scope", {"users_in_scope.scope"}),

@@ -1,0 +1,26 @@
+"""Dagster's records in SQLite stay open while a run writes them."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from journeys_dagster.automation.records import open_records
+from journeys_dagster.resources.home import Home
+
+
+def test_the_log_of_records_is_folded_back_once_at_the_end(tmp_path: Path) -> None:
+    instance = Home(tmp_path).dagster_instance()
+    storage = instance.event_log_storage
+    logs = [Path(f"{storage.path_for_shard(shard)}-wal") for shard in ("index", "a-run")]  # type: ignore[attr-defined]
+    with open_records(instance, "a-run"):
+        instance.report_engine_event("hello", run_id="a-run", job_name="a job")
+        instance.report_runless_asset_event(dg.AssetMaterialization("an_asset"))
+        assert all(log.exists() for log in logs)
+    assert not any(log.exists() for log in logs)
+    assert [event.message for event in storage.get_logs_for_run("a-run")] == ["hello"]
+    assert instance.get_latest_materialization_event(dg.AssetKey("an_asset")) is not None
+
+
+def test_records_in_memory_are_left_alone() -> None:
+    with dg.DagsterInstance.ephemeral() as instance, open_records(instance, "a-run"):
+        pass
