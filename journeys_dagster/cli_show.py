@@ -1,14 +1,14 @@
 """The command that shows users' journeys. It is the quick one: Dagster, polars and pydantic are not imported."""
 
 import json
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import click
 import duckdb
 
 from journeys_dagster.cli_errors import plain_errors
-from journeys_dagster.cli_progress import out
-from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
 from journeys_dagster.resources.database_file import WarehouseError
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse_file import WarehouseFile
@@ -40,6 +40,8 @@ def show_journeys(warehouse: WarehouseFile, user: str | None, *, sample: int | N
     ClickException
         The user is not known.
     """
+    # What lays tables out is imported while DuckDB looks.
+    Thread(target=import_module, args=("journeys_dagster.reporting.journeys_table",), daemon=True).start()
     with warehouse.read() as connection:
         try:
             users = [user] if user is not None else _column(connection.execute(_SAMPLE, {"sample": sample}))
@@ -51,6 +53,9 @@ def show_journeys(warehouse: WarehouseFile, user: str | None, *, sample: int | N
             raise click.ClickException(
                 f"user {user!r} has no journeys in {warehouse.path}. Some users it knows: {examples}"
             )
+    from journeys_dagster.cli_progress import out
+    from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
+
     if as_json:
         click.echo(json.dumps(journeys_records(journeys), ensure_ascii=False))
         return
