@@ -18,7 +18,7 @@ PROMOTED = "promoted"
 OWNER = "team:journeys"
 WAREHOUSE_POOL = "warehouse"
 """Dagster's pool of all that write to the warehouse: one run at a time, see `dagster.yaml`."""
-_A_USER = "select min(user_id) as user_id from users_in_scope where as_of = $day"
+_A_USER = "select min(user_id) from users_in_scope where as_of = $day"
 _SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
 

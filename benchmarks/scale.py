@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -31,9 +31,6 @@ from journeys_dagster.cli import set_collector
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    pass
 
 LAST_DAY = date(2025, 6, 30)
 FULL_DAY = LAST_DAY - timedelta(days=1)

@@ -70,10 +70,10 @@ def watched_days(series: Mapping[str, pl.DataFrame], *, title: str, y_label: str
     figure.subplots_adjust(left=0.15, right=0.985, top=1 - header, bottom=footer, hspace=0.28)
     for axes, (name, frame) in zip(panels, drawn.items(), strict=True):
         _draw(axes, frame, log=log)
-        # A title without a place is moved clear of all ticks, which takes a third of the whole drawing.
         if axes is not panels[-1]:
             # The days stand below the last one; ticks that nobody sees take as long as others.
             axes.xaxis.set_visible(False)
+        # A title without a place is moved clear of all ticks, which takes a third of the whole drawing.
         axes.set_title(plot_text(name), size=9, color=MUTED, loc="left", pad=3, y=1.0)
     locator = AutoDateLocator(minticks=3, maxticks=8)
     panels[-1].xaxis.set_major_locator(locator)
