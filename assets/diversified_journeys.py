@@ -2,27 +2,24 @@
 
 from datetime import date
 
+from assets.members import read_members
 from assets.snapshots import Snapshot, SnapshotStep
 from assets.vectors import read_embeddings
 from journeys_dagster.inference import steps
-from journeys_dagster.inference.segments import sort_rows
 from journeys_dagster.reporting.plots import before_after
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column
 
-_MEMBERS = """
-    select user_id, rank, journey_id, score, keyword, weight
-    from rankings
-    join journey_identities using (as_of, user_id, journey_id)
-    join clusters using (as_of, user_id, cluster)
-    where as_of = $as_of and {of_batch}
-"""
+_SCORES = "select user_id, journey_id, rank, score from rankings where as_of = $as_of and {of_batch}"
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The ranked journeys of a batch of users, keyword by keyword."""
-    members = sort_rows(snapshot.read(_MEMBERS, batch=batch), "user_id", "rank", "keyword")
-    return {"members": members, "embeddings": read_embeddings(snapshot, members)}
+    """The ranked journeys of a batch of users, and their keywords."""
+    frames = read_members(snapshot, batch, "keyword, weight")
+    scores = snapshot.read(_SCORES, batch=batch)
+    # A journey without an event that counts any more has no rank.
+    ranked = frames["journeys"].join(scores, on=["user_id", "journey_id"], how="left", maintain_order="left")
+    return {**frames, "journeys": ranked, "embeddings": read_embeddings(snapshot, frames["members"])}
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:

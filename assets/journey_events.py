@@ -1,20 +1,15 @@
 """Step: which of a user's events belong to which journey."""
 
+from assets.members import read_members
 from assets.snapshots import Snapshot, SnapshotStep
 from assets.user_events import read_events
 from journeys_dagster.inference import steps
 from journeys_dagster.tables import Column
 
-_MEMBERS = """
-    select user_id, journey_id, keyword
-    from clusters join journey_identities using (as_of, user_id, cluster)
-    where as_of = $as_of and {of_batch}
-"""
-
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """The events of a batch of users, what their items are about, and the keywords of their journeys."""
-    return {**read_events(snapshot, batch), "members": snapshot.read(_MEMBERS, batch=batch)}
+    return {**read_events(snapshot, batch), **read_members(snapshot, batch, "keyword")}
 
 
 JOURNEY_EVENTS = SnapshotStep(

@@ -2,9 +2,11 @@
 
 import polars as pl
 
+from assets.members import read_members
 from assets.naming_model import NAMING_MODEL
 from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
+from journeys_dagster.inference.members import with_journeys
 from journeys_dagster.inference.titles import (
     KEYWORD_NAMER,
     TITLE_PROMPT,
@@ -16,12 +18,7 @@ from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.tables import Column
 
 _JOURNEY = ["user_id", "journey_id"]
-_KEYWORDS = """
-    select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
-    from clusters
-    join journey_identities using (as_of, user_id, cluster)
-    where as_of = $as_of and {of_batch}
-"""
+_COLUMNS = "keyword, weight, events, sources, centroid_similarity"
 _FORMER = """
     with newest as (
         select user_id, max(as_of) as as_of
@@ -43,7 +40,7 @@ _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_o
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """The journeys of a batch of users, keyword by keyword, and what is known for naming them."""
-    frames = {"keywords": snapshot.read(_KEYWORDS, batch=batch)}
+    frames = read_members(snapshot, batch, _COLUMNS)
     if snapshot.warehouse.has_table("names"):
         frames["former"] = snapshot.read(_FORMER, batch=batch)
     if snapshot.warehouse.has_table(NAMING_MODEL.name):
@@ -52,18 +49,19 @@ def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     else:
         frames["centrality"] = pl.DataFrame(schema={"keyword": pl.String, "centrality": pl.Float64})
         frames["usual"] = pl.DataFrame({"usual": [0.0]})
-    frames["titles"] = _titles(snapshot, frames["keywords"], frames.get("former"))
+    frames["titles"] = _titles(snapshot, frames)
     return frames
 
 
-def _titles(snapshot: Snapshot, keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
+def _titles(snapshot: Snapshot, frames: steps.Frames) -> pl.DataFrame:
     """Titles by the language model, of the snapshot before or new; none where it is not used."""
     schema = {"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "title_keywords": pl.List(pl.String)}
     titles = pl.DataFrame(schema=schema)
     if snapshot.llm is None:
         return titles
-    signatures = title_keywords(keywords)
-    if former is not None:
+    members, journeys = with_journeys(frames["members"], frames["journeys"]), frames["journeys"]
+    signatures = title_keywords(members.with_columns(journeys.select(_JOURNEY)[members["journey"]]))
+    if (former := frames.get("former")) is not None:
         same = pl.col("algorithm_version") == snapshot.constants["algorithm_version"]
         by_model = former.filter(pl.col("namer") != KEYWORD_NAMER, same)
         titles = kept_titles(signatures, by_model.select(*_JOURNEY, "title_keywords", title="name"))

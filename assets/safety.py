@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from assets.members import read_members
 from assets.safety_verdicts import TABLE as VERDICTS
 from assets.safety_verdicts import checked_texts, read_verdicts
 from assets.snapshots import Snapshot, SnapshotStep
@@ -10,25 +11,19 @@ from journeys_dagster.inference.safety_policy import BLOCK, QUIET
 from journeys_dagster.tables import Column
 
 _NAMES = "select user_id, journey_id, name from names where as_of = $as_of and {of_batch}"
-_KEYWORDS = """
-    select user_id, journey_id, keyword, weight
-    from clusters
-    join journey_identities using (as_of, user_id, cluster)
-    where as_of = $as_of and {of_batch}
-"""
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """Names and keywords of a batch of users' journeys, and the verdicts on them."""
-    names, keywords = snapshot.read(_NAMES, batch=batch), snapshot.read(_KEYWORDS, batch=batch)
+    names, read = snapshot.read(_NAMES, batch=batch), read_members(snapshot, batch, "keyword, weight")
     warehouse, settings = snapshot.warehouse, snapshot.settings
     # Distinct first: a batch says the same thousand texts many times.
     return {
+        **read,
         "names": names,
-        "keywords": keywords,
         "name_verdicts": read_verdicts(warehouse, checked_texts(names["name"].unique()), settings, names=True),
         "keyword_verdicts": read_verdicts(
-            warehouse, checked_texts(keywords["keyword"].unique()), settings, names=False
+            warehouse, checked_texts(read["members"]["keyword"].unique()), settings, names=False
         ),
     }
 

@@ -17,6 +17,7 @@ import polars as pl
 from assets.audits import audit_specs, runnable
 from assets.language_models import answered_check, answered_spec, every_tenth
 from assets.reporting import OWNER, WAREHOUSE_POOL, merge_check_results, plot, row_metadata, table_metadata
+from assets.users_in_scope import EVERYONE
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.steps import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
@@ -28,6 +29,8 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_models import SqlAudit
 from journeys_dagster.tables import Column, Table, snapshot_columns
+
+_USERS = "select user_id from users_in_scope where as_of = $as_of and batch = $batch"
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,23 @@ class Snapshot:
     progress: Progress | None = None
 
     def read(self, sql: str, *, batch: int) -> pl.DataFrame:
-        """Rows of a query that names ``$as_of`` and the condition ``{of_batch}``: a user in scope of one batch."""
-        # Tables lie nearly in the order of users, so the bounds keep DuckDB from reading what other batches hold.
-        condition = (
-            "user_id between $first_user and $last_user "
-            "and user_id in (select user_id from users_in_scope where as_of = $as_of and batch = $batch)"
-        )
+        """Rows of a query that names ``$as_of`` and the condition ``{of_batch}``: a user in scope of one batch.
+
+        Where everyone is in scope and the query joins nothing, they come in the order in which the table has them.
+        """
+        # Tables lie in the order of users, so the bounds keep DuckDB from reading what other batches hold.
         first, last = self.batches[batch]
-        params = {"as_of": self.as_of, "batch": batch, "first_user": first, "last_user": last}
-        return self.warehouse.query(sql.format(of_batch=condition), params)
+        bounds, params = "user_id between $first_user and $last_user", {"first_user": first, "last_user": last}
+        users = {"as_of": self.as_of, "batch": batch}
+        if self.constants["scope"] != EVERYONE:
+            return self.warehouse.query(sql.format(of_batch=f"{bounds} and user_id in ({_USERS})"), params | users)
+        rows = self.warehouse.query(sql.format(of_batch=bounds), params | {"as_of": self.as_of})
+        if "user_id" not in rows.columns:
+            return rows
+        # Batches need not be spans of users, nor need a snapshot be of no one else.
+        found = rows["user_id"].rle().struct.field("value").unique()
+        strays = found.filter(~found.is_in(self.warehouse.query(_USERS, users)["user_id"].implode()))
+        return rows.filter(~pl.col("user_id").is_in(strays.implode())) if len(strays) else rows
 
     def note(self, name: str, value: float) -> None:
         """Add to a figure that is shown with the materialisation."""

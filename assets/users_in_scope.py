@@ -11,7 +11,8 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
-SCOPES = ("active_users", "all_users")
+EVERYONE = "all_users"
+SCOPES = ("active_users", EVERYONE)
 
 TABLE = Table(
     name="users_in_scope",
@@ -70,7 +71,7 @@ def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_v
     ) -> dg.MaterializeResult:
         if config.scope not in SCOPES:
             raise dg.Failure(f"scope {config.scope!r} is unknown: use {' or '.join(SCOPES)}", allow_retries=False)
-        users = _ALL_USERS if config.scope == "all_users" else _ACTIVE_USERS
+        users = _ALL_USERS if config.scope == EVERYONE else _ACTIVE_USERS
         if warehouse.has_table("user_snapshots"):
             users = f"{users} union {_INFERRED_BEFORE}"
         select = (

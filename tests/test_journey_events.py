@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journeys_dagster.inference.journey_events import events_of_journeys
+from journeys_dagster.inference.members import number_journeys
 
 DAY = datetime(2025, 6, 3)
 Event = tuple[str, str | None, str | None, datetime]
@@ -39,7 +40,7 @@ def attributed(
         schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String},
         orient="row",
     )
-    found = events_of_journeys(frame, item_keywords, of_journeys)
+    found = events_of_journeys(frame, item_keywords, *number_journeys(of_journeys))
     return Counter(found.select("user_id", "journey_id", "source", "occurred_at").iter_rows())
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import display_name, name_journeys, readability, with_centrality
 from journeys_dagster.settings import NamingSettings
 
@@ -38,7 +39,8 @@ def name(
 ) -> pl.DataFrame:
     """Names by three parts, or with more of them: columns by name, and the weight of each as ``name_weight``."""
     weights = {part: more.pop(f"{part}_weight", 0.0) for part in ("centrality", "frequency", "search", "stability")}
-    columns = {"centrality": pl.lit(0.0), "events": pl.lit(1), "sources": pl.lit(["search"])} | more
+    centrality = more.pop("centrality", pl.Series([0.0] * len(rows), dtype=pl.Float64))
+    columns = {"events": pl.lit(1), "sources": pl.lit(["search"])} | more
     chosen = NamingSettings.model_validate(
         {
             **{f"{part}_weight": part_weight for part, part_weight in weights.items()},
@@ -48,7 +50,8 @@ def name(
         }
     )
     frame = pl.DataFrame(list(rows), schema=SCHEMA, orient="row")
-    return name_journeys(frame.with_columns(**columns), chosen, former)
+    known = frame.select("keyword").with_columns(centrality=centrality).unique("keyword", maintain_order=True)
+    return name_journeys(*number_journeys(frame.with_columns(**columns)), chosen, known=known, former=former)
 
 
 def names(*rows: Row) -> dict[str, str]:

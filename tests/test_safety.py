@@ -193,8 +193,8 @@ VERDICTS = pl.DataFrame(
 def journey(name: str, **keywords: float) -> dict:
     names = pl.DataFrame({"user_id": ["ann"], "journey_id": ["j"], "name": [name]})
     rows = pl.DataFrame(
-        [("ann", "j", keyword, weight) for keyword, weight in keywords.items()],
-        schema={"user_id": pl.String, "journey_id": pl.String, "keyword": pl.String, "weight": pl.Float64},
+        [(0, keyword, weight) for keyword, weight in keywords.items()],
+        schema={"journey": pl.Int64, "keyword": pl.String, "weight": pl.Float64},
         orient="row",
     )
     return judge_journeys(names, rows, VERDICTS, SETTINGS).row(0, named=True)
@@ -238,19 +238,19 @@ def test_journeys_are_judged_alone_and_in_any_order() -> None:
     )
     keywords = pl.DataFrame(
         {
-            "user_id": ["ann", "ann", "ann", "bob"],
-            "journey_id": ["j", "j", "k", "j"],
-            "keyword": ["fine", "bad", "bad", "good"],
-            "weight": [0.1, 0.2, 1.0, 0.3],
+            "journey": [0, 0, 1, 2, -1],
+            "keyword": ["fine", "bad", "bad", "good", "bad"],
+            "weight": [0.1, 0.2, 1.0, 0.3, 9.0],
         }
     )
     together = judge_journeys(names, keywords, VERDICTS, SETTINGS)
     assert together["outcome"].to_list() == ["block", "block", "quiet"]
-    shuffled = judge_journeys(names.reverse(), keywords.reverse(), VERDICTS.reverse(), SETTINGS)
-    assert shuffled.equals(together)
-    for user in ("ann", "bob"):
-        alone = judge_journeys(names.filter(user_id=user), keywords.filter(user_id=user), VERDICTS, SETTINGS)
-        assert alone.equals(together.filter(user_id=user))
+    mirrored = keywords.reverse().with_columns(journey=pl.when(pl.col("journey") >= 0).then(2 - pl.col("journey")).otherwise(-1))
+    assert judge_journeys(names.reverse(), mirrored, VERDICTS.reverse(), SETTINGS).equals(together)
+    for row, key in enumerate(names.select("user_id", "journey_id").iter_rows()):
+        own = keywords.filter(journey=row).with_columns(journey=pl.lit(0, dtype=pl.Int64))
+        alone = judge_journeys(names[row : row + 1], own, VERDICTS, SETTINGS)
+        assert alone.equals(together.filter(user_id=key[0], journey_id=key[1]))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from journeys_dagster.evaluation.world import keyword_truth, world_history
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
 from journeys_dagster.inference.expansions import expand_users, related_journeys
 from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.ranking import rank_by_heuristic
 from journeys_dagster.inference.segments import centroids, segment_starts
@@ -111,7 +112,7 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
     members = clusters.join(continue_journeys(clusters, _NO_JOURNEYS), on=["user_id", "cluster"]).sort(
         "user_id", "journey_id", "keyword"
     )
-    names = name_journeys(members.with_columns(centrality=pl.lit(0.0)), settings.naming)
+    names = name_journeys(*number_journeys(members), settings.naming)
     named = members.join(names.select("user_id", "journey_id", journey="keyword"), on=["user_id", "journey_id"])
     named = named.sort("user_id", "journey_id", "keyword").with_columns(is_name=pl.col("keyword") == pl.col("journey"))
     weights = named.group_by("user_id", "journey_id").agg(

@@ -8,6 +8,7 @@ import polars as pl
 from journeys_dagster.evaluation.intent import journey_intents
 from journeys_dagster.evaluation.world import keyword_truth, world_history
 from journeys_dagster.inference.judge import EVIDENCE, judge_by_evidence
+from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.ranking import rank_by_heuristic
 from journeys_dagster.inference.segments import centroids, segment_starts
@@ -57,7 +58,7 @@ def judged_world(world: World, settings: Settings, vectors: KeywordVectors, *, s
     coded = vectors.code(members)
     starts = segment_starts(coded.select("user_id", "journey_id"))
     centres = centroids(vectors.vectors, coded["code"].to_numpy(), coded["weight"].to_numpy(), starts)
-    names = name_journeys(members.with_columns(centrality=pl.lit(0.0)), settings.naming)
+    names = name_journeys(*number_journeys(members), settings.naming)
     engagement = history.query("select user_id, journey_id, weight, last_seen, cohesion from journey_engagement", {})
     ranked = rank_by_heuristic(
         engagement,

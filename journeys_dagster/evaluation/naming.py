@@ -11,7 +11,8 @@ from journeys_dagster.evaluation.corpus import Corpus
 from journeys_dagster.evaluation.identity import Step, infer_step
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.naming import name_journeys, with_centrality
+from journeys_dagster.inference.members import number_journeys
+from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.bootstrap import Mean, bootstrap_gain, bootstrap_mean
 from journeys_dagster.training.history import History, KeywordVectors
@@ -40,7 +41,8 @@ def name_in(
     newest = history.query("select max(as_of) as as_of from clusters", {})["as_of"][0]
     known = history.rows_of("keyword_centrality", newest)
     usual = known["usual"].max() or 0.0
-    return name_journeys(with_centrality(members, known, usual=usual), settings.naming, former)  # type: ignore[arg-type]
+    journeys, keywords = number_journeys(members)
+    return name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)  # type: ignore[arg-type]
 
 
 def evaluate_naming(

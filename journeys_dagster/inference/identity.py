@@ -3,7 +3,11 @@
 import hashlib
 import itertools
 
+import numpy as np
 import polars as pl
+
+from journeys_dagster.inference.members import number_groups
+from journeys_dagster.inference.segments import sort_rows
 
 _PAIR = ["user_id", "cluster", "journey_id"]
 
@@ -30,21 +34,34 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
         cluster's weight that was in the journey it continues; 0 for a new one), sorted by user and cluster.
     """
     # Whole millionths add up to the same sum in any order.
-    weighted = current.with_columns(mass=(pl.col("weight") * 1e6).round().cast(pl.Int64))
+    weighted = sort_rows(current, "user_id", "keyword").with_columns(
+        mass=(pl.col("weight") * 1e6).round().cast(pl.Int64)
+    )
     pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
     matched = _match(pairs)
-    is_oldest = pl.col("first_seen") == pl.col("first_seen").min()
-    clusters = (
-        weighted.group_by("user_id", "cluster")
-        .agg(mass=pl.col("mass").sum(), founding_keyword=pl.col("keyword").filter(is_oldest).min())
-        .sort("user_id", "cluster")
-        .join(matched.drop("order"), on=["user_id", "cluster"], how="left", maintain_order="left")
+    clusters = _clusters(weighted).join(
+        matched.drop("order"), on=["user_id", "cluster"], how="left", maintain_order="left"
     )
     return clusters.with_columns(
         journey_id=_with_new_ids(clusters, previous),
         continued=pl.col("journey_id").is_not_null(),
         overlap=(pl.col("overlap").fill_null(0) / pl.max_horizontal("mass", 1)).cast(pl.Float64),
     ).select("user_id", "cluster", "journey_id", "continued", "overlap")
+
+
+def _clusters(weighted: pl.DataFrame) -> pl.DataFrame:
+    """Mass and oldest keyword, the first of several, of each cluster of rows that are sorted by user and keyword."""
+    users, numbers = weighted["user_id"].rle_id().cast(pl.Int64).to_numpy(), weighted["cluster"].to_numpy()
+    groups, seen = number_groups(users, numbers.astype(np.int64)), weighted["first_seen"].to_physical().to_numpy()
+    mass = np.zeros(groups.max(initial=-1) + 1, dtype=np.int64)
+    np.add.at(mass, groups, weighted["mass"].to_numpy())
+    oldest = np.full(len(mass), np.iinfo(np.int64).max)
+    np.minimum.at(oldest, groups, seen)
+    is_oldest = np.flatnonzero(seen == oldest[groups])
+    founding = np.full(len(mass), len(weighted))
+    np.minimum.at(founding, groups[is_oldest], is_oldest)
+    rows = weighted.select("user_id", "cluster", founding_keyword="keyword")[founding]
+    return rows.with_columns(mass=pl.Series(mass))
 
 
 def _match(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -67,10 +84,8 @@ def _match(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _with_new_ids(clusters: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
     missing = clusters.filter(pl.col("journey_id").is_null()).select("user_id", "cluster", "founding_keyword")
-    new = [
-        _journey_id(user_id, keyword, 0)
-        for user_id, keyword in missing.select("user_id", "founding_keyword").iter_rows()
-    ]
+    texts = missing.select(pl.format("{}\x1f{}\x1f0", "user_id", "founding_keyword").cast(pl.Binary)).to_series()
+    new = [hashlib.blake2b(text, digest_size=8).hexdigest() for text in texts.to_list()]
     missing = missing.with_columns(new_id=pl.Series(new, dtype=pl.String))
     # An id that the user had is not given to something else, even where nothing continues it today.
     had = previous.join(missing, on="user_id", how="semi").select("user_id", new_id="journey_id").unique()

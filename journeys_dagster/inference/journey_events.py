@@ -4,10 +4,12 @@ import numpy as np
 import polars as pl
 
 from journeys_dagster.inference.coded_events import code_events, codes_of
-from journeys_dagster.inference.segments import over_segments
+from journeys_dagster.inference.segments import over_segments, segment_starts
 
 
-def events_of_journeys(events: pl.DataFrame, item_keywords: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+def events_of_journeys(
+    events: pl.DataFrame, item_keywords: pl.DataFrame, journeys: pl.DataFrame, members: pl.DataFrame
+) -> pl.DataFrame:
     """Put each user's events under the journeys that their keywords are in.
 
     Parameters
@@ -17,8 +19,11 @@ def events_of_journeys(events: pl.DataFrame, item_keywords: pl.DataFrame, member
         order of users.
     item_keywords : DataFrame
         Columns ``item_id`` and ``keyword``, each pair once.
+    journeys : DataFrame
+        Columns ``user_id`` and ``journey_id``.
     members : DataFrame
-        Columns ``user_id``, ``journey_id`` and ``keyword``: the keywords of each user's journeys, each in one of them.
+        Columns ``user_id``, ``keyword`` and ``journey`` (int64, row of `journeys`): the keywords of each user's
+        journeys, each in one of them.
 
     Returns
     -------
@@ -30,14 +35,15 @@ def events_of_journeys(events: pl.DataFrame, item_keywords: pl.DataFrame, member
 
     coded = code_events(events, item_keywords)
     user_ids = events["user_id"].gather(coded.users[:-1])
-    journey_ids = members["journey_id"].unique().sort()
-    keywords, users = codes_of(members["keyword"], coded.keywords), codes_of(members["user_id"], user_ids)
+    of_users = segment_starts(members.select("user_id"))
+    users = np.repeat(codes_of(members["user_id"].gather(of_users[:-1]), user_ids), np.diff(of_users))
+    keywords = codes_of(members["keyword"], coded.keywords)
     # A user or a keyword without an event has no part in it.
     known = np.flatnonzero((keywords >= 0) & (users >= 0))
     known = known[np.argsort(users[known], kind="stable")]
     starts = np.searchsorted(users[known], np.arange(len(user_ids) + 1))
-    member_keywords, member_journeys = keywords[known], codes_of(members["journey_id"], journey_ids)[known]
-    journeys = np.empty(coded.places[-1], dtype=np.int64)
+    member_keywords, member_journeys = keywords[known], members["journey"].to_numpy()[known]
+    attributed = np.empty(coded.places[-1], dtype=np.int64)
     over_segments(
         coded.places[coded.users],
         lambda run: fill_journeys(
@@ -51,11 +57,11 @@ def events_of_journeys(events: pl.DataFrame, item_keywords: pl.DataFrame, member
             member_keywords,
             member_journeys,
             len(coded.keywords),
-            journeys,
+            attributed,
         ),
     )
-    found = journeys >= 0
+    found = attributed >= 0
     event = np.repeat(np.arange(len(events)), np.diff(coded.places))[found]
     return events.select("user_id", "source", "action", "occurred_at")[event].select(
-        "user_id", journey_ids.gather(journeys[found]).alias("journey_id"), "source", "action", "occurred_at"
+        "user_id", journeys["journey_id"].gather(attributed[found]), "source", "action", "occurred_at"
     )

@@ -2,8 +2,11 @@
 
 import itertools
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from journeys_dagster.inference.members import number_words
 from journeys_dagster.settings import NamingSettings
 
 _JOURNEY = ["user_id", "journey_id"]
@@ -53,7 +56,15 @@ def with_centrality(keywords: pl.DataFrame, known: pl.DataFrame, *, usual: float
     ).with_columns(pl.col("centrality").fill_null(usual))
 
 
-def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.DataFrame | None = None) -> pl.DataFrame:
+def name_journeys(
+    journeys: pl.DataFrame,
+    keywords: pl.DataFrame,
+    settings: NamingSettings,
+    *,
+    known: pl.DataFrame | None = None,
+    usual: float = 0.0,
+    former: pl.DataFrame | None = None,
+) -> pl.DataFrame:
     """Name each journey by its best keyword; no two journeys of a user get the same name.
 
     A keyword's score is the weighted mean of its closeness to the journey's centroid, its centrality in everyone's
@@ -64,10 +75,14 @@ def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.D
 
     Parameters
     ----------
+    journeys : DataFrame
+        Columns ``user_id``, ``journey_id``, in any order.
     keywords : DataFrame
-        Columns ``user_id``, ``journey_id``, ``keyword`` (not blank), ``weight`` (float64 > 0), ``events`` (int > 0),
-        ``sources`` (list of str), ``centroid_similarity``, ``centrality`` (float64; 0 where everyone's journeys are not
-        known); each keyword once per user.
+        Columns ``journey`` (int64, row of `journeys`), ``keyword`` (not blank), ``weight`` (float64 > 0), ``events``
+        (int > 0), ``sources`` (list of str), ``centroid_similarity``; each keyword once per user, each journey at least
+        once.
+    known, usual
+        As `with_centrality` takes them. Default: nothing is known of everyone's journeys.
     former : DataFrame, optional
         Columns ``user_id``, ``journey_id``, ``keyword``: what named journeys in their user's snapshot before.
 
@@ -82,80 +97,153 @@ def name_journeys(keywords: pl.DataFrame, settings: NamingSettings, former: pl.D
     ValueError
         The weights add up to 0 or less.
     """
-    journeys, words = _journeys(keywords, former), _words(keywords)
-    rows = keywords.join(journeys, on=_JOURNEY, maintain_order="left").join(words, on="keyword", maintain_order="left")
+    words, word = number_words(keywords["keyword"])
+    words = _words(words, known, usual)
+    places = _by_weight(journeys, journey_masses(keywords, len(journeys)))
+    place = places["place"].to_numpy()[keywords["journey"].to_numpy()]
+    was_name = np.zeros(len(keywords), dtype=np.bool_)
+    if former is not None:
+        was_name = word == _former_words(journeys, former, words)[keywords["journey"].to_numpy()]
+    of_word = words[word]
     parts = {
         "closeness": pl.col("centroid_similarity").clip(0.0, 1.0),
-        "centrality": pl.col("centrality").clip(0.0, 1.0),
-        "frequency": pl.col("events") / pl.col("events").max().over("place"),
-        "keyword": pl.col("weight") / pl.col("weight").max().over("place"),
+        "centrality": of_word["centrality"].clip(0.0, 1.0),
+        "frequency": _of_largest(keywords["events"], place),
+        "keyword": _of_largest(keywords["weight"], place),
         "search": pl.col("sources").list.contains("search").cast(pl.Float64),
-        "readability": pl.col("readability"),
-        "stability": (pl.col("keyword") == pl.col("former")).fill_null(value=False).cast(pl.Float64),
+        "readability": of_word["readability"],
+        "stability": pl.Series(was_name).cast(pl.Float64),
     }
     weights: dict[str, float] = {name: getattr(settings, f"{name}_weight") for name in parts}
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("the weights of naming add up to 0 or less: raise one of them")
-    score = pl.sum_horizontal(part * (weights[name] / total) for name, part in parts.items())
-    candidates = rows.select(
-        *("user", "place", "word", "name", "centrality"),
-        is_readable=parts["readability"] >= READABLE,
+    score = pl.sum_horizontal(
+        (pl.lit(part) if isinstance(part, pl.Series) else part) * (weights[name] / total)
+        for name, part in parts.items()
+    )
+    candidates = keywords.select(
+        place=pl.lit(pl.Series(place)),
+        word=pl.lit(pl.Series(word)),
+        is_readable=pl.lit(of_word["readability"] >= READABLE),
         name_score=score.clip(0.0, 1.0),
-    ).sort("place", "is_readable", "name_score", "word", descending=[False, True, True, False])
+    )
+    ordered = places.sort("place")
+    named = _distinct_names(candidates, ordered["user"], words["name"]).sort("place")
+    of_name = words[named["word"]]
     return (
-        _distinct_names(candidates)
-        .join(journeys.select("place", *_JOURNEY), on="place")
-        .join(words.select("word", "keyword"), on="word")
-        .select(*_JOURNEY, "name", "keyword", "centrality", "name_score")
+        ordered.select(_JOURNEY)
+        .with_columns(named["name"], of_name["keyword"], of_name["centrality"], named["name_score"])
         .sort(_JOURNEY)
     )
 
 
-def _journeys(keywords: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
-    """The journeys, each user's heaviest first, with numbers in place of texts: ``place`` and ``user``.
+def journey_masses(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
+    """How heavy each journey's keywords are together, in whole millionths: they add up to the same sum in any order.
 
-    ``former`` is the keyword that named the journey before, null for none.
+    Parameters
+    ----------
+    keywords : DataFrame
+        Columns ``journey`` (int64) and ``weight``.
     """
-    # Whole millionths add up to the same sum in any order.
-    mass = (pl.col("weight") * 1e6).round().cast(pl.Int64).sum()
-    journeys = (
-        keywords.group_by(_JOURNEY)
-        .agg(mass=mass)
-        .sort("user_id", "mass", "journey_id", descending=[False, True, False])
-        .select(*_JOURNEY, user=pl.col("user_id").rle_id())
-        .with_row_index("place")
+    masses = np.zeros(journeys, dtype=np.int64)
+    np.add.at(
+        masses, keywords["journey"].to_numpy(), (keywords["weight"] * 1e6).round().cast(pl.Int64).to_numpy()
     )
-    if former is None:
-        return journeys.with_columns(former=pl.lit(None, dtype=pl.String))
-    return journeys.join(former.select(*_JOURNEY, former="keyword"), on=_JOURNEY, how="left", maintain_order="left")
+    return masses
 
 
-def _words(keywords: pl.DataFrame) -> pl.DataFrame:
-    """The distinct keywords in order, with ``word``, their number. Users share many, and reading texts takes long."""
-    keyword = pl.col("keyword")
+def _by_weight(journeys: pl.DataFrame, masses: NDArray[np.int64]) -> pl.DataFrame:
+    """The journeys with ``user``, a number, and ``place`` in the order of users, each one's heaviest journey first."""
     return (
-        keywords.select(keyword.unique().sort())
-        .with_row_index("word")
-        .with_columns(name=display_name(keyword), readability=readability(keyword))
+        journeys.select(_JOURNEY)
+        .with_columns(mass=pl.Series(masses))
+        .with_row_index("row")
+        .sort("user_id", "mass", "journey_id", descending=[False, True, False])
+        .with_columns(user=pl.col("user_id").rle_id(), place=pl.int_range(pl.len()))
+        .sort("row")
     )
 
 
-def _distinct_names(candidates: pl.DataFrame) -> pl.DataFrame:
-    """Best candidate of each journey whose name no earlier journey of the user has; candidates come best first."""
-    named, left = [candidates.clear()], candidates
+def _words(words: pl.DataFrame, known: pl.DataFrame | None, usual: float) -> pl.DataFrame:
+    """What is known of distinct keywords: ``name``, ``readability`` and ``centrality``."""
+    keyword = pl.col("keyword")
+    words = words.with_columns(name=display_name(keyword), readability=readability(keyword))
+    return words.with_columns(centrality=pl.lit(usual)) if known is None else with_centrality(words, known, usual=usual)
+
+
+def _former_words(journeys: pl.DataFrame, former: pl.DataFrame, words: pl.DataFrame) -> NDArray[np.int64]:
+    """The number of the word that named each journey before; -1 for none."""
+    found = (
+        journeys.select(_JOURNEY)
+        .join(former.select(*_JOURNEY, "keyword"), on=_JOURNEY, how="left", maintain_order="left")
+        .join(words.select("keyword").with_row_index("word"), on="keyword", how="left", maintain_order="left")
+    )
+    return found["word"].cast(pl.Int64).fill_null(-1).to_numpy()
+
+
+def _of_largest(values: pl.Series, place: NDArray[np.int64]) -> pl.Series:
+    """Values as shares of their journey's largest."""
+    own = values.to_numpy()
+    largest = np.zeros(place.max(initial=-1) + 1, dtype=own.dtype)
+    np.maximum.at(largest, place, own)
+    return pl.Series(own / largest[place])
+
+
+def _distinct_names(candidates: pl.DataFrame, users: pl.Series, names: pl.Series) -> pl.DataFrame:
+    """Best candidate of each journey whose name no earlier journey of the user has.
+
+    Parameters
+    ----------
+    users : Series
+        Of each place.
+    names : Series
+        Of each word.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `candidates`, and ``user``, ``name``; one row per place.
+    """
+
+    def with_names(rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(user=users.gather(rows["place"]), name=names.gather(rows["word"]))
+
+    # Most journeys get their best name; to put all candidates in order for the others takes longest of all.
+    best = with_names(candidates[_best_rows(candidates)])
+    named = [best.unique(["user", "name"], keep="first", maintain_order=True)]
+    others = candidates.join(named[0], on="place", how="anti").sort(
+        "place", "is_readable", "name_score", "word", descending=[False, True, True, False]
+    )
+    ordered = with_names(others)
+    left = ordered.join(named[0], on=["user", "name"], how="anti", maintain_order="left")
     while not left.is_empty():
         best = left.unique("place", keep="first", maintain_order=True)
         winners = best.unique(["user", "name"], keep="first", maintain_order=True)
         named.append(winners)
-        left = left.join(
-            best.join(winners, on="place", how="anti"), on="place", how="semi", maintain_order="left"
-        ).join(winners, on=["user", "name"], how="anti", maintain_order="left")
+        left = left.join(winners, on="place", how="anti", maintain_order="left").join(
+            winners, on=["user", "name"], how="anti", maintain_order="left"
+        )
     distinct = pl.concat(named)
-    unnamed = candidates.join(distinct, on="place", how="anti", maintain_order="left").unique(
+    unnamed = ordered.join(distinct, on="place", how="anti", maintain_order="left").unique(
         "place", keep="first", maintain_order=True
     )
     return pl.concat([distinct, _numbered(unnamed, distinct)])
+
+
+def _best_rows(candidates: pl.DataFrame) -> NDArray[np.int64]:
+    """The row of each place's best candidate: a readable one if there is any, with the highest score, first by word."""
+    place, word, is_readable, score = (candidates[name].to_numpy() for name in candidates.columns)
+    has_readable = np.zeros(place.max(initial=-1) + 1, dtype=np.bool_)
+    has_readable[place[is_readable]] = True
+    rows = np.flatnonzero(is_readable == has_readable[place])
+    highest = np.full(len(has_readable), -np.inf)
+    np.maximum.at(highest, place[rows], score[rows])
+    rows = rows[score[rows] == highest[place[rows]]]
+    first = np.full(len(has_readable), np.iinfo(np.int64).max)
+    np.minimum.at(first, place[rows], word[rows])
+    rows = rows[word[rows] == first[place[rows]]]
+    return rows[np.argsort(place[rows], kind="stable")]
 
 
 def _numbered(unnamed: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.members import number_words
 from journeys_dagster.inference.safety_classifier import SafetyClassifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy
 from journeys_dagster.inference.safety_text import first_found, needles, plain_forms, spaced, without
@@ -208,7 +209,7 @@ def judge_journeys(
     names : DataFrame
         Columns ``user_id``, ``journey_id``, ``name``.
     keywords : DataFrame
-        Columns ``user_id``, ``journey_id``, ``keyword``, ``weight`` (float64 > 0).
+        Columns ``journey`` (int64, row of `names`; -1 for none), ``keyword``, ``weight`` (float64 > 0).
     verdicts : DataFrame
         Columns of `VERDICT_SCHEMA`, of `checked_text` of keywords; a text that is missing is blocked.
     name_verdicts : DataFrame, optional
@@ -224,15 +225,10 @@ def judge_journeys(
     # Whole millionths add up to the same sum in any order.
     mass = (pl.col("weight") * 1e6).round().cast(pl.Int64)
     is_blocked, is_flagged = pl.col("outcome") == BLOCK, pl.col("outcome") != ALLOW
-    # Most journeys hold nothing but what is allowed, and are done with here.
-    allowed = verdicts.filter(pl.col("outcome") == ALLOW).select("text")
-    doubtful = keywords.with_columns(text=checked_text(pl.col("keyword"))).join(allowed, on="text", how="anti")
-    held = keywords.join(doubtful.select(_JOURNEY).unique(), on=_JOURNEY, how="semi", maintain_order="left")
-    has_keywords = keywords.select(_JOURNEY).unique().with_columns(has_keywords=pl.lit(value=True))
+    has_keywords, held = _doubtful(len(names), keywords, verdicts)
     of_keywords = (
-        _with_verdicts(held, pl.col("keyword"), verdicts)
-        .sort(*_JOURNEY, "strictness", "keyword", descending=[False, False, True, False])
-        .group_by(_JOURNEY, maintain_order=True)
+        held.sort("journey", "strictness", "keyword", descending=[False, True, False])
+        .group_by("journey", maintain_order=True)
         .agg(
             keywords_strictness=pl.col("strictness").max(),
             blocked_mass=mass.filter(is_blocked).sum(),
@@ -250,7 +246,7 @@ def judge_journeys(
     share = pl.col("blocked_mass") / pl.col("mass")
     by_keywords = (
         pl.when(
-            pl.col("has_keywords").is_null()
+            ~pl.col("has_keywords")
             | ((pl.col("blocked_mass") > 0) & (share >= settings.blocked_share))
             | pl.col("is_all_blocked")
         )
@@ -265,8 +261,8 @@ def judge_journeys(
     strictness = pl.max_horizontal("strictness", by_keywords)
     return (
         _with_verdicts(names, pl.col("name"), verdicts if name_verdicts is None else name_verdicts)
-        .join(of_keywords, on=_JOURNEY, how="left", maintain_order="left")
-        .join(has_keywords, on=_JOURNEY, how="left", maintain_order="left")
+        .with_columns(has_keywords=pl.Series(has_keywords), journey=pl.int_range(pl.len()))
+        .join(of_keywords, on="journey", how="left", maintain_order="left")
         .select(
             *_JOURNEY,
             outcome=strictness.replace_strict(dict(enumerate(OUTCOMES)), return_dtype=pl.String),
@@ -279,7 +275,7 @@ def judge_journeys(
             .then(
                 pl.concat_list(
                     pl.col("reasons").list.eval(pl.format("name {}", pl.element())),
-                    pl.when(pl.col("has_keywords").is_null())
+                    pl.when(~pl.col("has_keywords"))
                     .then(pl.lit([f"no keyword {NO_VERDICT}"]))
                     .otherwise(pl.col("keywords_reasons").fill_null(pl.lit([], dtype=pl.List(pl.String)))),
                 )
@@ -288,6 +284,27 @@ def judge_journeys(
             unlisted_keywords=pl.col("unlisted_keywords").fill_null([]),
         )
         .sort(_JOURNEY)
+    )
+
+
+def _doubtful(
+    journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame
+) -> tuple[NDArray[np.bool_], pl.DataFrame]:
+    """Which journeys have keywords, and all keywords, with their verdicts, of those that hold one that is not allowed.
+
+    Most journeys hold nothing but what is allowed, and are done with here.
+    """
+    words, word = number_words(keywords["keyword"])
+    words = _with_verdicts(words, pl.col("keyword"), verdicts)
+    journey = keywords["journey"].to_numpy()
+    has_keywords, is_doubtful = np.zeros(journeys, dtype=np.bool_), np.zeros(journeys + 1, dtype=np.bool_)
+    has_keywords[journey[journey >= 0]] = True
+    is_doubtful[journey[(words["strictness"] > 0).to_numpy()[word]]] = True
+    # What stands last is of keywords of no journey.
+    is_doubtful[journeys] = False
+    held = np.flatnonzero(is_doubtful[journey])
+    return has_keywords, pl.concat(
+        [keywords[held].select("journey", "weight"), words[word[held]].drop("text")], how="horizontal"
     )
 
 

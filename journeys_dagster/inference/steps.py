@@ -20,14 +20,15 @@ from journeys_dagster.inference.journey_events import events_of_journeys
 from journeys_dagster.inference.judge import EVIDENCE_JUDGE, judged, measure
 from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.inference.llm_judge import apply_opinions
-from journeys_dagster.inference.naming import name_journeys, with_centrality
+from journeys_dagster.inference.members import journey_of_members, with_journeys
+from journeys_dagster.inference.naming import journey_masses, name_journeys
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.inference.ranking_model import RankingModel
 from journeys_dagster.inference.safety import judge_journeys
 from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.inference.stage_model import StageModel
 from journeys_dagster.inference.stages import phase_journeys, stage_by_model, stage_journeys
-from journeys_dagster.inference.titles import apply_titles, journey_masses
+from journeys_dagster.inference.titles import apply_titles
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql_parameters import action_names, action_weights
 
@@ -87,8 +88,10 @@ def identify(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def attribute_events(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`journey_events`, of users' ``events``, the ``item_keywords`` of their items and the ``members`` of journeys."""
-    return events_of_journeys(frames["events"], frames["item_keywords"], frames["members"])
+    """`journey_events`, of users' ``events``, ``item_keywords`` of their items, ``journeys`` and their ``members``."""
+    journeys, members = frames["journeys"], frames["members"]
+    numbered = members.with_columns(journey=pl.Series(journey_of_members(members, journeys)))
+    return events_of_journeys(frames["events"], frames["item_keywords"], journeys, numbered)
 
 
 def rank(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
@@ -105,12 +108,15 @@ def rank(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def diversify_lists(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`diversified_journeys`, of the ``members`` of ranked journeys and their ``embeddings``."""
-    diversification = settings.diversification
-    members, vectors = with_codes(frames["members"], frames["embeddings"])
-    starts = segment_starts(members.select("user_id", "rank"))
-    means = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
-    ranked = members.select("user_id", "rank", "journey_id", "score")[starts[:-1]]
+    """`diversified_journeys`, of ranked ``journeys``, their ``members`` and these ones' ``embeddings``."""
+    diversification, journeys = settings.diversification, frames["journeys"]
+    coded, vectors = with_codes(with_journeys(frames["members"], journeys), frames["embeddings"])
+    # Members come by keyword, and still do within their journey, so that sums have the same bits.
+    by_journey = np.argsort(coded["journey"].to_numpy(), kind="stable")
+    starts = np.searchsorted(coded["journey"].to_numpy()[by_journey], np.arange(len(journeys) + 1))
+    means = centroids(vectors, coded["code"].to_numpy()[by_journey], coded["weight"].to_numpy()[by_journey], starts)
+    places = journeys.with_row_index("row").drop_nulls("rank").sort("user_id", "rank")
+    ranked, means = places.select("user_id", "rank", "journey_id", "score"), means[places["row"].to_numpy()]
     threshold = diversification.similarity_threshold
     if diversification.strategy == "penalty":
         return diversify(ranked, means, penalty=diversification.penalty, similarity_threshold=threshold)
@@ -143,18 +149,34 @@ def stage(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`names`, of ``keywords``, their ``centrality`` and the ``usual`` one, ``titles``, and ``former`` names if any."""
-    keywords = with_centrality(frames["keywords"], frames["centrality"], usual=frames["usual"]["usual"][0])
-    names, titles = name_journeys(keywords, settings.naming, frames.get("former")), frames["titles"]
-    titled = keywords.join(titles, on=["user_id", "journey_id"], how="semi")
-    return apply_titles(names, titles, journey_masses(titled), namer=settings.llm.model)
+    """`names`, of ``journeys``, ``members``, their ``centrality``, the ``usual`` one, ``titles``, ``former`` names."""
+    journeys, titles = frames["journeys"], frames["titles"]
+    keywords = with_journeys(frames["members"], journeys)
+    names = name_journeys(
+        journeys,
+        keywords,
+        settings.naming,
+        known=frames["centrality"],
+        usual=frames["usual"]["usual"][0],
+        former=frames.get("former"),
+    )
+    masses = journeys.with_columns(mass=pl.Series(journey_masses(keywords, len(journeys))))
+    return apply_titles(names, titles, masses, namer=settings.llm.model)
 
 
 def check_safety(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`safety`, of ``names``, ``keywords``, and the ``name_verdicts`` and ``keyword_verdicts`` on their texts."""
+    """`safety`, of ``names``, ``journeys``, ``members``, and ``name_verdicts`` and ``keyword_verdicts`` on texts."""
+    names, key = frames["names"], ["user_id", "journey_id"]
+    row = (
+        frames["journeys"]
+        .join(names.select(key).with_row_index("row"), on=key, how="left", maintain_order="left")
+        .select(pl.col("row").cast(pl.Int64).fill_null(-1))
+        .to_series()
+    )
+    members = with_journeys(frames["members"], frames["journeys"])
     return judge_journeys(
-        frames["names"],
-        frames["keywords"],
+        names,
+        members.with_columns(journey=row.gather(members["journey"])),
         frames["keyword_verdicts"],
         settings.safety,
         name_verdicts=frames["name_verdicts"],

@@ -187,9 +187,3 @@ def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, masses: pl.DataFrame
         .drop("title")
         .sort(_JOURNEY)
     )
-
-
-def journey_masses(keywords: pl.DataFrame) -> pl.DataFrame:
-    """How heavy each journey's keywords are together; whole millionths add up to the same sum in any order."""
-    mass = (pl.col("weight") * 1e6).round().cast(pl.Int64).sum()
-    return keywords.group_by(_JOURNEY).agg(mass=mass)

@@ -162,10 +162,14 @@ class Warehouse(DuckDBResource):
         with self._spooled(rows) as files, self.write() as connection:
             self._delete_snapshot(connection, table, params)
             if files is not None:
-                insert = f'insert into "{table.name}" by name from read_parquet($files, union_by_name = true)'
+                rows_of_files = "from read_parquet($files, union_by_name = true)"
+                insert, params_of_files = f'insert into "{table.name}" by name {rows_of_files}', {**params, "files": files}
                 if _is_by_scope(table):
-                    insert += f" where user_id in ({USERS_IN_SCOPE})"
-                connection.execute(insert, used_params(insert, {**params, "files": files}))
+                    is_stray = f" where user_id not in ({USERS_IN_SCOPE})"
+                    # Looked at first: rows that pass a join do not keep their order.
+                    if connection.execute(f"select 1 {rows_of_files}{is_stray} limit 1", params_of_files).fetchone():
+                        insert += f" where user_id in ({USERS_IN_SCOPE})"
+                connection.execute(insert, used_params(insert, params_of_files))
             return run_audits(connection, table.name, audits, params)
 
     def replace_table(self, table: Table, frames: Iterable[pl.DataFrame]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.journey_events import events_of_journeys
 from journeys_dagster.inference.keywords import collect_keywords
+from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql_models import load_macros, load_models
@@ -76,7 +77,7 @@ class History:
         members : DataFrame
             Columns ``user_id``, ``journey_id`` and ``keyword``.
         """
-        return events_of_journeys(self._events, self._item_keywords, members)
+        return events_of_journeys(self._events, self._item_keywords, *number_journeys(members))
 
     def rows_of(self, model: str, as_of: date) -> pl.DataFrame:
         """Rows of a model as of a day, of the users that were last asked for, from what was kept before it."""
