@@ -8,46 +8,55 @@ owner: team:journeys
 group: inference
 description: How much and when each user engaged with each journey; an event with two keywords of a journey counts once.
 */
-with members as (
-    select
-        clusters.user_id,
-        journey_identities.journey_id,
-        clusters.weight,
-        clusters.centroid_similarity,
-        clusters.scope,
-        clusters.algorithm_version
-    from clusters
-    join journey_identities using (as_of, user_id, cluster)
-    where clusters.as_of = $as_of
-        and clusters.user_id in (select user_id from users_in_scope where as_of = $as_of)
-),
-
-journeys as (
+with of_clusters as (
     select
         user_id,
-        journey_id,
+        cluster,
         count(*) as keywords,
         -- Decimals add up to the same sum in any order; floats would not.
         sum(cast(weight as decimal(18, 6))) as weight,
-        avg(cast(centroid_similarity as decimal(9, 6))) as cohesion,
-        any_value(scope) as scope,
-        any_value(algorithm_version) as algorithm_version
-    from members
-    group by user_id, journey_id
+        avg(cast(centroid_similarity as decimal(9, 6))) as cohesion
+    from clusters
+    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
+    group by user_id, cluster
 ),
 
--- Lists in one pass; what is told of them comes after it. Distinct and ordered aggregates take several times as long.
-engagement as (
+journeys as (
+    select user_id, journey_id, keywords, weight, cohesion, scope, algorithm_version
+    from journey_identities
+    join of_clusters using (user_id, cluster)
+    where journey_identities.as_of = $as_of
+),
+
+-- Time and action of an event as one number, the newest the smallest: such lists are made and sorted in a fifth of the
+-- time that distinct and ordered aggregates take. What is told of them comes after it.
+events as (
     select
         user_id,
         journey_id,
         count(*) filter (source = 'search') as search_count,
         count(*) filter (source <> 'search') as action_count,
-        list(struct_pack(age := -epoch_us(occurred_at), action := action)) as newest_first,
-        list(occurred_at) as times
+        list_sort(
+            list(-1024 * epoch_us(occurred_at) + list_position(list_sort($action_names), action))
+        ) as newest_first
     from journey_events
     where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
     group by user_id, journey_id
+),
+
+engagement as (
+    select
+        user_id,
+        journey_id,
+        search_count,
+        action_count,
+        list_transform(newest_first, lambda event: event & 1023) as actions,
+        make_timestamp(-(newest_first[-1] >> 10)) as first_seen,
+        make_timestamp(-(newest_first[1] >> 10)) as last_seen,
+        list_distinct(
+            list_transform(newest_first, lambda event: cast(make_timestamp(-(event >> 10)) as date))
+        ) as days
+    from events
 )
 
 select
@@ -62,23 +71,19 @@ select
     cast(
         map_from_entries(
             list_transform(
-                list_sort(list_distinct(list_transform(engagement.newest_first, lambda event: event.action))),
-                lambda name: struct_pack(
-                    k := name, v := len(list_filter(engagement.newest_first, lambda event: event.action = name))
-                )
+                map_entries(list_aggregate(engagement.actions, 'histogram')),
+                lambda counted: struct_pack(k := list_sort($action_names)[counted.key], v := counted.value)
             )
         ) as map(varchar, ubigint)
     ) as action_counts, -- events by action
     cast(
-        list_transform(list_sort(engagement.newest_first)[:20], lambda event: event.action) as varchar[]
+        list_transform(engagement.actions[:20], lambda action: list_sort($action_names)[action]) as varchar[]
     ) as newest_actions, -- actions of the last 20 events, newest first
-    cast(list_min(engagement.times) as timestamp) as first_seen, -- first event, UTC
-    cast(list_max(engagement.times) as timestamp) as last_seen, -- last event, UTC
+    cast(engagement.first_seen as timestamp) as first_seen, -- first event, UTC
+    cast(engagement.last_seen as timestamp) as last_seen, -- last event, UTC
+    cast(len(engagement.days) as integer) as days_active, -- days with an event
     cast(
-        list_unique(list_transform(engagement.times, lambda time: cast(time as date))) as integer
-    ) as days_active, -- days with an event
-    cast(
-        list_unique(list_transform(engagement.times, lambda time: date_trunc('week', time))) as integer
+        list_unique(list_transform(engagement.days, lambda day: date_trunc('week', day))) as integer
     ) as active_weeks, -- calendar weeks with an event
     cast(journeys.scope as varchar) as scope, -- kind of run that wrote the row
     cast(journeys.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings

@@ -10,60 +10,12 @@ description: >
   What a ranker knows of each journey as of a day: the user, how much and how regularly they engaged with it, how long
   ago, and how the whole population takes to its keywords now. Nothing that arrived later is seen.
 */
-with members as (
-    select
-        clusters.user_id,
-        journey_identities.journey_id,
-        clusters.keyword,
-        clusters.neighbour_similarity,
-        clusters.days_active,
-        clusters.scope,
-        clusters.algorithm_version
-    from clusters
-    join journey_identities using (as_of, user_id, cluster)
-    where clusters.as_of = $as_of
-        and clusters.user_id in (select user_id from users_in_scope where as_of = $as_of)
-),
-
-events as (
-    select user_id, journey_id, source, occurred_at, cast(occurred_at as date) as day
-    from journey_events
-    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
-),
-
-user_days as (
-    select distinct user_id, cast(occurred_at as date) as day
-    from user_events
-    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
-),
-
-users as (
+with of_clusters as (
     select
         user_id,
-        -- An event may carry a time later than the day it arrived on.
-        greatest($as_of - min(day), 0) as tenure_days,
-        greatest($as_of - max(day), 0) as days_since_last,
-        count(*) as active_days,
-        count(*) filter (day > $as_of - 30) as active_days_30,
-        count(*) filter (day > $as_of - 90) as active_days_90
-    from user_days
-    group by user_id
-),
-
-user_sizes as (
-    select user_id, count(*) as keywords, count(distinct journey_id) as journeys from members group by user_id
-),
-
-neighbours as (
-    select user_id, journey_id, max(neighbour_similarity) as neighbour_similarity
-    from members
-    group by user_id, journey_id
-),
-
-of_keywords as (
-    select
-        members.user_id,
-        members.journey_id,
+        cluster,
+        count(*) as keywords,
+        max(neighbour_similarity) as neighbour_similarity,
         count(*) filter (days_active > 1) as repeated_keywords,
         max(days_active) as most_days_of_keyword,
         -- Decimals add up to the same sum in any order; floats would not.
@@ -72,11 +24,53 @@ of_keywords as (
         sum(cast(coalesce(share_84, 0) as decimal(12, 9))) as share_84,
         sum(days_active * cast(coalesce(return_rate, 0) as decimal(12, 9))) as expected_returns,
         max(coalesce(return_rate, 0)) as highest_return_rate
-    from members
-    left join keyword_trends on keyword_trends.as_of = $as_of and keyword_trends.keyword = members.keyword
-    group by members.user_id, members.journey_id
+    from clusters
+    left join keyword_trends on keyword_trends.as_of = $as_of and keyword_trends.keyword = clusters.keyword
+    where clusters.as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
+    group by user_id, cluster
 ),
 
+of_keywords as (
+    select
+        user_id,
+        journey_id,
+        neighbour_similarity,
+        repeated_keywords,
+        most_days_of_keyword,
+        share_7,
+        share_28,
+        share_84,
+        expected_returns,
+        highest_return_rate
+    from journey_identities
+    join of_clusters using (user_id, cluster)
+    where journey_identities.as_of = $as_of
+),
+
+user_sizes as (
+    select user_id, sum(keywords) as keywords, count(*) as journeys from of_clusters group by user_id
+),
+
+user_days as (
+    select user_id, list_distinct(list(cast(occurred_at as date))) as days
+    from user_events
+    where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
+    group by user_id
+),
+
+users as (
+    select
+        user_id,
+        -- An event may carry a time later than the day it arrived on.
+        greatest($as_of - list_min(days), 0) as tenure_days,
+        greatest($as_of - list_max(days), 0) as days_since_last,
+        len(days) as active_days,
+        len(list_filter(days, lambda day: day > $as_of - 30)) as active_days_30,
+        len(list_filter(days, lambda day: day > $as_of - 90)) as active_days_90
+    from user_days
+),
+
+-- Days as lists, in one pass; distinct and ordered rows take several times as long.
 windows as (
     select
         user_id,
@@ -88,35 +82,44 @@ windows as (
         count(*) filter (source = 'search') as searches,
         count(*) filter (source = 'engagement') as engagements,
         count(*) filter (source = 'board') as boards,
-        sum(cast(exp(-greatest($as_of - day, 0) / 30.0) as decimal(18, 9))) as decayed_events
-    from events
+        sum(cast(exp(-greatest($as_of - day, 0) / 30.0) as decimal(18, 9))) as decayed_events,
+        list_sort(list_distinct(list(day))) as days
+    from (
+        select user_id, journey_id, source, cast(occurred_at as date) as day
+        from journey_events
+        where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
+    )
     group by user_id, journey_id
 ),
 
-journey_days as (
+gaps as (
     select
         user_id,
         journey_id,
-        day,
-        day - lag(day) over (partition by user_id, journey_id order by day) as gap
-    from (select distinct user_id, journey_id, day from events)
+        days,
+        (days[-1] - days[1]) / nullif(len(days) - 1, 0) as gap_mean,
+        list_transform(days[2:], lambda day, place: day - days[place]) as gaps
+    from windows
 ),
 
 rhythm as (
     select
         user_id,
         journey_id,
-        count(*) as days_active,
-        count(*) filter (day > $as_of - 30) as days_active_30,
-        count(*) filter (day > $as_of - 90) as days_active_90,
-        greatest($as_of - max(day), 0) as days_since_last,
-        greatest($as_of - min(day), 0) as days_since_first,
-        avg(gap) as gap_mean,
-        if(count(gap) = 0, null, sqrt(greatest(avg(gap * gap) - avg(gap) * avg(gap), 0))) as gap_deviation,
-        max(gap) as gap_longest,
-        max_by(gap, day) filter (gap is not null) as gap_newest
-    from journey_days
-    group by user_id, journey_id
+        len(days) as days_active,
+        len(list_filter(days, lambda day: day > $as_of - 30)) as days_active_30,
+        len(list_filter(days, lambda day: day > $as_of - 90)) as days_active_90,
+        greatest($as_of - days[-1], 0) as days_since_last,
+        greatest($as_of - days[1], 0) as days_since_first,
+        gap_mean,
+        if(
+            len(gaps) = 0,
+            null,
+            sqrt(greatest(list_sum(list_transform(gaps, lambda gap: gap * gap)) / len(gaps) - gap_mean * gap_mean, 0))
+        ) as gap_deviation,
+        list_max(gaps) as gap_longest,
+        gaps[-1] as gap_newest
+    from gaps
 ),
 
 journeys as (
@@ -149,7 +152,7 @@ select
     cast(journeys.keywords as double) as keywords, -- keywords in the journey
     cast(journeys.weight as double) as weight, -- sum of its keywords' weights
     cast(journeys.cohesion as double) as cohesion, -- mean cosine of its keywords to its centroid
-    cast(1 - neighbours.neighbour_similarity as double) as neighbour_distance, -- 1 - cosine to the user's nearest other one
+    cast(1 - of_keywords.neighbour_similarity as double) as neighbour_distance, -- 1 - cosine to the user's nearest other one
     cast(least(journeys.active_weeks_share, 1) as double) as active_weeks_share, -- weeks with an event since the first
     cast(windows.events_1 as double) as events_1, -- events on the day
     cast(windows.events_7 as double) as events_7, -- events in the last 7 days
@@ -186,7 +189,6 @@ select
 from journeys
 join users using (user_id)
 join user_sizes using (user_id)
-join neighbours using (user_id, journey_id)
 join windows using (user_id, journey_id)
 join rhythm using (user_id, journey_id)
 join of_keywords using (user_id, journey_id)

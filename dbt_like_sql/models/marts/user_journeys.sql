@@ -11,11 +11,13 @@ description: >
 */
 with safe as (
     select
-        as_of,
         user_id,
         journey_id,
         diversified_journeys.score,
-        search_count + action_count as events,
+        search_count,
+        action_count,
+        first_seen,
+        last_seen,
         safety.outcome = 'allow' as may_notify,
         safety.unlisted_keywords,
         row_number() over (partition by user_id order by diversified_journeys.rank) as place
@@ -28,12 +30,13 @@ with safe as (
         and user_id in (select user_id from users_in_scope where as_of = $as_of)
 ),
 
-listed as (
-    select as_of, user_id, journey_id, score, may_notify, unlisted_keywords,
+listed as materialized (
+    select
+        * exclude (place),
         row_number() over (partition by user_id order by place) as rank
     from safe
     -- One search or one look is no journey yet; but nobody's list is empty for that.
-    where place = 1 or events >= $min_events_per_journey
+    where place = 1 or search_count + action_count >= $min_events_per_journey
     qualify row_number() over (partition by user_id order by place) <= $max_journeys_per_user
 ),
 
@@ -53,43 +56,64 @@ journey_keywords as (
             $max_keywords_per_journey
         ) as keywords
     from listed
-    join journey_identities using (as_of, user_id, journey_id)
-    join clusters using (as_of, user_id, cluster)
+    join journey_identities on journey_identities.as_of = $as_of
+        and journey_identities.user_id = listed.user_id and journey_identities.journey_id = listed.journey_id
+    join clusters on clusters.as_of = $as_of
+        and clusters.user_id = listed.user_id and clusters.cluster = journey_identities.cluster
     where clusters.keyword_rank <= $max_keywords_per_journey + len(listed.unlisted_keywords)
         and not list_contains(listed.unlisted_keywords, clusters.keyword)
     group by listed.user_id, listed.journey_id
+),
+
+details as materialized (
+    select
+        listed.*,
+        names.name,
+        names.namer,
+        stages.lifecycle,
+        stages.stage,
+        stages.phase,
+        stages.stage_model,
+        stages.return_probability,
+        stages.ends_on,
+        stages.evergreen_until,
+        rankings.confidence,
+        rankings.ranker,
+        rankings.algorithm_version,
+        rankings.scope
+    from listed
+    join names using (user_id, journey_id)
+    join stages using (user_id, journey_id)
+    join rankings using (user_id, journey_id)
+    where names.as_of = $as_of and stages.as_of = $as_of and rankings.as_of = $as_of
 )
 
 select
-    cast(listed.as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
-    cast(listed.user_id as varchar) as user_id, -- the user
-    cast(listed.journey_id as varchar) as journey_id, -- stays with the journey from day to day
-    cast(listed.rank as integer) as rank, -- place in the user's list, 1 is best
-    cast(names.name as varchar) as name, -- how to call the journey
-    cast(names.namer as varchar) as namer, -- what the name is from: keyword, or a language model
-    cast(listed.may_notify as boolean) as may_notify, -- false for a sensitive journey: neither notify nor show its name
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast(details.user_id as varchar) as user_id, -- the user
+    cast(details.journey_id as varchar) as journey_id, -- stays with the journey from day to day
+    cast(details.rank as integer) as rank, -- place in the user's list, 1 is best
+    cast(details.name as varchar) as name, -- how to call the journey
+    cast(details.namer as varchar) as namer, -- what the name is from: keyword, or a language model
+    cast(details.may_notify as boolean) as may_notify, -- false for a sensitive journey: neither notify nor show its name
     cast(
         journey_keywords.keywords as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
     ) as keywords, -- heaviest first
-    cast(stages.lifecycle as varchar) as lifecycle, -- evergreen or situational
-    cast(stages.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
-    cast(stages.phase as varchar) as phase, -- inspiration, action, or unknown
-    cast(stages.stage_model as varchar) as stage_model, -- what told ongoing from ended: rule or a model
-    cast(stages.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
-    cast(rankings.confidence as double) as confidence, -- 0 to 1
-    cast(listed.score as double) as score, -- after diversification
-    cast(rankings.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model
-    cast(journey_engagement.search_count as bigint) as search_count, -- searches
-    cast(journey_engagement.action_count as bigint) as action_count, -- actions on items, boards included
-    cast(journey_engagement.first_seen as timestamp) as first_seen, -- first event, UTC
-    cast(journey_engagement.last_seen as timestamp) as last_seen, -- last event, UTC
-    cast(stages.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens
-    cast(stages.evergreen_until as date) as evergreen_until, -- the same for no longer being evergreen (nullable)
-    cast(rankings.algorithm_version as varchar) as algorithm_version, -- fingerprint of code, models, settings
-    cast(rankings.scope as varchar) as scope -- kind of run that wrote the row
-from listed
-join journey_keywords using (user_id, journey_id)
-join names using (as_of, user_id, journey_id)
-join stages using (as_of, user_id, journey_id)
-join rankings using (as_of, user_id, journey_id)
-join journey_engagement using (as_of, user_id, journey_id)
+    cast(details.lifecycle as varchar) as lifecycle, -- evergreen or situational
+    cast(details.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
+    cast(details.phase as varchar) as phase, -- inspiration, action, or unknown
+    cast(details.stage_model as varchar) as stage_model, -- what told ongoing from ended: rule or a model
+    cast(details.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
+    cast(details.confidence as double) as confidence, -- 0 to 1
+    cast(details.score as double) as score, -- after diversification
+    cast(details.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model
+    cast(details.search_count as bigint) as search_count, -- searches
+    cast(details.action_count as bigint) as action_count, -- actions on items, boards included
+    cast(details.first_seen as timestamp) as first_seen, -- first event, UTC
+    cast(details.last_seen as timestamp) as last_seen, -- last event, UTC
+    cast(details.ends_on as date) as ends_on, -- day from which it counts as ended if nothing happens
+    cast(details.evergreen_until as date) as evergreen_until, -- the same for no longer being evergreen (nullable)
+    cast(details.algorithm_version as varchar) as algorithm_version, -- fingerprint of code, models, settings
+    cast(details.scope as varchar) as scope -- kind of run that wrote the row
+from journey_keywords
+join details using (user_id, journey_id)
