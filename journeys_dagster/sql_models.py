@@ -32,6 +32,7 @@ _MODEL_KEYS = {
     "description": str,
     "partition_column": str,
     "key": list,
+    "order": list,
     "owner": str,
     "group": str,
     "sampled": bool,
@@ -159,9 +160,10 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         grain=header["grain"],
         columns=_columns(path, expression),
         key=tuple(header.get("key", ())),
+        order=tuple(header.get("order", ())),
         partition_column=header.get("partition_column"),
     )
-    for name in (*table.key, *filter(None, [table.partition_column])):
+    for name in (*table.key, *table.order, *filter(None, [table.partition_column])):
         if name not in table.columns:
             raise ModelError(f"{path}: the header names {name!r}, which is no column")
     if header["materialized"] == "snapshot" and table.partition_column != "as_of":

@@ -41,6 +41,8 @@ class Table:
         Columns that identify a row.
     partition_column : str or None
         DATE column that a partition key selects: ``arrival_day`` of the data or ``as_of`` of a snapshot.
+    order : tuple of str
+        Columns by which a query's rows are put in order when they are written.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Table:
     columns: Mapping[str, Column]
     key: tuple[str, ...] = ()
     partition_column: str | None = None
+    order: tuple[str, ...] = ()
     constraints: tuple[str, ...] = field(default=())
 
     def create_sql(self) -> str:

@@ -245,7 +245,9 @@ def test_journeys_are_judged_alone_and_in_any_order() -> None:
     )
     together = judge_journeys(names, keywords, VERDICTS, SETTINGS)
     assert together["outcome"].to_list() == ["block", "block", "quiet"]
-    mirrored = keywords.reverse().with_columns(journey=pl.when(pl.col("journey") >= 0).then(2 - pl.col("journey")).otherwise(-1))
+    mirrored = keywords.reverse().with_columns(
+        journey=pl.when(pl.col("journey") >= 0).then(2 - pl.col("journey")).otherwise(-1)
+    )
     assert judge_journeys(names.reverse(), mirrored, VERDICTS.reverse(), SETTINGS).equals(together)
     for row, key in enumerate(names.select("user_id", "journey_id").iter_rows()):
         own = keywords.filter(journey=row).with_columns(journey=pl.lit(0, dtype=pl.Int64))

@@ -67,9 +67,9 @@ def diversify(
         Columns ``user_id``, ``journey_id``, ``rank`` (int32), ``score`` (float64) after; ``rank_before``,
         ``score_before``, ``occurrence`` (int32); sorted by user and rank. Equal scores keep their order.
     """
-    occurrence = occurrences_above(
-        vectors, segment_starts(ranked.select("user_id")), similarity_threshold=similarity_threshold
-    )
+    starts = segment_starts(ranked.select("user_id"))
+    occurrence = occurrences_above(vectors, starts, similarity_threshold=similarity_threshold)
+    rank = np.arange(1, len(ranked) + 1, dtype=np.int64) - np.repeat(starts[:-1], np.diff(starts))
     return (
         ranked.select(
             "user_id",
@@ -77,10 +77,11 @@ def diversify(
             rank_before=pl.col("rank").cast(pl.Int32),
             score_before="score",
             occurrence=pl.Series(occurrence),
+            user=pl.col("user_id").rle_id(),
         )
         .with_columns(score=pl.col("score_before") * pl.lit(penalty) ** pl.col("occurrence"))
-        .sort("user_id", "score", "rank_before", descending=[False, True, False])
-        .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
+        .sort("user", "score", "rank_before", descending=[False, True, False])
+        .with_columns(rank=pl.Series(rank, dtype=pl.Int32))
         .select("user_id", "journey_id", "rank", "score", "rank_before", "score_before", "occurrence")
     )
 

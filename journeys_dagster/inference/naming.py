@@ -147,9 +147,7 @@ def journey_masses(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
         Columns ``journey`` (int64) and ``weight``.
     """
     masses = np.zeros(journeys, dtype=np.int64)
-    np.add.at(
-        masses, keywords["journey"].to_numpy(), (keywords["weight"] * 1e6).round().cast(pl.Int64).to_numpy()
-    )
+    np.add.at(masses, keywords["journey"].to_numpy(), (keywords["weight"] * 1e6).round().cast(pl.Int64).to_numpy())
     return masses
 
 

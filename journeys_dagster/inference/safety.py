@@ -287,9 +287,7 @@ def judge_journeys(
     )
 
 
-def _doubtful(
-    journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame
-) -> tuple[NDArray[np.bool_], pl.DataFrame]:
+def _doubtful(journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame) -> tuple[NDArray[np.bool_], pl.DataFrame]:
     """Which journeys have keywords, and all keywords, with their verdicts, of those that hold one that is not allowed.
 
     Most journeys hold nothing but what is allowed, and are done with here.

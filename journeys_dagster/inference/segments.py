@@ -29,11 +29,21 @@ def sort_rows(rows: pl.DataFrame, *columns: str) -> pl.DataFrame:
 
 def is_in_order(rows: pl.DataFrame, *columns: str) -> bool:
     """Whether rows are sorted by columns; to look takes a tenth of the time of sorting."""
-    follows = pl.lit(value=True)
-    for column in reversed(columns):
-        value = pl.col(column)
-        follows = (value > value.shift()) | ((value == value.shift()) & follows)
-    return bool(rows.select(follows.fill_null(value=True).all()).item())
+    first, *others = columns
+    runs = rows[first].rle()
+    if not runs.struct.field("value").is_sorted():
+        return False
+    # A run that begins is told by number, so that few texts are compared.
+    is_same = np.ones(len(rows), dtype=np.bool_)
+    is_same[np.cumsum(runs.struct.field("len").to_numpy(), dtype=np.int64)[:-1]] = False
+    for column in others:
+        follows = rows.select(
+            before=pl.col(column) < pl.col(column).shift(), same=pl.col(column).eq_missing(pl.col(column).shift())
+        )
+        if (follows["before"].fill_null(value=False).to_numpy() & is_same).any():
+            return False
+        is_same &= follows["same"].to_numpy()
+    return True
 
 
 def _ranks(values: pl.Series) -> pl.Series:

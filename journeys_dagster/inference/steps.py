@@ -109,14 +109,23 @@ def rank(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 def diversify_lists(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """`diversified_journeys`, of ranked ``journeys``, their ``members`` and these ones' ``embeddings``."""
-    diversification, journeys = settings.diversification, frames["journeys"]
-    coded, vectors = with_codes(with_journeys(frames["members"], journeys), frames["embeddings"])
+    diversification = settings.diversification
+    coded, vectors = with_codes(with_journeys(frames["members"], frames["journeys"]), frames["embeddings"])
+    # Those without a rank come last of all, and are cut off.
+    ranked = (
+        frames["journeys"]
+        .with_columns(user=pl.col("user_id").rle_id())
+        .with_row_index("row")
+        .sort(pl.col("rank").is_null(), "user", "rank")
+    )
+    place_of = np.empty(len(ranked), dtype=np.int64)
+    place_of[ranked["row"].to_numpy()] = np.arange(len(ranked))
+    places = place_of[coded["journey"].to_numpy()]
     # Members come by keyword, and still do within their journey, so that sums have the same bits.
-    by_journey = np.argsort(coded["journey"].to_numpy(), kind="stable")
-    starts = np.searchsorted(coded["journey"].to_numpy()[by_journey], np.arange(len(journeys) + 1))
-    means = centroids(vectors, coded["code"].to_numpy()[by_journey], coded["weight"].to_numpy()[by_journey], starts)
-    places = journeys.with_row_index("row").drop_nulls("rank").sort("user_id", "rank")
-    ranked, means = places.select("user_id", "rank", "journey_id", "score"), means[places["row"].to_numpy()]
+    order = np.argsort(places, kind="stable")
+    ranked = ranked.head(ranked["rank"].count()).select("user_id", "rank", "journey_id", "score")
+    starts = np.searchsorted(places[order], np.arange(len(ranked) + 1))
+    means = centroids(vectors, coded["code"].to_numpy()[order], coded["weight"].to_numpy()[order], starts)
     threshold = diversification.similarity_threshold
     if diversification.strategy == "penalty":
         return diversify(ranked, means, penalty=diversification.penalty, similarity_threshold=threshold)

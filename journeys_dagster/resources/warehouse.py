@@ -163,7 +163,10 @@ class Warehouse(DuckDBResource):
             self._delete_snapshot(connection, table, params)
             if files is not None:
                 rows_of_files = "from read_parquet($files, union_by_name = true)"
-                insert, params_of_files = f'insert into "{table.name}" by name {rows_of_files}', {**params, "files": files}
+                insert, params_of_files = (
+                    f'insert into "{table.name}" by name {rows_of_files}',
+                    {**params, "files": files},
+                )
                 if _is_by_scope(table):
                     is_stray = f" where user_id not in ({USERS_IN_SCOPE})"
                     # Looked at first: rows that pass a join do not keep their order.
@@ -215,6 +218,8 @@ class Warehouse(DuckDBResource):
         insert = f'insert into "{table.name}" by name select * from ({select}\n)'
         if _is_by_scope(table):
             insert += f" where user_id in ({USERS_IN_SCOPE})"
+        if table.order:
+            insert += f" order by {', '.join(table.order)}"
         with self.write() as connection:
             for statement in before:
                 connection.execute(statement)

@@ -2,6 +2,7 @@
 name: user_events
 grain: one row per as_of, user and distinct event; an event that arrived twice counts once
 key: [as_of, user_id, source, action, query, item_id, board_id, occurred_at]
+order: [user_id, occurred_at]
 materialized: snapshot
 partition_column: as_of
 owner: team:journeys
@@ -60,4 +61,3 @@ from events
 join users using (user_id)
 -- An action that was taken out of the settings has no weight any more.
 where list_contains($action_names, events.action)
-order by events.user_id, events.occurred_at
