@@ -119,6 +119,7 @@ def test_a_header_without_a_required_key_is_refused(write: WriteModel, key: str)
         ({"materialized": "snapshot"}, "a snapshot must have partition_column: as_of"),
         ({"key": "rug"}, "key in the header must be a list, not 'rug'"),
         ({"key": "[rug, size]"}, "the header names 'size', which is no column"),
+        ({"order": "[size]"}, "the header names 'size', which is no column"),
         ({"partition_column": "seen_on"}, "the header names 'seen_on', which is no column"),
     ],
 )

@@ -95,6 +95,15 @@ def put_in_scope(warehouse: Warehouse, *users: str, as_of: date = DAY) -> None:
     warehouse.replace_snapshot_sql(users_in_scope.TABLE, select, params={"as_of": as_of, "users": list(users)})
 
 
+def test_rows_of_frames_lie_in_the_order_in_which_they_come(warehouse: Warehouse):
+    # More rows than DuckDB has in hand at once, so that threads would mix them up.
+    users = [f"u{number:06}" for number in range(300_000)]
+    put_in_scope(warehouse, *users)
+    frame = pl.DataFrame({"user_id": users, "thing": "thing", "size": 1})
+    warehouse.replace_snapshot(THINGS, frame.iter_slices(100_000), as_of=DAY, constants=CONSTANTS)
+    assert warehouse.query("select user_id from things")["user_id"].to_list() == users
+
+
 def things(warehouse: Warehouse) -> set[tuple[Any, ...]]:
     return set(warehouse.query("select as_of, user_id, thing, size from things").iter_rows())
 
@@ -787,9 +796,17 @@ def test_users_are_computed_in_turns_that_are_a_whole_number_of_batches(tmp_path
     )
     columns = {"keyword": Column(type="VARCHAR", description="who was seen")}
     table = Table(
-        name="seen", description="", grain="", columns=snapshot_columns(columns), key=(), partition_column="as_of"
+        name="seen",
+        description="",
+        grain="",
+        columns=snapshot_columns(columns),
+        key=(),
+        partition_column="as_of",
+        order=("user_id desc",),
     )
     warehouse.replace_snapshot_sql(table, select, params={"as_of": DAY})
+    in_turn = warehouse.query("select user_id from seen")["user_id"].to_list()
+    assert in_turn == ["u3", "u2", "u1", "u0", "u7", "u6", "u5", "u4", "u8"]
     seen = warehouse.query("select distinct keyword from seen order by all")["keyword"].to_list()
     assert seen == ["u0 u1 u2 u3", "u4 u5 u6 u7", "u8"]
     assert warehouse.query("select count(*) as rows from seen")["rows"].to_list() == [9]

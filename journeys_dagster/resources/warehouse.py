@@ -27,6 +27,8 @@ from journeys_dagster.tables import Table, quote_literal
 
 _SPOOL = "spool-"
 _SPOOL_ABANDONED_SECONDS = 24 * 3600
+_ROW_GROUP = 122_880
+"""Rows that DuckDB stores together."""
 USERS_IN_SCOPE = "select user_id from users_in_scope where as_of = $as_of"
 _BATCHES = """
     select min(user_id), max(user_id), count(*)
@@ -196,10 +198,12 @@ class Warehouse(DuckDBResource):
         with self.file.told_disk_faults():
             made = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL)
         with made as spool:
-            for number, frame in enumerate(frames):
+            for number, frame in enumerate(_in_row_groups(frames)):
                 with self.file.told_disk_faults(pl.exceptions.PolarsError):
                     # Read once and removed: what compresses faster wins over what compresses better.
-                    frame.write_parquet(Path(spool) / f"{number:06}.parquet", compression="lz4")
+                    frame.write_parquet(
+                        Path(spool) / f"{number:06}.parquet", compression="lz4", row_group_size=_ROW_GROUP
+                    )
             yield f"{glob.escape(spool)}/*.parquet" if any(Path(spool).iterdir()) else None
 
     def replace_snapshot_sql(
@@ -297,6 +301,22 @@ class Warehouse(DuckDBResource):
             with suppress(FileNotFoundError):
                 if time.time() - spool.stat().st_mtime > _SPOOL_ABANDONED_SECONDS:
                     shutil.rmtree(spool)
+
+
+def _in_row_groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in the same order, in frames of whole row groups but for the last.
+
+    Row groups that are not full are merged, and so written twice, when the file is let go the next time.
+    """
+    rest: pl.DataFrame | None = None
+    for frame in frames:
+        rows = frame if rest is None else pl.concat([rest, frame], how="vertical_relaxed")
+        whole = len(rows) // _ROW_GROUP * _ROW_GROUP
+        if whole:
+            yield rows.head(whole)
+        rest = rows.tail(len(rows) - whole)
+    if rest is not None and len(rest):
+        yield rest
 
 
 def _is_by_scope(table: Table) -> bool:
