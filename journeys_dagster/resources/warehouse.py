@@ -310,7 +310,7 @@ def _in_row_groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """
     rest: pl.DataFrame | None = None
     for frame in frames:
-        rows = frame if rest is None else pl.concat([rest, frame], how="vertical_relaxed")
+        rows = frame if rest is None else pl.concat([rest, frame], how="diagonal_relaxed")
         whole = len(rows) // _ROW_GROUP * _ROW_GROUP
         if whole:
             yield rows.head(whole)
