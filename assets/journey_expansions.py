@@ -52,7 +52,7 @@ _MEMBERS = """
     with newest as (
         select user_id, max(as_of) as as_of from user_snapshots where as_of < $as_of group by user_id
         -- So many say what goes together; of more, the same are taken each day.
-        qualify row_number() over (order by md5(user_id)) <= $max_users
+        order by md5(user_id) limit $max_users
     )
 
     select clusters.user_id, journey_id, clusters.keyword, clusters.keyword = names.keyword as is_name
@@ -63,7 +63,6 @@ _MEMBERS = """
     -- Listed ones alone: a user with hundreds of journeys has thousands of pairs of them.
     join user_journeys using (as_of, user_id, journey_id)
     where user_journeys.may_notify
-    order by all
 """
 
 

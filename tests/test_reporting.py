@@ -117,7 +117,7 @@ def test_histogram_cuts_the_tail_at_the_99th_percentile_and_says_so(subtitles: l
 def test_before_after_tells_the_shares_of_all_rows_and_draws_a_sample(subtitles: list[str]):
     before = pl.Series([1.0] * 30_000)
     before_after(before, pl.Series([1.0, 0.5, 2.0] * 10_000), **AXES)
-    assert subtitles[-1] == "n = 30,000 · 33.3% lower · 33.3% higher · dashed: unchanged · 20,000 drawn"
+    assert subtitles[-1] == "n = 30,000 · 33.3% lower · 33.3% higher · dashed: unchanged · 5,000 drawn"
     before_after(pl.Series([1.0, None, 3.0]), pl.Series([1.0, 2.0, float("nan")]), **AXES)
     assert subtitles[-1] == "n = 1 · none changed · dashed: unchanged"
 

@@ -123,18 +123,19 @@ def _near(named: pl.DataFrame, vectors: NDArray[np.float32], settings: Expansion
     """For each journey those nearest to it in meaning, the same journey left out."""
     ordered = named.sort("keyword")
     matrix = vectors[ordered["code"].to_numpy()]
-    count = min(settings.related_per_journey, len(ordered))
     found = []
     for start in range(0, len(ordered), 1024):
         cosines = matrix[start : start + 1024] @ matrix.T
-        cosines[cosines >= settings.same_similarity] = -np.inf
-        nearest = np.argpartition(-cosines, count - 1, axis=1)[:, :count]
-        rows = np.repeat(np.arange(start, start + len(cosines)), count)
-        is_near = np.take_along_axis(cosines, nearest, axis=1).ravel() > settings.near_similarity
-        found.append(np.stack([rows, nearest.ravel()])[:, is_near])
-    places = np.hstack(found)
-    codes = ordered["code"]
-    return pl.DataFrame({name: codes.gather(row) for name, row in zip(_CODES, places, strict=True)})
+        # Few are near, and to put these in order is quicker than to look for the nearest of all.
+        rows, others = np.nonzero((cosines > settings.near_similarity) & (cosines < settings.same_similarity))
+        near = pl.DataFrame({"row": rows + start, "other": others, "cosine": cosines[rows, others]})
+        found.append(
+            near.sort("row", "cosine", "other", descending=[False, True, False])
+            .filter(pl.int_range(pl.len()).over("row") < settings.related_per_journey)
+            .select("row", "other")
+        )
+    places, codes = pl.concat(found), ordered["code"]
+    return pl.DataFrame({name: codes.gather(places.to_series(place)) for place, name in enumerate(_CODES)})
 
 
 def expand_users(

@@ -161,7 +161,9 @@ def _datetimes(microseconds: NDArray[np.int64]) -> pl.Series:
 def _lists(values: pl.Series, lengths: NDArray[np.int64]) -> pl.Series:
     """Lists of these lengths, of values that lie one after the other."""
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), values.to_arrow())
+    # To make an array of NumPy's numbers, pyarrow imports pandas where it is installed.
+    offsets = pa.Array.from_buffers(pa.int64(), len(offsets), [None, pa.py_buffer(offsets)])
+    lists = pa.LargeListArray.from_arrays(offsets, values.to_arrow())
     return pl.Series(pl.from_arrow(lists))
 
 

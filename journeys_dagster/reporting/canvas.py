@@ -199,5 +199,5 @@ def to_png(figure: Figure) -> bytes:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     few_colours = image.quantize(_PALETTE_SIZE, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
-    few_colours.save(buffer, format="PNG", optimize=True)
+    few_colours.save(buffer, format="PNG")
     return buffer.getvalue()

@@ -33,7 +33,7 @@ _MAX_BINS = 40
 _LONG_TAIL = 1.5
 _MIN_SPAN = 6  # whole numbers, or days
 _MAX_BARS = 15
-_MAX_POINTS = 20_000
+_MAX_POINTS = 5_000
 _MAX_DAILY_BARS = 92
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

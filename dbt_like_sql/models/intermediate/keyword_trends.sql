@@ -19,32 +19,34 @@ with events as (
 ),
 
 -- The first and the last time tell as much as all times do here, and need no distinct events; they are looked for
--- before an event becomes one row for each keyword of its item.
+-- before an event becomes one row for each keyword of its item. Users are told apart by 64 bits of a hash, which are
+-- grouped in two thirds of the time that texts take; of a million, two are taken for one once in 37 million times.
 of_item as (
-    select user_id, query, item_id, min(occurred_at) as first_seen, max(occurred_at) as last_seen
+    select
+        hash(user_id) as user_id,
+        query,
+        item_id,
+        min(cast(occurred_at as date)) as first_day,
+        max(cast(occurred_at as date)) as last_day
     from events
     where arrival_day <= $as_of
         and cast(occurred_at as date) > $as_of - 84
         and list_contains($action_names, action)
         and hash(user_id) % 1000000 < $trend_share * 1000000
-    group by user_id, query, item_id
+    group by all
 ),
 
 with_keywords as (
-    select user_id, normalize_keyword(query) as keyword, first_seen, last_seen from of_item where item_id is null
+    select user_id, normalize_keyword(query) as keyword, first_day, last_day from of_item where item_id is null
     union all
-    select of_item.user_id, item_keywords.keyword, of_item.first_seen, of_item.last_seen
+    select of_item.user_id, item_keywords.keyword, of_item.first_day, of_item.last_day
     from of_item
     join item_keywords using (item_id)
     where item_keywords.valid_from <= $as_of and item_keywords.valid_until > $as_of
 ),
 
 of_user as (
-    select
-        user_id,
-        keyword,
-        min(cast(first_seen as date)) as first_day,
-        max(cast(last_seen as date)) as last_day
+    select user_id, keyword, min(first_day) as first_day, max(last_day) as last_day
     from with_keywords
     group by user_id, keyword
 ),
