@@ -26,7 +26,7 @@ _MIX = """
     with counted as (
         select user_id, as_of, lead(as_of, 1, $as_of + 1) over (partition by user_id order by as_of) as counts_until
         from users_in_scope
-        where as_of > $as_of - $days and as_of <= $as_of
+        where as_of > $as_of - $days and as_of <= $as_of and hash(user_id) % 1000000 < $share * 1000000
     ),
 
     journeys as (
@@ -53,6 +53,8 @@ _MIX = """
     group by day, stage
 """
 _DAYS_DRAWN = 90
+_USERS_DRAWN = 50_000
+"""Of more users a sample is drawn."""
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
@@ -69,13 +71,19 @@ def read(snapshot: Snapshot, batch: int) -> steps.Frames:
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """Stages of the journeys of everyone who was inferred lately, day by day."""
-    changes = warehouse.query(_MIX, {"as_of": as_of, "days": _DAYS_DRAWN}).filter(pl.col("day") <= as_of)
+    in_scope = (
+        "select max(users) from (select count(*) as users from users_in_scope where as_of <= $as_of group by as_of)"
+    )
+    share = min(1.0, _USERS_DRAWN / max(1, warehouse.query(in_scope, {"as_of": as_of}).item()))
+    params = {"as_of": as_of, "days": _DAYS_DRAWN, "share": share}
+    changes = warehouse.query(_MIX, params).filter(pl.col("day") <= as_of)
     first: date = changes["day"].min() or as_of  # type: ignore[assignment]
     days = pl.DataFrame({"day": pl.date_range(first, as_of, eager=True)})
     mix = days.join(changes.pivot("stage", index="day", values="journeys"), on="day", how="left", maintain_order="left")
     mix = mix.fill_null(strategy="forward").fill_null(0)
     stages = {stage: mix[stage] for stage in (EVERGREEN, ONGOING, ENDED) if stage in mix.columns}
-    png = daily_counts(mix["day"], stages, title=f"Stages, to {as_of}", y_label="journeys")
+    of_whom = "" if share == 1.0 else f" of {share:.1%} of the users"
+    png = daily_counts(mix["day"], stages, title=f"Stages, to {as_of}", y_label=f"journeys{of_whom}")
     return png, "journeys by stage and day"
 
 

@@ -35,9 +35,7 @@ def users_with_clusters(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
         sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=4))
         clusters = draw(st.permutations([cluster for cluster, size in enumerate(sizes) for _ in range(size)]))
         rows += [(user, cluster, f"keyword {number}") for number, cluster in enumerate(clusters)]
-    members = pl.DataFrame(
-        rows, schema={"user_id": pl.String, "cluster": pl.Int32, "keyword": pl.String}, orient="row"
-    )
+    members = pl.DataFrame(rows, schema={"user_id": pl.String, "cluster": pl.Int32, "keyword": pl.String}, orient="row")
     journeys = members.select("user_id", "cluster").unique().sort("user_id", "cluster")
     return members, journeys.with_columns(journey_id=pl.format("{}/{}", "user_id", "cluster"))
 

@@ -37,4 +37,6 @@ def test_a_batch_is_of_its_users_alone_whoever_lies_between_them(home: Home, sco
     for batch in (0, 1):
         expected = [(user, thing) for user, of_batch in BATCHES.items() if of_batch == batch for thing in (1, 2)]
         assert sorted(snapshot.read(things, batch=batch).rows()) == expected
-    assert snapshot.read("select count(*) as things from things where as_of = $as_of and {of_batch}", batch=0).height == 1
+    assert (
+        snapshot.read("select count(*) as things from things where as_of = $as_of and {of_batch}", batch=0).height == 1
+    )
