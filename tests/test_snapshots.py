@@ -27,7 +27,7 @@ def test_a_batch_is_of_its_users_alone_whoever_lies_between_them(home: Home, sco
         # A row of someone who is in scope no more lies among them.
         connection.execute(
             "create table things as select $day as as_of, user_id, thing "
-            "from (values ('ann'), ('bob'), ('cyd'), ('dan'), ('eve')) as users(user_id), (values (1), (2)) as t(thing) "
+            "from (select unnest(['ann', 'bob', 'cyd', 'dan', 'eve']) as user_id), (select unnest([1, 2]) as thing) "
             "order by user_id, thing",
             {"day": DAY},
         )

@@ -1,4 +1,4 @@
-"""Which journey each keyword of a user is in, as the number of a row: to join or group texts takes many times as long."""
+"""Which journey each keyword of a user is in, by number: to join or group texts takes many times as long."""
 
 import numpy as np
 import polars as pl

@@ -197,7 +197,7 @@ def to_png(figure: Figure) -> bytes:
     canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    few_colours = image.quantize(_PALETTE_SIZE, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few_colours = image.quantize(_PALETTE_SIZE, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     buffer = io.BytesIO()
     few_colours.save(buffer, format="PNG")
     return buffer.getvalue()
