@@ -222,33 +222,27 @@ def judge_journeys(
         found but an error), ``reasons`` (list of str), ``unlisted_keywords`` (list of str: those that are blocked); one
         row per row of `names`, sorted.
     """
-    # Whole millionths add up to the same sum in any order.
-    mass = (pl.col("weight") * 1e6).round().cast(pl.Int64)
-    is_blocked, is_flagged = pl.col("outcome") == BLOCK, pl.col("outcome") != ALLOW
-    has_keywords, held = _doubtful(len(names), keywords, verdicts)
+    is_blocked = pl.col("outcome") == BLOCK
+    totals, flagged = _flagged(len(names), keywords, verdicts)
     of_keywords = (
-        held.sort("journey", "strictness", "keyword", descending=[False, True, False])
+        flagged.sort("journey", "strictness", "word", descending=[False, True, False])
         .group_by("journey", maintain_order=True)
         .agg(
-            keywords_strictness=pl.col("strictness").max(),
-            blocked_mass=mass.filter(is_blocked).sum(),
-            is_all_blocked=is_blocked.all(),
-            flagged_mass=mass.filter(is_flagged).sum(),
-            is_named=(is_flagged & pl.col("by_term")).any(),
-            mass=mass.sum(),
+            blocked=is_blocked.sum(),
+            blocked_mass=pl.col("mass").filter(is_blocked).sum(),
+            flagged_mass=pl.col("mass").sum(),
+            is_named=pl.col("by_term").any(),
             keywords_category=pl.col("category").first(),
-            keywords_reasons=pl.format("keyword {}", pl.col("reasons").list.join(", "))
-            .filter(pl.col("outcome") != ALLOW)
-            .unique(maintain_order=True),
+            keywords_reasons=pl.col("reason").unique(maintain_order=True),
             unlisted_keywords=pl.col("keyword").filter(is_blocked).sort(),
         )
     )
     share = pl.col("blocked_mass") / pl.col("mass")
     by_keywords = (
         pl.when(
-            ~pl.col("has_keywords")
+            (pl.col("keywords") == 0)
             | ((pl.col("blocked_mass") > 0) & (share >= settings.blocked_share))
-            | pl.col("is_all_blocked")
+            | (pl.col("blocked") == pl.col("keywords"))
         )
         .then(OUTCOMES.index(BLOCK))
         .when(
@@ -261,7 +255,9 @@ def judge_journeys(
     strictness = pl.max_horizontal("strictness", by_keywords)
     return (
         _with_verdicts(names, pl.col("name"), verdicts if name_verdicts is None else name_verdicts)
-        .with_columns(has_keywords=pl.Series(has_keywords), journey=pl.int_range(pl.len()))
+        .with_columns(totals)
+        .with_row_index("journey")
+        .cast({"journey": pl.Int64})
         .join(of_keywords, on="journey", how="left", maintain_order="left")
         .select(
             *_JOURNEY,
@@ -275,7 +271,7 @@ def judge_journeys(
             .then(
                 pl.concat_list(
                     pl.col("reasons").list.eval(pl.format("name {}", pl.element())),
-                    pl.when(~pl.col("has_keywords"))
+                    pl.when(pl.col("keywords") == 0)
                     .then(pl.lit([f"no keyword {NO_VERDICT}"]))
                     .otherwise(pl.col("keywords_reasons").fill_null(pl.lit([], dtype=pl.List(pl.String)))),
                 )
@@ -287,23 +283,26 @@ def judge_journeys(
     )
 
 
-def _doubtful(journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame) -> tuple[NDArray[np.bool_], pl.DataFrame]:
-    """Which journeys have keywords, and all keywords, with their verdicts, of those that hold one that is not allowed.
+def _flagged(journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Each journey's number of ``keywords`` and their ``mass``; and the keywords that are not allowed, with verdicts.
 
-    Most journeys hold nothing but what is allowed, and are done with here.
+    Most keywords are allowed, and are done with here.
     """
     words, word = number_words(keywords["keyword"])
-    words = _with_verdicts(words, pl.col("keyword"), verdicts)
+    reason = pl.format("keyword {}", pl.col("reasons").list.join(", "))
+    words = _with_verdicts(words, pl.col("keyword"), verdicts).with_columns(reason=reason)
     journey = keywords["journey"].to_numpy()
-    has_keywords, is_doubtful = np.zeros(journeys, dtype=np.bool_), np.zeros(journeys + 1, dtype=np.bool_)
-    has_keywords[journey[journey >= 0]] = True
-    is_doubtful[journey[(words["strictness"] > 0).to_numpy()[word]]] = True
+    # Whole millionths add up to the same sum in any order.
+    mass = (keywords["weight"] * 1e6).round().cast(pl.Int64).to_numpy()
+    count, masses = np.zeros((2, journeys + 1), dtype=np.int64)
     # What stands last is of keywords of no journey.
-    is_doubtful[journeys] = False
-    held = np.flatnonzero(is_doubtful[journey])
-    return has_keywords, pl.concat(
-        [keywords[held].select("journey", "weight"), words[word[held]].drop("text")], how="horizontal"
+    np.add.at(count, journey, 1)
+    np.add.at(masses, journey, mass)
+    rows = np.flatnonzero((words["strictness"] > 0).to_numpy()[word] & (journey >= 0))
+    flagged = words[word[rows]].with_columns(
+        journey=pl.Series(journey[rows]), word=pl.Series(word[rows]), mass=pl.Series(mass[rows])
     )
+    return pl.DataFrame({"keywords": count[:-1], "mass": masses[:-1]}), flagged
 
 
 def checked_text(text: pl.Expr) -> pl.Expr:
