@@ -65,6 +65,7 @@ journey_keywords as (
     group by listed.user_id, listed.journey_id
 ),
 
+-- By itself, so that keyword lists are joined to it last: in one query with it they are carried through each join.
 details as materialized (
     select
         listed.*,
