@@ -53,11 +53,18 @@ _MEMBERS = """
         select user_id, max(as_of) as as_of from user_snapshots where as_of < $as_of group by user_id
         -- So many say what goes together; of more, the same are taken each day.
         order by md5(user_id) limit $max_users
-    )
+    ),
 
-    select clusters.user_id, journey_id, clusters.keyword, clusters.keyword = names.keyword as is_name
+    -- Numbers stand for users and their journeys; no text is needed of either.
+    numbered as (select *, row_number() over () as number from newest)
+
+    select
+        number as user_id,
+        clusters.cluster as journey_id,
+        clusters.keyword,
+        clusters.keyword = names.keyword as is_name
     from clusters
-    join newest using (as_of, user_id)
+    join numbered using (as_of, user_id)
     join journey_identities using (as_of, user_id, cluster)
     join names using (as_of, user_id, journey_id)
     -- Listed ones alone: a user with hundreds of journeys has thousands of pairs of them.

@@ -283,6 +283,11 @@ def _check_result(
         "alarm",
     )
     series = {panel: drawn.filter(panel=panel) for panel in drawn["panel"].unique().sort()}
+    flat = {name for name, days in series.items() if days["value"].n_unique() == 1 and not days["alarm"].any()}
+    if flat:
+        # A straight line shows nothing, and takes as long to draw as others.
+        metadata["the_same_every_day"] = ", ".join(sorted(flat))
+    series = {name: days for name, days in series.items() if name not in flat}
     if any(frame["low"].drop_nulls().len() for frame in series.values()):
         title = f"{metric.name}: {metric.measures}"
         png = watched_days(series, title=title, y_label=metric.unit, log=metric.scale == "factor")

@@ -53,8 +53,9 @@ _MIX = """
     group by day, stage
 """
 _DAYS_DRAWN = 90
-_USERS_DRAWN = 50_000
-"""Of more users a sample is drawn."""
+_SNAPSHOTS = "select count(*) from users_in_scope where as_of > $as_of - $days and as_of <= $as_of"
+_SNAPSHOTS_DRAWN = 50_000
+"""Of users who have more of them together, a sample is drawn."""
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
@@ -71,12 +72,9 @@ def read(snapshot: Snapshot, batch: int) -> steps.Frames:
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """Stages of the journeys of everyone who was inferred lately, day by day."""
-    in_scope = (
-        "select max(users) from (select count(*) as users from users_in_scope where as_of <= $as_of group by as_of)"
-    )
-    share = min(1.0, _USERS_DRAWN / max(1, warehouse.query(in_scope, {"as_of": as_of}).item()))
-    params = {"as_of": as_of, "days": _DAYS_DRAWN, "share": share}
-    changes = warehouse.query(_MIX, params).filter(pl.col("day") <= as_of)
+    params = {"as_of": as_of, "days": _DAYS_DRAWN}
+    share = min(1.0, _SNAPSHOTS_DRAWN / max(1, warehouse.query(_SNAPSHOTS, params).item()))
+    changes = warehouse.query(_MIX, params | {"share": share}).filter(pl.col("day") <= as_of)
     first: date = changes["day"].min() or as_of  # type: ignore[assignment]
     days = pl.DataFrame({"day": pl.date_range(first, as_of, eager=True)})
     mix = days.join(changes.pivot("stage", index="day", values="journeys"), on="day", how="left", maintain_order="left")

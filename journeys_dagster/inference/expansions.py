@@ -44,8 +44,8 @@ def related_journeys(members: pl.DataFrame, vectors: NDArray[np.float32], settin
     Parameters
     ----------
     members : DataFrame
-        Columns ``user_id``, ``journey_id``, ``keyword``, ``is_name`` (bool), ``code`` (int64, row of `vectors`): every
-        keyword of every user's journeys, each once per user.
+        Columns ``user_id`` and ``journey_id`` (str, or numbers; a user's journeys are told apart), ``keyword``,
+        ``is_name`` (bool), ``code`` (int64, row of `vectors`): every keyword of every user's journeys, each once per user.
     vectors : array of shape (distinct keywords, dimensions), float32
         Unit vectors.
 
@@ -101,8 +101,9 @@ def known_journeys(members: pl.DataFrame, settings: ExpansionSettings) -> pl.Dat
 def _together(members: pl.DataFrame) -> pl.DataFrame:
     """For each two journeys, by their codes, how many users have the keyword of the one and the other."""
     # Numbers are joined and grouped in half of the time that texts take.
-    rows = members.select(
-        "is_name", "code", *(pl.col(name).cast(pl.Categorical).to_physical() for name in ("user_id", "journey_id"))
+    ids = ("user_id", "journey_id")
+    rows = members.select("is_name", "code", *ids).with_columns(
+        pl.col(name).cast(pl.Categorical).to_physical() for name in ids if members.schema[name] == pl.String
     )
     others = rows.filter("is_name").select("user_id", other_id="journey_id", related_code="code")
     return (
