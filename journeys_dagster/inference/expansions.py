@@ -44,8 +44,9 @@ def related_journeys(members: pl.DataFrame, vectors: NDArray[np.float32], settin
     Parameters
     ----------
     members : DataFrame
-        Columns ``user_id`` and ``journey_id`` (str, or numbers; a user's journeys are told apart), ``keyword``,
-        ``is_name`` (bool), ``code`` (int64, row of `vectors`): every keyword of every user's journeys, each once per user.
+        Columns ``user_id`` and ``journey_id`` (texts or numbers, the latter distinct within a user), ``keyword``,
+        ``is_name`` (bool), ``code`` (int64, row of `vectors`): every keyword of every user's journeys, each once per
+        user.
     vectors : array of shape (distinct keywords, dimensions), float32
         Unit vectors.
 

@@ -10,6 +10,8 @@ from journeys_dagster.inference.members import number_groups
 from journeys_dagster.inference.segments import sort_rows
 
 _PAIR = ["user_id", "cluster", "journey_id"]
+_NAMED = "{}\x1f{}\x1f{}"
+"""What a new id is the hash of: user, oldest keyword, and how many ids of these two are taken."""
 
 
 def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataFrame:
@@ -84,9 +86,8 @@ def _match(pairs: pl.DataFrame) -> pl.DataFrame:
 
 def _with_new_ids(clusters: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
     missing = clusters.filter(pl.col("journey_id").is_null()).select("user_id", "cluster", "founding_keyword")
-    texts = missing.select(pl.format("{}\x1f{}\x1f0", "user_id", "founding_keyword").cast(pl.Binary)).to_series()
-    new = [hashlib.blake2b(text, digest_size=8).hexdigest() for text in texts.to_list()]
-    missing = missing.with_columns(new_id=pl.Series(new, dtype=pl.String))
+    named = missing.select(pl.format(_NAMED, "user_id", "founding_keyword", pl.lit(0)).cast(pl.Binary)).to_series()
+    missing = missing.with_columns(new_id=pl.Series(map(_hashed, named.to_list()), dtype=pl.String))
     # An id that the user had is not given to something else, even where nothing continues it today.
     had = previous.join(missing, on="user_id", how="semi").select("user_id", new_id="journey_id").unique()
     taken = pl.concat([had, missing.select("user_id", "new_id")])
@@ -105,12 +106,11 @@ def _free_ids(clusters: pl.DataFrame, had: pl.DataFrame) -> pl.Series:
     taken = set(had.iter_rows())
     ids: list[str] = []
     for user_id, keyword in clusters.select("user_id", "founding_keyword").iter_rows():
-        attempts = (_journey_id(user_id, keyword, attempt) for attempt in itertools.count())
+        attempts = (_hashed(_NAMED.format(user_id, keyword, attempt).encode()) for attempt in itertools.count())
         ids.append(next(journey_id for journey_id in attempts if (user_id, journey_id) not in taken))
         taken.add((user_id, ids[-1]))
     return pl.Series(ids, dtype=pl.String)
 
 
-def _journey_id(user_id: str, founding_keyword: str, attempt: int) -> str:
-    text = f"{user_id}\x1f{founding_keyword}\x1f{attempt}".encode()
-    return hashlib.blake2b(text, digest_size=8).hexdigest()
+def _hashed(named: bytes) -> str:
+    return hashlib.blake2b(named, digest_size=8).hexdigest()
