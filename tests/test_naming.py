@@ -29,6 +29,10 @@ OUTPUT = {
 Row = tuple[str, str, str, float, float]
 
 
+PARTS = ("closeness", "centrality", "frequency", "keyword", "search", "readability", "stability")
+"""In the order in which they are added up."""
+
+
 def name(
     *rows: Row,
     closeness: float = 0.5,
@@ -124,6 +128,30 @@ def test_the_score_is_the_weighted_mean_of_closeness_weight_and_readability():
     row = name(*journey, heavier, closeness=0.6, weight=0.2, readable=0.4).row(0, named=True)
     assert row["name_score"] == pytest.approx((0.6 * 0.5 + 0.2 * 2 / 4 + 0.4 * (8 / 9) ** 2) / 1.2)
     assert (row["name"], row["keyword"]) == ("Men's sofa", "men's sofa")
+
+
+def test_the_score_has_the_same_bits_however_many_threads_there_are():
+    numbers = range(3_000)
+    frame = pl.DataFrame({"keyword": [f"sofa {number}" for number in numbers]}).with_columns(
+        journey=pl.int_range(pl.len()),
+        weight=pl.lit(1.0),
+        events=pl.lit(1),
+        sources=pl.lit(["search"]),
+        centroid_similarity=pl.Series([number / 3_000 for number in numbers]),
+    )
+    journeys = pl.DataFrame({"user_id": [f"u{number:04}" for number in numbers], "journey_id": "j"})
+    chosen = NamingSettings()
+    found = name_journeys(journeys, frame, chosen)
+    shares = {name: getattr(chosen, f"{name}_weight") for name in PARTS}
+    total = sum(shares.values())
+    readable = dict(zip(frame["keyword"], readability_of(*frame["keyword"]), strict=True))
+    for row in found.iter_rows(named=True):
+        closeness = int(row["user_id"][1:]) / 3_000
+        parts = (closeness, 0.0, 1.0, 1.0, 1.0, readable[row["keyword"]], 0.0)
+        expected = 0.0
+        for part, name in zip(parts, PARTS, strict=True):
+            expected += part * (shares[name] / total)
+        assert row["name_score"] == min(expected, 1.0)
 
 
 def test_closeness_below_zero_counts_as_zero_and_no_score_leaves_its_range():

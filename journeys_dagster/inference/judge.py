@@ -3,7 +3,9 @@
 What is measured belongs to the caller; how levels agree with people's grades to `evaluation.judge_agreement`.
 """
 
+import functools
 import itertools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -97,7 +99,8 @@ def measure(journeys: pl.DataFrame, centres: NDArray[np.float32]) -> pl.DataFram
         name_fit=pl.col("name_similarity").clip(0.0, 1.0),
         twin=pl.Series(twin, dtype=pl.Float64),
     )
-    score = pl.sum_horizontal(pl.col(name) * weight for name, weight in WEIGHTS.items())
+    # One after the other: Polars adds columns up to other bits where it has other threads.
+    score = functools.reduce(operator.add, (pl.col(name) * weight for name, weight in WEIGHTS.items()))
     is_listed = pl.col("rank").is_not_null()
     faults = {
         DUPLICATE: is_listed & (pl.col("twin") >= _DUPLICATE_SIMILARITY),

@@ -1,6 +1,8 @@
 """Naming a journey by the best of its keywords."""
 
+import functools
 import itertools
+import operator
 
 import numpy as np
 import polars as pl
@@ -118,10 +120,12 @@ def name_journeys(
     total = sum(weights.values())
     if total <= 0:
         raise ValueError("the weights of naming add up to 0 or less: raise one of them")
-    score = pl.sum_horizontal(
+    weighted = (
         (pl.lit(part) if isinstance(part, pl.Series) else part) * (weights[name] / total)
         for name, part in parts.items()
     )
+    # One after the other: Polars adds columns up in another order, and to other bits, where it has other threads.
+    score = functools.reduce(operator.add, weighted)
     candidates = keywords.select(
         place=pl.lit(pl.Series(place)),
         word=pl.lit(pl.Series(word)),
