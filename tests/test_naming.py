@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import display_name, name_journeys, readability, with_centrality
-from journeys_dagster.settings import NamingSettings
+from journeys_dagster.settings import NamingSettings, Settings
 
 SCHEMA = {
     "user_id": pl.String,
@@ -140,7 +140,7 @@ def test_the_score_has_the_same_bits_however_many_threads_there_are():
         centroid_similarity=pl.Series([number / 3_000 for number in numbers]),
     )
     journeys = pl.DataFrame({"user_id": [f"u{number:04}" for number in numbers], "journey_id": "j"})
-    chosen = NamingSettings()
+    chosen = Settings().naming
     found = name_journeys(journeys, frame, chosen)
     shares = {name: getattr(chosen, f"{name}_weight") for name in PARTS}
     total = sum(shares.values())
