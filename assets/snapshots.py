@@ -57,6 +57,7 @@ class Snapshot:
     notes: dict[str, float] = field(default_factory=dict)
     llm: LLM | None = None
     progress: Progress | None = None
+    _read_last: dict[int, pl.Series] = field(default_factory=dict)
 
     def read(self, sql: str, *, batch: int) -> pl.DataFrame:
         """Rows of a query that names ``$as_of`` and the condition ``{of_batch}``: a user in scope of one batch.
@@ -66,16 +67,25 @@ class Snapshot:
         # Tables lie in the order of users, so the bounds keep DuckDB from reading what other batches hold.
         first, last = self.batches[batch]
         bounds, params = "user_id between $first_user and $last_user", {"first_user": first, "last_user": last}
-        users = {"as_of": self.as_of, "batch": batch}
         if self.constants["scope"] != EVERYONE:
-            return self.warehouse.query(sql.format(of_batch=f"{bounds} and user_id in ({_USERS})"), params | users)
+            return self.warehouse.query(
+                sql.format(of_batch=f"{bounds} and user_id in ({_USERS})"),
+                params | {"as_of": self.as_of, "batch": batch},
+            )
         rows = self.warehouse.query(sql.format(of_batch=bounds), params | {"as_of": self.as_of})
         if "user_id" not in rows.columns:
             return rows
         # Batches need not be spans of users, nor need a snapshot be of no one else.
         found = rows["user_id"].rle().struct.field("value").unique()
-        strays = found.filter(~found.is_in(self.warehouse.query(_USERS, users)["user_id"].implode()))
+        strays = found.filter(~found.is_in(self._users(batch).implode()))
         return rows.filter(~pl.col("user_id").is_in(strays.implode())) if len(strays) else rows
+
+    def _users(self, batch: int) -> pl.Series:
+        """Users of a batch; those of the last one are kept, as a step reads several tables of it."""
+        if batch not in self._read_last:
+            self._read_last.clear()
+            self._read_last[batch] = self.warehouse.query(_USERS, {"as_of": self.as_of, "batch": batch})["user_id"]
+        return self._read_last[batch]
 
     def note(self, name: str, value: float) -> None:
         """Add to a figure that is shown with the materialisation."""

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.inference.coded_events import codes_of
 from journeys_dagster.inference.segments import segment_starts
 
 _JOURNEY = ["user_id", "journey_id"]
@@ -96,7 +97,23 @@ def number_words(keywords: pl.Series) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     words : DataFrame
     codes : array of shape (keywords,), int64
     """
-    rows = keywords.to_frame("keyword")
-    words = rows.unique().sort("keyword")
-    coded = rows.join(words.with_row_index("word"), on="keyword", how="left", maintain_order="left")
-    return words, coded["word"].cast(pl.Int64).to_numpy(writable=True)
+    words = keywords.unique().sort()
+    return words.to_frame("keyword"), codes_of(keywords, words)
+
+
+def whole_millionths(weights: pl.Series) -> NDArray[np.int64]:
+    """Weights as numbers that add up to the same sum in any order."""
+    return (weights * 1e6).round().cast(pl.Int64).to_numpy()
+
+
+def journey_masses(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
+    """How heavy each journey's keywords are together, in whole millionths.
+
+    Parameters
+    ----------
+    keywords : DataFrame
+        Columns ``journey`` (int64) and ``weight``.
+    """
+    masses = np.zeros(journeys, dtype=np.int64)
+    np.add.at(masses, keywords["journey"].to_numpy(), whole_millionths(keywords["weight"]))
+    return masses

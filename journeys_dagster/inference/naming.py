@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.members import number_words
+from journeys_dagster.inference.members import journey_masses, number_words
 from journeys_dagster.settings import NamingSettings
 
 _JOURNEY = ["user_id", "journey_id"]
@@ -140,19 +140,6 @@ def name_journeys(
         .with_columns(named["name"], of_name["keyword"], of_name["centrality"], named["name_score"])
         .sort(_JOURNEY)
     )
-
-
-def journey_masses(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
-    """How heavy each journey's keywords are together, in whole millionths: they add up to the same sum in any order.
-
-    Parameters
-    ----------
-    keywords : DataFrame
-        Columns ``journey`` (int64) and ``weight``.
-    """
-    masses = np.zeros(journeys, dtype=np.int64)
-    np.add.at(masses, keywords["journey"].to_numpy(), (keywords["weight"] * 1e6).round().cast(pl.Int64).to_numpy())
-    return masses
 
 
 def _by_weight(journeys: pl.DataFrame, masses: NDArray[np.int64]) -> pl.DataFrame:

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder, model_revision
-from journeys_dagster.inference.members import number_words
+from journeys_dagster.inference.members import journey_masses, number_words, whole_millionths
 from journeys_dagster.inference.safety_classifier import SafetyClassifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy
 from journeys_dagster.inference.safety_text import first_found, needles, plain_forms, spaced, without
@@ -292,17 +292,15 @@ def _flagged(journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame) -> t
     reason = pl.format("keyword {}", pl.col("reasons").list.join(", "))
     words = _with_verdicts(words, pl.col("keyword"), verdicts).with_columns(reason=reason)
     journey = keywords["journey"].to_numpy()
-    # Whole millionths add up to the same sum in any order.
-    mass = (keywords["weight"] * 1e6).round().cast(pl.Int64).to_numpy()
-    count, masses = np.zeros((2, journeys + 1), dtype=np.int64)
     # What stands last is of keywords of no journey.
-    np.add.at(count, journey, 1)
-    np.add.at(masses, journey, mass)
+    masses, count = journey_masses(keywords, journeys + 1)[:-1], np.bincount(journey + 1, minlength=journeys + 1)[1:]
     rows = np.flatnonzero((words["strictness"] > 0).to_numpy()[word] & (journey >= 0))
     flagged = words[word[rows]].with_columns(
-        journey=pl.Series(journey[rows]), word=pl.Series(word[rows]), mass=pl.Series(mass[rows])
+        journey=pl.Series(journey[rows]),
+        word=pl.Series(word[rows]),
+        mass=pl.Series(whole_millionths(keywords["weight"][rows])),
     )
-    return pl.DataFrame({"keywords": count[:-1], "mass": masses[:-1]}), flagged
+    return pl.DataFrame({"keywords": count, "mass": masses}), flagged
 
 
 def checked_text(text: pl.Expr) -> pl.Expr:

@@ -20,8 +20,8 @@ from journeys_dagster.inference.journey_events import events_of_journeys
 from journeys_dagster.inference.judge import EVIDENCE_JUDGE, judged, measure
 from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.inference.llm_judge import apply_opinions
-from journeys_dagster.inference.members import journey_of_members, with_journeys
-from journeys_dagster.inference.naming import journey_masses, name_journeys
+from journeys_dagster.inference.members import journey_masses, journey_of_members, with_journeys
+from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.inference.ranking_model import RankingModel
 from journeys_dagster.inference.safety import judge_journeys
