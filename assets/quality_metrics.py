@@ -135,10 +135,10 @@ def build_quality_metrics(
     ) -> dg.MaterializeResult:
         days = [date.fromisoformat(key) for key in context.partition_keys]
         watch_days(warehouse, settings, days, model_revision=embedder.revision)
-        history = warehouse.query(
-            _HISTORY, {"first": days[-1] - timedelta(days=settings.quality.trailing_days), "last": days[-1]}
-        ).sort("as_of", "scope", "metric", "slice")
-        judged = warehouse.query(_HISTORY, {"first": days[0], "last": days[-1]}).filter(pl.col("as_of").is_in(days))
+        trailing = days[-1] - timedelta(days=settings.quality.trailing_days)
+        known = warehouse.query(_HISTORY, {"first": min(trailing, days[0]), "last": days[-1]})
+        history = known.filter(pl.col("as_of") >= trailing).sort("as_of", "scope", "metric", "slice")
+        judged = known.filter(pl.col("as_of").is_in(days))
         newest = judged.filter(as_of=days[-1])
         for reason in newest.filter("alarm")["reason"]:
             context.log.warning(reason)
@@ -164,17 +164,18 @@ def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *
         connection.execute(_CREATE)
     sources = declared_sources(tuple(settings.keywords.action_weights))
     first = min(days) - timedelta(days=settings.quality.trailing_days)
-    landing_days = _days_to_measure(warehouse, "landed_days", _MEASURED_LANDING, days, first)
-    snapshot_days = _days_to_measure(warehouse, "user_snapshots", _MISSING_SNAPSHOTS, days, first)
-    landing = measure_landing(warehouse, sources, landing_days, known_from=first)
-    measured = pl.concat([landing, measure_snapshots(warehouse, snapshot_days, model_revision=model_revision)])
-    replaced = pl.concat(
-        [
-            pl.DataFrame({"as_of": landing_days}, schema={"as_of": pl.Date}).with_columns(scope=pl.lit(LANDING)),
-            measured.filter(pl.col("scope") != LANDING).select("as_of", "scope").unique(),
-        ]
-    )
-    history = _history(warehouse, measured, replaced, settings.quality)
+    with warehouse.read():
+        landing_days = _days_to_measure(warehouse, "landed_days", _MEASURED_LANDING, days, first)
+        snapshot_days = _days_to_measure(warehouse, "user_snapshots", _MISSING_SNAPSHOTS, days, first)
+        landing = measure_landing(warehouse, sources, landing_days, known_from=first)
+        measured = pl.concat([landing, measure_snapshots(warehouse, snapshot_days, model_revision=model_revision)])
+        replaced = pl.concat(
+            [
+                pl.DataFrame({"as_of": landing_days}, schema={"as_of": pl.Date}).with_columns(scope=pl.lit(LANDING)),
+                measured.filter(pl.col("scope") != LANDING).select("as_of", "scope").unique(),
+            ]
+        )
+        history = _history(warehouse, measured, replaced, settings.quality)
     _replace(warehouse, replaced, judge(measured, history, settings.quality))
 
 

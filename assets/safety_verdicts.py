@@ -193,11 +193,15 @@ def read_verdicts(warehouse: Warehouse, texts: pl.DataFrame, settings: Settings,
     DataFrame
         Columns ``text``, ``outcome``, ``category``, ``reasons``, ``by_term``; a text without a verdict is missing.
     """
-    revision = verdict_revision(settings, load_policy(settings.safety.policy))
-    found = _rows_of(warehouse, _OF_TEXTS, texts, revision)
+    found = _rows_of(warehouse, _OF_TEXTS, texts, revision_of(settings))
     of_policy = ~pl.col("by_model")
     counts = pl.col("by_model") | (pl.col("outcome") == BLOCK) if names and settings.llm.safety else of_policy
     return found.filter(counts).unique("text", keep="any").drop("by_model")
+
+
+def revision_of(settings: Settings) -> str:
+    """The revision of the verdicts that count under these settings."""
+    return verdict_revision(settings, load_policy(settings.safety.policy))
 
 
 def checked_texts(texts: pl.Series) -> pl.DataFrame:

@@ -5,7 +5,7 @@ an asset that replaces exactly the rows of (`as_of`, users in scope) for every p
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -59,20 +59,21 @@ class Snapshot:
     progress: Progress | None = None
     _read_last: dict[int, pl.Series] = field(default_factory=dict)
 
-    def read(self, sql: str, *, batch: int) -> pl.DataFrame:
+    def read(self, sql: str, *, batch: int, params: Mapping[str, object] | None = None) -> pl.DataFrame:
         """Rows of a query that names ``$as_of`` and the condition ``{of_batch}``: a user in scope of one batch.
 
-        Where everyone is in scope and the query joins nothing, they come in the order in which the table has them.
+        It may have `params` of its own. Where everyone is in scope and the query joins nothing, the rows come in the
+        order in which the table has them.
         """
         # Tables lie in the order of users, so the bounds keep DuckDB from reading what other batches hold.
         first, last = self.batches[batch]
-        bounds, params = "user_id between $first_user and $last_user", {"first_user": first, "last_user": last}
+        bounds = "user_id between $first_user and $last_user"
+        params = {**(params or {}), "as_of": self.as_of, "first_user": first, "last_user": last}
         if self.constants["scope"] != EVERYONE:
             return self.warehouse.query(
-                sql.format(of_batch=f"{bounds} and user_id in ({_USERS})"),
-                params | {"as_of": self.as_of, "batch": batch},
+                sql.format(of_batch=f"{bounds} and user_id in ({_USERS})"), params | {"batch": batch}
             )
-        rows = self.warehouse.query(sql.format(of_batch=bounds), params | {"as_of": self.as_of})
+        rows = self.warehouse.query(sql.format(of_batch=bounds), params)
         if "user_id" not in rows.columns:
             return rows
         # Batches need not be spans of users, nor need a snapshot be of no one else.
@@ -204,13 +205,14 @@ def build_snapshot_asset(
                 raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
             notes = snapshot.notes
         newest = context.partition_keys[-1]
-        metadata: dict[str, Any] = row_metadata(warehouse, table, newest) | notes
-        if step.draw is not None:
-            png, alt = step.draw(warehouse, date.fromisoformat(newest))
-            metadata["plot"] = plot(png, alt=alt)
-        if step.draw_example is not None:
-            png, alt = step.draw_example(open_snapshot(warehouse, settings, date.fromisoformat(newest)))
-            metadata["example"] = plot(png, alt=alt)
+        with warehouse.read():
+            metadata: dict[str, Any] = row_metadata(warehouse, table, newest) | notes
+            if step.draw is not None:
+                png, alt = step.draw(warehouse, date.fromisoformat(newest))
+                metadata["plot"] = plot(png, alt=alt)
+            if step.draw_example is not None:
+                png, alt = step.draw_example(open_snapshot(warehouse, settings, date.fromisoformat(newest)))
+                metadata["example"] = plot(png, alt=alt)
         results = merge_check_results(checked)
         if llm is not None:
             metadata |= llm.usage.figures()
@@ -259,7 +261,7 @@ def _frames(
     engine = engine_in_use(snapshot.settings, snapshot.warehouse) if step.is_heavy else LocalEngine()
     compute = partial(step.compute, as_of=snapshot.as_of, settings=snapshot.settings)
     # One batch is read while another is computed and a third one put on disk.
-    read = one_ahead(step.read(snapshot, batch) for batch in range(len(snapshot.batches)))
+    read = one_ahead(_read(step, snapshot, batch) for batch in range(len(snapshot.batches)))
     with closing(read), closing(one_ahead(engine.map(compute, read))) as computed:
         for batch, rows in enumerate(computed):
             for name, value in (step.count(rows) if step.count is not None else {}).items():
@@ -267,3 +269,9 @@ def _frames(
             yield rows
             if log is not None and len(snapshot.batches) > 1:
                 log(f"{snapshot.as_of}: user batch {batch + 1} of {len(snapshot.batches)} done")
+
+
+def _read(step: SnapshotStep, snapshot: Snapshot, batch: int) -> Frames:
+    # A language model that is asked while a step reads keeps its answers in the same file.
+    with snapshot.warehouse.read() if snapshot.llm is None else nullcontext():
+        return step.read(snapshot, batch)

@@ -191,13 +191,20 @@ VERDICTS = pl.DataFrame(
 
 
 def journey(name: str, **keywords: float) -> dict:
-    names = pl.DataFrame({"user_id": ["ann"], "journey_id": ["j"], "name": [name]})
     rows = pl.DataFrame(
-        [(0, keyword, weight) for keyword, weight in keywords.items()],
-        schema={"journey": pl.Int64, "keyword": pl.String, "weight": pl.Float64},
+        [(0, keyword, round(weight * 1e6)) for keyword, weight in keywords.items()],
+        schema={"journey": pl.Int64, "keyword": pl.String, "mass": pl.Int64},
         orient="row",
     )
-    return judge_journeys(names, rows, VERDICTS, SETTINGS).row(0, named=True)
+    journeys = pl.DataFrame({"user_id": ["ann"], "journey_id": ["j"], "name": [name]})
+    return judge_journeys(weighed(journeys, rows), rows, VERDICTS, SETTINGS).row(0, named=True)
+
+
+def weighed(journeys: pl.DataFrame, keywords: pl.DataFrame) -> pl.DataFrame:
+    """Journeys with how many keywords they have, and how heavy these are."""
+    of_journey = keywords.group_by("journey").agg(keywords=pl.len(), mass=pl.col("mass").sum())
+    numbered = journeys.with_row_index("journey").cast({"journey": pl.Int64})
+    return numbered.join(of_journey, on="journey", how="left", maintain_order="left").fill_null(0).drop("journey")
 
 
 @pytest.mark.parametrize(
@@ -237,21 +244,19 @@ def test_journeys_are_judged_alone_and_in_any_order() -> None:
         {"user_id": ["ann", "ann", "bob"], "journey_id": ["j", "k", "j"], "name": ["Fine", "Bad", "Ill"]}
     )
     keywords = pl.DataFrame(
-        {
-            "journey": [0, 0, 1, 2, -1],
-            "keyword": ["fine", "bad", "bad", "good", "bad"],
-            "weight": [0.1, 0.2, 1.0, 0.3, 9.0],
-        }
+        {"journey": [0, 0, 1, 2], "keyword": ["fine", "bad", "bad", "good"], "mass": [100, 200, 1000, 300]}
     )
-    together = judge_journeys(names, keywords, VERDICTS, SETTINGS)
+    journeys = weighed(names, keywords)
+    together = judge_journeys(journeys, keywords, VERDICTS, SETTINGS)
     assert together["outcome"].to_list() == ["block", "block", "quiet"]
-    mirrored = keywords.reverse().with_columns(
-        journey=pl.when(pl.col("journey") >= 0).then(2 - pl.col("journey")).otherwise(-1)
-    )
-    assert judge_journeys(names.reverse(), mirrored, VERDICTS.reverse(), SETTINGS).equals(together)
+    mirrored = keywords.reverse().with_columns(journey=2 - pl.col("journey"))
+    assert judge_journeys(journeys.reverse(), mirrored, VERDICTS.reverse(), SETTINGS).equals(together)
+    # Keywords that are known to be allowed may be left out.
+    doubtful = keywords.filter(pl.col("keyword") == "bad")
+    assert judge_journeys(journeys, doubtful, VERDICTS, SETTINGS).equals(together)
     for row, key in enumerate(names.select("user_id", "journey_id").iter_rows()):
         own = keywords.filter(journey=row).with_columns(journey=pl.lit(0, dtype=pl.Int64))
-        alone = judge_journeys(names[row : row + 1], own, VERDICTS, SETTINGS)
+        alone = judge_journeys(journeys[row : row + 1], own, VERDICTS, SETTINGS)
         assert alone.equals(together.filter(user_id=key[0], journey_id=key[1]))
 
 

@@ -3,18 +3,31 @@ model: user_journeys
 blocking: true
 description: Every listed journey passed the safety check, lists no blocked keyword, and is notified only if allowed.
 */
+with checked as (
+    select
+        user_journeys.user_id,
+        user_journeys.journey_id,
+        coalesce(safety.outcome, 'block') as outcome,
+        coalesce(safety.unlisted_keywords, []) as unlisted_keywords
+    from user_journeys
+    left join safety
+        on safety.as_of = $as_of
+        and safety.user_id = user_journeys.user_id
+        and safety.journey_id = user_journeys.journey_id
+    where user_journeys.as_of = $as_of
+        and user_journeys.user_id in (select user_id from users_in_scope where as_of = $as_of)
+        -- Of most there is nothing more to see, and their keywords need not be carried along.
+        and (coalesce(safety.outcome, 'block') <> 'allow'
+            or not user_journeys.may_notify
+            or len(safety.unlisted_keywords) > 0)
+)
+
 select user_journeys.as_of, user_journeys.user_id, user_journeys.journey_id
-from user_journeys
-left join safety
-    on safety.as_of = $as_of
-    and safety.user_id = user_journeys.user_id
-    and safety.journey_id = user_journeys.journey_id
+from checked
+join user_journeys using (user_id, journey_id)
 where user_journeys.as_of = $as_of
-    and user_journeys.user_id in (select user_id from users_in_scope where as_of = $as_of)
     and (
-        coalesce(safety.outcome, 'block') not in ('allow', 'quiet')
-        or user_journeys.may_notify <> (safety.outcome = 'allow')
-        -- Few have any, and only theirs need be looked through.
-        or len(safety.unlisted_keywords) > 0
-        and list_has_any(list_transform(user_journeys.keywords, lambda k: k.keyword), safety.unlisted_keywords)
+        checked.outcome not in ('allow', 'quiet')
+        or user_journeys.may_notify <> (checked.outcome = 'allow')
+        or list_has_any(list_transform(user_journeys.keywords, lambda k: k.keyword), checked.unlisted_keywords)
     )

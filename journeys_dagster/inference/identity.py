@@ -36,9 +36,7 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
         cluster's weight that was in the journey it continues; 0 for a new one), sorted by user and cluster.
     """
     # Whole millionths add up to the same sum in any order.
-    weighted = sort_rows(current, "user_id", "keyword").with_columns(
-        mass=(pl.col("weight") * 1e6).round().cast(pl.Int64)
-    )
+    weighted = sort_rows(current, "user_id").with_columns(mass=(pl.col("weight") * 1e6).round().cast(pl.Int64))
     pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
     matched = _match(pairs)
     clusters = _clusters(weighted).join(
@@ -52,7 +50,7 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
 
 
 def _clusters(weighted: pl.DataFrame) -> pl.DataFrame:
-    """Mass and oldest keyword, the first of several, of each cluster of rows that are sorted by user and keyword."""
+    """Mass and oldest keyword, the first of several, of each cluster of rows that are sorted by user."""
     users, numbers = weighted["user_id"].rle_id().cast(pl.Int64).to_numpy(), weighted["cluster"].to_numpy()
     groups, seen = number_groups(users, numbers.astype(np.int64)), weighted["first_seen"].to_physical().to_numpy()
     mass = np.zeros(groups.max(initial=-1) + 1, dtype=np.int64)
@@ -60,8 +58,14 @@ def _clusters(weighted: pl.DataFrame) -> pl.DataFrame:
     oldest = np.full(len(mass), np.iinfo(np.int64).max)
     np.minimum.at(oldest, groups, seen)
     is_oldest = np.flatnonzero(seen == oldest[groups])
-    founding = np.full(len(mass), len(weighted))
-    np.minimum.at(founding, groups[is_oldest], is_oldest)
+    of_group = groups[is_oldest]
+    # Whichever row is put there last: right where a cluster has one, as most have.
+    founding = np.empty(len(mass), dtype=np.int64)
+    founding[of_group] = is_oldest
+    tied = is_oldest[np.bincount(of_group, minlength=len(mass))[of_group] > 1]
+    first = pl.DataFrame({"group": groups[tied], "row": tied, "keyword": weighted["keyword"][tied]})
+    first = first.group_by("group").agg(pl.col("row").sort_by("keyword").first())
+    founding[first["group"].to_numpy()] = first["row"].to_numpy()
     rows = weighted.select("user_id", "cluster", founding_keyword="keyword")[founding]
     return rows.with_columns(mass=pl.Series(mass))
 
@@ -85,20 +89,22 @@ def _match(pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_new_ids(clusters: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
-    missing = clusters.filter(pl.col("journey_id").is_null()).select("user_id", "cluster", "founding_keyword")
+    rows = clusters["journey_id"].is_null().arg_true()
+    missing = clusters[rows].select("user_id", "cluster", "founding_keyword", row=rows)
     named = missing.select(pl.format(_NAMED, "user_id", "founding_keyword", pl.lit(0)).cast(pl.Binary)).to_series()
     missing = missing.with_columns(new_id=pl.Series(map(_hashed, named.to_list()), dtype=pl.String))
     # An id that the user had is not given to something else, even where nothing continues it today.
     had = previous.join(missing, on="user_id", how="semi").select("user_id", new_id="journey_id").unique()
-    taken = pl.concat([had, missing.select("user_id", "new_id")])
-    contested = taken.filter(taken.is_duplicated()).select("user_id").unique()
-    settled = missing.join(contested, on="user_id", how="anti")
-    unsettled = missing.join(contested, on="user_id", how="semi", maintain_order="left")
-    given = pl.concat([settled, unsettled.with_columns(new_id=_free_ids(unsettled, had))])
-    keys = ["user_id", "cluster"]
-    return clusters.join(given.select(*keys, "new_id"), on=keys, how="left", maintain_order="left").select(
-        journey_id=pl.coalesce("journey_id", "new_id")
-    )["journey_id"]
+    # Few ids are there twice, even among all users.
+    twice = pl.concat([had, missing.select("user_id", "new_id")]).filter(
+        pl.concat([had["new_id"], missing["new_id"]]).is_duplicated()
+    )
+    contested = twice.filter(twice.is_duplicated())["user_id"].unique()
+    is_contested = pl.col("user_id").is_in(contested.implode())
+    unsettled = missing.filter(is_contested)
+    free = _free_ids(unsettled, had.filter(is_contested))
+    given = pl.concat([missing.filter(~is_contested), unsettled.with_columns(new_id=free)])
+    return clusters["journey_id"].scatter(given["row"], given["new_id"])
 
 
 def _free_ids(clusters: pl.DataFrame, had: pl.DataFrame) -> pl.Series:

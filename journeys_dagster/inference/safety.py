@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder, model_revision
-from journeys_dagster.inference.members import journey_masses, number_words, whole_millionths
+from journeys_dagster.inference.members import number_words
 from journeys_dagster.inference.safety_classifier import SafetyClassifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy
 from journeys_dagster.inference.safety_text import first_found, needles, plain_forms, spaced, without
@@ -190,8 +190,8 @@ def _verdict(policy: Policy) -> list[pl.Expr]:
 
 
 def judge_journeys(
-    names: pl.DataFrame,
-    keywords: pl.DataFrame,
+    journeys: pl.DataFrame,
+    doubtful: pl.DataFrame,
     verdicts: pl.DataFrame,
     settings: SafetySettings,
     *,
@@ -206,10 +206,12 @@ def judge_journeys(
 
     Parameters
     ----------
-    names : DataFrame
-        Columns ``user_id``, ``journey_id``, ``name``.
-    keywords : DataFrame
-        Columns ``journey`` (int64, row of `names`; -1 for none), ``keyword``, ``weight`` (float64 > 0).
+    journeys : DataFrame
+        Columns ``user_id``, ``journey_id``, ``name``, ``keywords`` (int, how many) and ``mass`` (int, how heavy
+        together).
+    doubtful : DataFrame
+        The keywords that may not be allowed; most are, and need not be here. Columns ``journey`` (int64, row of
+        `journeys`), ``keyword``, ``mass`` (int64 > 0).
     verdicts : DataFrame
         Columns of `VERDICT_SCHEMA`, of `checked_text` of keywords; a text that is missing is blocked.
     name_verdicts : DataFrame, optional
@@ -220,12 +222,11 @@ def judge_journeys(
     DataFrame
         Columns ``user_id``, ``journey_id``, ``outcome``, ``category`` (null where allowed, and where nothing was
         found but an error), ``reasons`` (list of str), ``unlisted_keywords`` (list of str: those that are blocked); one
-        row per row of `names`, sorted.
+        row per row of `journeys`, sorted.
     """
     is_blocked = pl.col("outcome") == BLOCK
-    totals, flagged = _flagged(len(names), keywords, verdicts)
     of_keywords = (
-        flagged.sort("journey", "strictness", "word", descending=[False, True, False])
+        _flagged(doubtful, verdicts)
         .group_by("journey", maintain_order=True)
         .agg(
             blocked=is_blocked.sum(),
@@ -253,11 +254,27 @@ def judge_journeys(
         .otherwise(OUTCOMES.index(ALLOW))
     )
     strictness = pl.max_horizontal("strictness", by_keywords)
-    return (
-        _with_verdicts(names, pl.col("name"), verdicts if name_verdicts is None else name_verdicts)
-        .with_columns(totals)
+    no_texts = pl.lit([], dtype=pl.List(pl.String))
+    told = (
+        _with_verdicts(journeys, pl.col("name"), verdicts if name_verdicts is None else name_verdicts)
         .with_row_index("journey")
         .cast({"journey": pl.Int64})
+    )
+    # Of most journeys nothing is flagged, and nothing is said.
+    is_clear = (
+        (pl.col("strictness") == OUTCOMES.index(ALLOW))
+        & (pl.col("keywords") > 0)
+        & ~pl.col("journey").is_in(of_keywords["journey"].implode())
+    )
+    clear = told.filter(is_clear).select(
+        *_JOURNEY,
+        outcome=pl.lit(ALLOW),
+        category=pl.lit(None, dtype=pl.String),
+        reasons=no_texts,
+        unlisted_keywords=no_texts,
+    )
+    others = (
+        told.filter(~is_clear)
         .join(of_keywords, on="journey", how="left", maintain_order="left")
         .select(
             *_JOURNEY,
@@ -273,34 +290,27 @@ def judge_journeys(
                     pl.col("reasons").list.eval(pl.format("name {}", pl.element())),
                     pl.when(pl.col("keywords") == 0)
                     .then(pl.lit([f"no keyword {NO_VERDICT}"]))
-                    .otherwise(pl.col("keywords_reasons").fill_null(pl.lit([], dtype=pl.List(pl.String)))),
+                    .otherwise(pl.col("keywords_reasons").fill_null(no_texts)),
                 )
             )
-            .otherwise(pl.lit([], dtype=pl.List(pl.String))),
+            .otherwise(no_texts),
             unlisted_keywords=pl.col("unlisted_keywords").fill_null([]),
         )
-        .sort(_JOURNEY)
     )
+    return pl.concat([clear, others]).sort(_JOURNEY)
 
 
-def _flagged(journeys: int, keywords: pl.DataFrame, verdicts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Each journey's number of ``keywords`` and their ``mass``; and the keywords that are not allowed, with verdicts.
-
-    Most keywords are allowed, and are done with here.
-    """
-    words, word = number_words(keywords["keyword"])
+def _flagged(doubtful: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """The keywords that are not allowed, with verdicts: by journey, the strictest first."""
+    words, word = number_words(doubtful["keyword"])
     reason = pl.format("keyword {}", pl.col("reasons").list.join(", "))
     words = _with_verdicts(words, pl.col("keyword"), verdicts).with_columns(reason=reason)
-    journey = keywords["journey"].to_numpy()
-    # What stands last is of keywords of no journey.
-    masses, count = journey_masses(keywords, journeys + 1)[:-1], np.bincount(journey + 1, minlength=journeys + 1)[1:]
-    rows = np.flatnonzero((words["strictness"] > 0).to_numpy()[word] & (journey >= 0))
-    flagged = words[word[rows]].with_columns(
-        journey=pl.Series(journey[rows]),
-        word=pl.Series(word[rows]),
-        mass=pl.Series(whole_millionths(keywords["weight"][rows])),
+    return (
+        words[word]
+        .with_columns(doubtful.select("journey", "mass"), word=pl.Series(word))
+        .filter(pl.col("strictness") > 0)
+        .sort("journey", "strictness", "word", descending=[False, True, False])
     )
-    return pl.DataFrame({"keywords": count, "mass": masses}), flagged
 
 
 def checked_text(text: pl.Expr) -> pl.Expr:

@@ -174,18 +174,12 @@ def name(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
 
 
 def check_safety(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """`safety`, of ``names``, ``journeys``, ``members``, and ``name_verdicts`` and ``keyword_verdicts`` on texts."""
-    names, key = frames["names"], ["user_id", "journey_id"]
-    row = (
-        frames["journeys"]
-        .join(names.select(key).with_row_index("row"), on=key, how="left", maintain_order="left")
-        .select(pl.col("row").cast(pl.Int64).fill_null(-1))
-        .to_series()
-    )
-    members = with_journeys(frames["members"], frames["journeys"])
+    """`safety`, of ``journeys``, their ``doubtful`` keywords, ``name_verdicts`` and ``keyword_verdicts``."""
+    journeys, key = frames["journeys"], ["user_id", "journey_id"]
+    numbered = journeys.select(key).with_row_index("journey").cast({"journey": pl.Int64})
     return judge_journeys(
-        names,
-        members.with_columns(journey=row.gather(members["journey"])),
+        journeys,
+        frames["doubtful"].join(numbered, on=key).select("journey", "keyword", "mass"),
         frames["keyword_verdicts"],
         settings.safety,
         name_verdicts=frames["name_verdicts"],

@@ -104,7 +104,12 @@ class Home:
 
     def _connection_config(self, settings: "Settings") -> dict[str, Any]:
         threads = settings.run.warehouse_threads or os.cpu_count() or 1
-        return {"memory_limit": settings.run.warehouse_memory_limit, "threads": threads}
+        return {
+            "memory_limit": settings.run.warehouse_memory_limit,
+            "threads": threads,
+            # Else the threads that compute give memory back, and ask for it again for the next query.
+            "allocator_background_threads": True,
+        }
 
     def dagster_instance(self) -> "dg.DagsterInstance":
         """Dagster's instance, its storage set up by one process before any other opens it.

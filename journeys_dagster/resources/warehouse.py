@@ -218,10 +218,15 @@ class Warehouse(DuckDBResource):
         """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``.
 
         The statements `before` come first in the same transaction.
+
+        Raises
+        ------
+        AuditFailedError
+            A blocking audit found rows; nothing was changed.
+        WarehouseError
+            The query gives rows of users who are not in scope; nothing was changed.
         """
         insert = f'insert into "{table.name}" by name select * from ({select}\n)'
-        if _is_by_scope(table):
-            insert += f" where user_id in ({USERS_IN_SCOPE})"
         if table.order:
             insert += f" order by {', '.join(table.order)}"
         with self.write() as connection:
@@ -229,8 +234,15 @@ class Warehouse(DuckDBResource):
                 connection.execute(statement)
             self._delete_snapshot(connection, table, {"as_of": params["as_of"]})
             if _is_by_scope(table):
+                # Counted, as rows that pass a join on their way into the table do so with all their lists.
+                outside = _users_outside(connection, table, params["as_of"])
                 for _ in self._users_in_turn(connection, table, params["as_of"]):
                     connection.execute(insert, used_params(insert, params))
+                if _users_outside(connection, table, params["as_of"]) != outside:
+                    raise WarehouseError(
+                        f"the query of {table.name} gives rows of users who are not in scope: let it read those of "
+                        "users_in_scope alone"
+                    )
             else:
                 connection.execute(insert, used_params(insert, params))
             return run_audits(connection, table.name, audits, params)
@@ -317,6 +329,12 @@ def _in_row_groups(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         rest = rows.tail(len(rows) - whole)
     if rest is not None and len(rest):
         yield rest
+
+
+def _users_outside(connection: duckdb.DuckDBPyConnection, table: Table, as_of: date) -> int:
+    """Rows of a day's snapshot of users who are not in scope: of an earlier run."""
+    rows = f'select count(*) from "{table.name}" anti join ({USERS_IN_SCOPE}) using (user_id) where as_of = $as_of'
+    return connection.execute(rows, {"as_of": as_of}).fetchall()[0][0]
 
 
 def _is_by_scope(table: Table) -> bool:

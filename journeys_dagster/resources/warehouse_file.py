@@ -4,6 +4,7 @@ DuckDB lets one writing process exclude every other one, readers too. So nobody 
 lock, and a writer has it alone.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,16 @@ from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockErr
 from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
 
 _RETRY_SECONDS = 0.05
+
+
+class _Read(threading.local):
+    """Files that this thread has open to read."""
+
+    def __init__(self) -> None:
+        self.paths: set[Path] = set()
+
+
+_read = _Read()
 
 
 @dataclass(frozen=True)
@@ -65,19 +76,30 @@ class WarehouseFile:
     def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection, beside other readers.
 
+        Within the block the thread reads on without opening the file again, which takes longer than most queries.
+
         Raises
         ------
         WarehouseError
             The file does not exist or is of another table version, another program kept it for too long, or this
-            thread has it open already.
+            thread has it open to write.
         """
+        path = self.path.resolve()
+        if path in _read.paths:
+            with self._connection(read_only=True) as connection:
+                yield connection
+            return
         if not self.path.exists():
             raise WarehouseError(
                 f"no warehouse at {self.path}: nothing has been run in this home yet. Use `journeys run` first"
             )
         with self.told_disk_faults(), self._locked(shared=True), self._connection(read_only=True) as connection:
             require_current(connection, self.path)
-            yield connection
+            _read.paths.add(path)
+            try:
+                yield connection
+            finally:
+                _read.paths.remove(path)
 
     @contextmanager
     def alone(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -19,13 +19,13 @@ with events as (
 ),
 
 -- The first and the last time tell as much as all times do here, and need no distinct events; they are looked for
--- before an event becomes one row for each keyword of its item. Users are told apart by 64 bits of a hash, which are
--- grouped in two thirds of the time that texts take; of a million, two are taken for one once in 37 million times.
+-- before an event becomes one row for each keyword of its item. Users, queries, items and keywords are told apart by 64
+-- bits of a hash, which are grouped in two thirds of the time that texts take; of a million, two are taken for one once
+-- in 37 million times.
 of_item as (
     select
         hash(user_id) as user_id,
-        query,
-        item_id,
+        hash(query, item_id) as about,
         min(cast(occurred_at as date)) as first_day,
         max(cast(occurred_at as date)) as last_day
     from events
@@ -36,19 +36,25 @@ of_item as (
     group by all
 ),
 
-with_keywords as (
-    select user_id, normalize_keyword(query) as keyword, first_day, last_day from of_item where item_id is null
+-- What an event may be about.
+topics as (
+    select hash(query, cast(null as varchar)) as about, normalize_keyword(query) as keyword
+    from (select distinct query from stg_searches where arrival_day <= $as_of)
     union all
-    select of_item.user_id, item_keywords.keyword, of_item.first_day, of_item.last_day
-    from of_item
-    join item_keywords using (item_id)
-    where item_keywords.valid_from <= $as_of and item_keywords.valid_until > $as_of
+    select hash(cast(null as varchar), item_id) as about, keyword
+    from item_keywords
+    where valid_from <= $as_of and valid_until > $as_of
+),
+
+keywords as (
+    select hash(keyword) as hashed, any_value(keyword) as keyword from topics group by hashed
 ),
 
 of_user as (
-    select user_id, keyword, min(first_day) as first_day, max(last_day) as last_day
-    from with_keywords
-    group by user_id, keyword
+    select user_id, hashed, min(first_day) as first_day, max(last_day) as last_day
+    from of_item
+    join (select about, hash(keyword) as hashed from topics) using (about)
+    group by user_id, hashed
 ),
 
 active_users as (
@@ -61,18 +67,18 @@ active_users as (
 
 of_keyword as (
     select
-        keyword,
+        hashed,
         count(*) as users,
         count(*) filter (last_day > $as_of - 28) as users_28,
         count(*) filter (last_day > $as_of - 7) as users_7,
         count(*) filter (first_day < last_day) as returning_users
     from of_user
-    group by keyword
+    group by hashed
 )
 
 select
     cast($as_of as date) as as_of, -- day of the snapshot; sees what arrived until then
-    cast(of_keyword.keyword as varchar) as keyword, -- the keyword
+    cast(keywords.keyword as varchar) as keyword, -- the keyword
     cast(of_keyword.users_7 / greatest(active_users.last_7, 1) as double) as share_7, -- of the users active in 7 days, those with it
     cast(of_keyword.users_28 / greatest(active_users.last_28, 1) as double) as share_28, -- the same in 28 days
     cast(of_keyword.users / greatest(active_users.last_84, 1) as double) as share_84, -- the same in 84 days
@@ -82,4 +88,5 @@ select
         / (of_keyword.users + 10) as double
     ) as return_rate -- share of its users of 84 days who had it on two days or more
 from of_keyword
+join keywords using (hashed)
 cross join active_users
