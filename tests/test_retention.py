@@ -144,7 +144,7 @@ def seen(warehouse: Warehouse, from_day: date) -> dict[str, list[str]]:
     day = from_day
     while day <= last + timedelta(days=1):
         for name, sql in (("identities", IDENTITIES_READ), ("names", NAMES_READ)):
-            everyone = sql.format(users="(select user_id from clusters)")
+            everyone = sql.format(of_batch="user_id in (select user_id from clusters)")
             found[f"{name} {day}"] = rows(warehouse.query(everyone, {"as_of": day}))
         day += timedelta(days=1)
     return found
