@@ -239,6 +239,8 @@ def in_new_process(part: str, *words: object, home: Path, settings: Path) -> dic
     if part == PLAIN_LOOPS:
         command = [sys.executable, str(script.with_name("plain_loops.py"))]
     print(f"{part} {' '.join(map(str, words))}", file=sys.stderr, flush=True)
+    # What the part before wrote is put on disk now, as it is between two days, and not while this one is measured.
+    os.sync()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise SystemExit(f"{part} failed:\n{done.stderr[-4000:]}")

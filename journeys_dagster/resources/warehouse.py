@@ -202,7 +202,10 @@ class Warehouse(DuckDBResource):
                 with self.file.told_disk_faults(pl.exceptions.PolarsError):
                     # Read once and removed: what compresses faster wins over what compresses better.
                     frame.write_parquet(
-                        Path(spool) / f"{number:06}.parquet", compression="lz4", row_group_size=_ROW_GROUP
+                        Path(spool) / f"{number:06}.parquet",
+                        compression="lz4",
+                        row_group_size=_ROW_GROUP,
+                        statistics=False,
                     )
             yield f"{glob.escape(spool)}/*.parquet" if any(Path(spool).iterdir()) else None
 
