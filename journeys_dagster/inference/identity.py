@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import polars as pl
 
-from journeys_dagster.inference.members import number_groups
+from journeys_dagster.inference.members import number_groups, whole_millionths
 from journeys_dagster.inference.segments import sort_rows
 
 _PAIR = ["user_id", "cluster", "journey_id"]
@@ -35,8 +35,8 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
         Columns ``user_id``, ``cluster``, ``journey_id``, ``continued`` (bool), ``overlap`` (float64, share of the
         cluster's weight that was in the journey it continues; 0 for a new one), sorted by user and cluster.
     """
-    # Whole millionths add up to the same sum in any order.
-    weighted = sort_rows(current, "user_id").with_columns(mass=(pl.col("weight") * 1e6).round().cast(pl.Int64))
+    weighted = sort_rows(current, "user_id")
+    weighted = weighted.with_columns(mass=pl.Series(whole_millionths(weighted["weight"])))
     pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
     matched = _match(pairs)
     clusters = _clusters(weighted).join(
