@@ -52,7 +52,7 @@ _MEMBERS = """
     with newest as (
         select user_id, max(as_of) as as_of from user_snapshots where as_of < $as_of group by user_id
         -- So many say what goes together; of more, the same are taken each day.
-        order by md5(user_id) limit $max_users
+        order by hash(user_id) limit $max_users
     ),
 
     -- Numbers stand for users and their journeys; no text is needed of either.

@@ -102,7 +102,6 @@ def build_quality_metrics(
             *sources,
             "clusters",
             "keyword_embeddings",
-            "keywords",
             "user_journeys",
             "user_snapshots",
             "users_in_scope",

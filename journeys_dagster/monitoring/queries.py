@@ -36,24 +36,17 @@ SNAPSHOTS = f"""
 
 KEYWORD_GROWTH = f"""
     with counted as (
-        select as_of, user_id, count(*) as keywords
-        from keywords
+        select as_of, user_id, keywords
+        from user_snapshots
         semi join users_in_scope using (as_of, user_id)
-        where {_IN_SCOPE}
-        group by as_of, user_id
-    ),
-
-    compared as (
-        select counted.as_of, counted.user_id, counted.keywords, before.as_of as before_as_of
-        from counted
-        asof join user_snapshots as before on counted.user_id = before.user_id and counted.as_of > before.as_of
+        where {_IN_SCOPE} and keywords > 0
     ),
 
     growth as (
-        select compared.as_of, any_value(compared.keywords) / count(*) as growth
-        from compared
-        join keywords as before on before.user_id = compared.user_id and before.as_of = compared.before_as_of
-        group by compared.as_of, compared.user_id
+        select counted.as_of, counted.keywords / before.keywords as growth
+        from counted
+        asof join user_snapshots as before on counted.user_id = before.user_id and counted.as_of > before.as_of
+        where before.keywords > 0
     )
 
     select as_of, median(growth) as growth, count(*) as users

@@ -89,7 +89,7 @@ SNAPSHOT_FAULTS: dict[str, tuple[str, ...]] = {
         "delete from user_journeys where as_of = $day and rank % 2 = 0",
         "update user_snapshots set journeys = (journeys + 1) // 2 where as_of = $day",
     ),
-    "half of the keywords lost": ("delete from keywords where as_of = $day and hash(keyword) % 2 = 0",),
+    "half of the keywords lost": ("update user_snapshots set keywords = keywords // 2 where as_of = $day",),
     "a tenth of journeys without name": ("update user_journeys set name = '?' where as_of = $day and rank = 1",),
     "confidence of 0.5 for all": ("update user_journeys set confidence = 0.5 where as_of = $day",),
     "scores four times as large": ("update user_journeys set score = 4 * score where as_of = $day",),
@@ -98,4 +98,4 @@ SNAPSHOT_FAULTS: dict[str, tuple[str, ...]] = {
     ),
     "1 % of vectors lost": ("delete from keyword_embeddings where hash(keyword) % 100 = 0",),
 }
-SNAPSHOT_TABLES = ("user_journeys", "user_snapshots", "keywords", "keyword_embeddings")
+SNAPSHOT_TABLES = ("user_journeys", "user_snapshots", "keyword_embeddings")
