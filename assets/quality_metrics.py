@@ -26,7 +26,7 @@ from journeys_dagster.monitoring.queries import (
 )
 from journeys_dagster.monitoring.watch import alarms_text, judge, value_text
 from journeys_dagster.reporting.tables import markdown_table
-from journeys_dagster.reporting.watch_plot import watched_days
+from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import QualityCheck, QualitySettings, Settings
 from journeys_dagster.sources.contracts import Source, declared_sources
@@ -89,6 +89,8 @@ _MISSING_SNAPSHOTS = f"""
 """
 _HISTORY = f"from {QUALITY_METRICS.name} where as_of between $first and $last"
 _CREATE = QUALITY_METRICS.create_sql()
+_TITLE = "What was measured, within what was expected"
+_PANEL = pl.when(pl.col("slice") == "").then("scope").otherwise("slice")
 
 
 def build_quality_metrics(
@@ -147,6 +149,7 @@ def build_quality_metrics(
                 "partition": context.partition_keys[-1],
                 "alarms": int(judged["alarm"].sum()),
                 "sample": dg.MetadataValue.md(_overview(newest)),
+                "plot": plot(watched_ranges(_lines(history), title=_TITLE), alt=_TITLE),
             },
             check_results=[_check_result(metric, judged, history, settings.quality) for metric in METRICS.values()],
         )
@@ -263,10 +266,34 @@ def _overview(newest: pl.DataFrame) -> str:
     return markdown_table(shown, max_rows=max(1, shown.height))
 
 
+def _lines(history: pl.DataFrame) -> pl.DataFrame:
+    """Each series of the history in the order of the metrics, as parts of what was expected of it."""
+    value, expected = pl.col("value"), pl.col("expected")
+    above, below = pl.col("high") - expected, expected - pl.col("low")
+    deviation = (value - expected) / pl.when(value >= expected).then(above).otherwise(below)
+    return history.sort(
+        pl.col("metric").cast(pl.Enum(list(METRICS))), "slice", "scope", "as_of", maintain_order=True
+    ).select(
+        pl.concat_str("metric", pl.lit(" · "), _PANEL).alias("series"),
+        pl.col("as_of").alias("day"),
+        # 0 by 0 is as expected.
+        deviation.fill_nan(0.0).alias("deviation"),
+        "alarm",
+    )
+
+
+def _panels(history: pl.DataFrame, metric: QualityMetric) -> dict[str, pl.DataFrame]:
+    """A metric's values with what was expected of them, by slice, or by scope where there is none."""
+    days = history.filter(metric=metric.name).select(
+        _PANEL.alias("panel"), pl.col("as_of").alias("day"), "value", "low", "high", "alarm"
+    )
+    return {panel: days.filter(panel=panel) for panel in days["panel"].unique().sort()}
+
+
 def _check_result(
     metric: QualityMetric, judged: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings
 ) -> dg.AssetCheckResult:
-    """Whether no day of the run was an alarm; the figures and the plot are of the newest day and those before it."""
+    """Whether no day of the run was an alarm, and its figures of the newest day; an alarm is drawn with days before."""
     check: QualityCheck = getattr(settings, metric.name)
     rows = judged.filter(metric=metric.name)
     alarms = rows.filter("alarm")
@@ -274,23 +301,9 @@ def _check_result(
     metadata: dict[str, Any] = {"alarms": alarms.height, "tolerance": check.tolerance, "deviations": check.deviations}
     for row in newest.iter_rows(named=True):
         metadata[row["slice"] or row["scope"]] = _range_text(metric, row)
-    drawn = history.filter(metric=metric.name).select(
-        pl.when(pl.col("slice") == "").then("scope").otherwise("slice").alias("panel"),
-        pl.col("as_of").alias("day"),
-        "value",
-        "low",
-        "high",
-        "alarm",
-    )
-    series = {panel: drawn.filter(panel=panel) for panel in drawn["panel"].unique().sort()}
-    flat = {name for name, days in series.items() if days["value"].n_unique() == 1 and not days["alarm"].any()}
-    if flat:
-        # A straight line shows nothing, and takes as long to draw as others.
-        metadata["the_same_every_day"] = ", ".join(sorted(flat))
-    series = {name: days for name, days in series.items() if name not in flat}
-    if any(frame["low"].drop_nulls().len() for frame in series.values()):
+    if alarms.height:
         title = f"{metric.name}: {metric.measures}"
-        png = watched_days(series, title=title, y_label=metric.unit, log=metric.scale == "factor")
+        png = watched_days(_panels(history, metric), title=title, y_label=metric.unit, log=metric.scale == "factor")
         metadata["plot"] = plot(png, alt=title)
     expected = newest["expected"].drop_nulls()
     description = alarms_text(alarms.iter_rows(named=True)) if alarms.height else None

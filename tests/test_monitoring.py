@@ -19,7 +19,7 @@ from journeys_dagster.monitoring.drift import best_shift, population_stability_i
 from journeys_dagster.monitoring.measures import CHARACTER_BINS, MEASURED_SCHEMA, character_bin
 from journeys_dagster.monitoring.metrics import LANDING, METRICS
 from journeys_dagster.monitoring.watch import alarms_text, judge
-from journeys_dagster.reporting.watch_plot import watched_days
+from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import QualitySettings, Settings
 
@@ -271,6 +271,23 @@ def test_a_plot_is_drawn_of_ranges_alarms_and_gaps(tmp_path: Path) -> None:
     assert watched_days({}, title="volume", y_label="rows").startswith(b"\x89PNG")
 
 
+def test_ranges_are_drawn_a_line_for_each_series_with_something_expected() -> None:
+    def line(name: str, deviations: list[float | None]) -> pl.DataFrame:
+        days = [FIRST + timedelta(days=step) for step in range(len(deviations))]
+        alarms = [deviation is not None and abs(deviation) > 1 for deviation in deviations]
+        return pl.DataFrame(
+            {"series": name, "day": days, "deviation": deviations, "alarm": alarms},
+            schema_overrides={"deviation": float},
+        )
+
+    usual, unknown = line("volume", [None, 0.0, -0.5, 3.0]), line("length", [None, None])
+    png = watched_ranges(usual, title="ranges")
+    assert png.startswith(b"\x89PNG")
+    assert watched_ranges(pl.concat([unknown, usual]), title="ranges") == png
+    assert watched_ranges(line("volume", [None, 0.0, -0.5, 0.5]), title="ranges") != png
+    assert watched_ranges(unknown, title="ranges") == watched_ranges(unknown.clear(), title="ranges")
+
+
 def test_the_watch_has_history_from_its_first_run(finished: Pipeline, world_days: list[date]) -> None:
     metrics = finished.table("quality_metrics")
     assert metrics.select("as_of", "scope", "metric", "slice").is_unique().all()
@@ -327,4 +344,5 @@ def test_an_alarm_is_a_failed_check_that_does_not_stop_the_run(
     assert "engagements: rows accepted 1, below" in (volume.description or "")
     assert "data:image/png;base64," in str(volume.metadata["plot"].value)
     assert checks["embedding_coverage"].passed
+    assert "plot" not in checks["embedding_coverage"].metadata
     assert "Too little history" in (checks["stage_drift"].description or "")

@@ -1,15 +1,19 @@
-"""A metric of the quality watch over days: what was measured, what was expected, and where it was an alarm."""
+"""Metrics of the quality watch over days: what was measured, what was expected, and where it was an alarm."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from journeys_dagster.reporting.canvas import (
     COLOURS,
+    GRID,
+    INK,
     MUTED,
     new_panels,
     no_rows_png,
@@ -23,11 +27,76 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-_PANEL_PX, _SINGLE_PANEL_PX = 165, 300
+_PANEL_PX, _SINGLE_PANEL_PX, _LINE_PX = 165, 300, 15
 _HEADER_PX, _FOOTER_PX = 72, 58
+_FARTHEST = 2.0
 _FINE_DECADES = 1.5
 _BAND = "#d3dce6"
 _ALARM = COLOURS[1]
+
+
+def watched_ranges(lines: pl.DataFrame, *, title: str) -> bytes:
+    """Draw where values lay within what was expected of them: a line for each series, a column for each day.
+
+    Parameters
+    ----------
+    lines
+        Columns ``series``, ``day``, ``deviation`` (0 as expected, -1 and 1 at the ends of what is ordinary; null where
+        nothing was measured or expected) and ``alarm``; a day at most once in a series. A series of nulls is left out.
+    title
+        What is shown.
+
+    Returns
+    -------
+    bytes
+        A PNG, series from top to bottom in the order in which they come.
+    """
+    lines = lines.filter(pl.col("deviation").is_not_null().any().over("series"))
+    if lines.is_empty():
+        return no_rows_png(title=title, x_label="day", y_label="")
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+
+    series = lines["series"].unique(maintain_order=True)
+    first: date = lines["day"].min()  # type: ignore[assignment]
+    last: date = lines["day"].max()  # type: ignore[assignment]
+    places = lines.select(
+        row=pl.col("series").replace_strict(series, range(len(series)), return_dtype=pl.Int64),
+        column=(pl.col("day") - first).dt.total_days(),
+    )
+    rows, columns = places["row"].to_numpy(), places["column"].to_numpy()
+    colours = np.full((len(series), (last - first).days + 1), np.nan)
+    colours[rows, columns] = lines["deviation"].to_numpy()
+    figure, (axes,) = new_panels(
+        1,
+        title=title,
+        subtitle="blue: below what was expected, orange: above · grey: nothing expected · ring: alarm",
+        x_label="day",
+        y_label="",
+        panel_px=_LINE_PX * len(series) + _HEADER_PX + _FOOTER_PX,
+    )
+    header, footer = _HEADER_PX / figure.bbox.height, _FOOTER_PX / figure.bbox.height
+    figure.subplots_adjust(left=0.33, right=0.985, top=1 - header, bottom=footer)
+    start, end = float(date2num(first)), float(date2num(last))
+    axes.imshow(
+        colours,
+        cmap=LinearSegmentedColormap.from_list("range", [COLOURS[0], "white", _ALARM], bad=GRID),
+        vmin=-_FARTHEST,
+        vmax=_FARTHEST,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(start - 0.5, end + 0.5, len(series) - 0.5, -0.5),
+    )
+    alarms = lines["alarm"].to_numpy()
+    axes.plot(start + columns[alarms], rows[alarms], "o", mfc="none", mec=INK, markersize=6)
+    axes.grid(visible=False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(range(len(series)), [plot_text(name, width=34) for name in series])
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.xaxis.get_offset_text().set(size=8.5, color=MUTED)
+    return to_png(figure)
 
 
 def watched_days(series: Mapping[str, pl.DataFrame], *, title: str, y_label: str, log: bool = False) -> bytes:
