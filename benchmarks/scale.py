@@ -38,7 +38,8 @@ ACTIVE_SHARE = 0.01
 SOURCES = ("items", "searches", "engagements", "board_items")
 EMBEDDING = "keyword_embeddings"
 PLAIN_LOOPS = "plain loops"
-ENOUGH_USERS = 100_000
+ENOUGH_USERS = 50_000
+"""Of whom trends are: twice as many make no better model, half as many a worse one."""
 SHOWN_USERS = 5
 EMBEDDED_NUMBERS, COMPARED_NUMBERS = 384, 512
 """Of a keyword's embedding, and with the hashed letters beside it that clusters compare."""
@@ -263,7 +264,6 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     settings.write_text(
         f"[landing]\ndays_per_batch = {arguments.days_per_batch}\n"
         f'[run]\nwarehouse_memory_limit = "{arguments.memory_limit}"\nusers_per_query = {arguments.users_per_query}\n'
-        # A hundred thousand users speak for everyone.
         f"[ranking]\ntrend_share = {min(1.0, ENOUGH_USERS / arguments.users)}\n"
         # Means need thousands of judged lists, not a tenth of all.
         "[judge.sample_shares]\nlight = 0.01\nmedium = 0.02\nheavy = 0.03\n",
