@@ -92,7 +92,7 @@ def _with_new_ids(clusters: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
     rows = clusters["journey_id"].is_null().arg_true()
     missing = clusters[rows].select("user_id", "cluster", "founding_keyword", row=rows)
     named = missing.select(pl.format(_NAMED, "user_id", "founding_keyword", pl.lit(0)).cast(pl.Binary)).to_series()
-    missing = missing.with_columns(new_id=pl.Series(map(_hashed, named.to_list()), dtype=pl.String))
+    missing = missing.with_columns(new_id=pl.Series([_hashed(name) for name in named.to_list()], dtype=pl.String))
     # An id that the user had is not given to something else, even where nothing continues it today.
     had = previous.join(missing, on="user_id", how="semi").select("user_id", new_id="journey_id").unique()
     # Few ids are there twice, even among all users.

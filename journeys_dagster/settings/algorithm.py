@@ -118,8 +118,8 @@ class RankingSettings(Section):
     )
     trend_share: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="Share of users, always the same ones, whose activity says how everyone takes to each keyword. Fifty thousand users "
-        "tell as much as twice as many; twenty thousand tell less.",
+        description="Share of users, always the same ones, whose activity says how everyone takes to each keyword. "
+        "Fifty thousand users tell as much as twice as many; twenty thousand tell less.",
     )
 
 
