@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import polars as pl
+from floors import FLOORED, SOURCES, add_floors, measure_floors, parquet_of
 from meter import Meter
 from rich.console import Console
 from rich.table import Table
@@ -30,24 +30,17 @@ from rich.table import Table
 from journeys_dagster.cli import set_collector
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings, load_settings
+from journeys_dagster.settings import load_settings
 
 LAST_DAY = date(2025, 6, 30)
 FULL_DAY = LAST_DAY - timedelta(days=1)
 ACTIVE_SHARE = 0.01
-SOURCES = ("items", "searches", "engagements", "board_items")
 EMBEDDING = "keyword_embeddings"
 PLAIN_LOOPS = "plain loops"
 ENOUGH_USERS = 50_000
 """Of whom trends are: twice as many make no better model, half as many a worse one."""
 SHOWN_USERS = 5
-EMBEDDED_NUMBERS, COMPARED_NUMBERS = 384, 512
-"""Of a keyword's embedding, and with the hashed letters beside it that clusters compare."""
-DISTINCT_KEYWORDS = 8_500
-"""That a batch of users of the simulated world has."""
 FEW_USERS = 500
-FLOORED = 1.0
-"""Steps that take fewer seconds are not compared with their floor: what they take is Dagster's and the disk's."""
 
 # Into a file, too, no name of a step is cut off.
 out = Console(stderr=False, width=None if sys.stdout.isatty() else 130)
@@ -65,13 +58,8 @@ def simulate_world(users: int, days: int, seed: int) -> dict[str, Any]:
     meter.end("simulate")
     _thin_out(landing, round(users * ACTIVE_SHARE))
     parquet = sum(file.stat().st_size for file in landing.rglob("*.parquet"))
-    events = duckdb.sql(f"select count(*) from {_parquet(landing, *SOURCES[1:])}").fetchall()[0][0]
+    events = duckdb.sql(f"select count(*) from {parquet_of(landing, *SOURCES[1:])}").fetchall()[0][0]
     return {"steps": meter.rows, "events": events, "parquet_mib": parquet / 2**20}
-
-
-def _parquet(landing: Path, *sources: str) -> str:
-    patterns = ", ".join(f"'{landing}/{source}/*/*.parquet'" for source in sources)
-    return f"read_parquet([{patterns}], union_by_name = true)"
 
 
 def _thin_out(landing: Path, active: int) -> None:
@@ -150,85 +138,6 @@ def look_up() -> dict[str, Any]:
     return {"process_seconds": sorted(process)[len(process) // 2], "query_seconds": sorted(query)[len(query) // 2]}
 
 
-def measure_floors() -> dict[str, Any]:
-    """Reading the Parquet once, and of each table of the full run: reading it once, and writing it once."""
-    home, settings = Home.from_environment(), load_settings()
-    with tempfile.TemporaryDirectory(dir=home.path) as scratch:
-        connection = duckdb.connect(
-            str(Path(scratch) / "scratch.duckdb"), config={"memory_limit": settings.run.warehouse_memory_limit}
-        )
-        connection.execute(f"attach '{home.warehouse_path}' as warehouse (read_only)")
-        landing = "; ".join(
-            f"select bit_xor(hash(rows)) from {_parquet(home.landing, source)} as rows" for source in SOURCES
-        )
-        floors = {"parquet_read": _seconds(lambda: connection.execute(landing).fetchall())}
-        tables = connection.execute(
-            "select table_name, bool_or(column_name = 'as_of') from duckdb_columns() "
-            "where database_name = 'warehouse' and table_name in (select table_name from duckdb_tables()) group by all"
-        ).fetchall()
-        read, write = {}, {}
-        for name, has_day in tables:
-            only = f"where as_of = date '{FULL_DAY}'" if has_day else ""
-            rows = f'warehouse."{name}" {only}'
-            read[name] = _seconds(
-                lambda name=name, only=only: connection.execute(
-                    f'select bit_xor(hash(rows)) from warehouse."{name}" as rows {only}'
-                )
-            )
-            write[name] = _seconds(
-                lambda name=name, rows=rows: connection.execute(f'create table "{name}" as from {rows}')
-            )
-        connection.close()
-    return {**floors, "read": read, "write": write, "vector_products": _vector_products(home, settings)}
-
-
-def _seconds(job: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    job()
-    return time.perf_counter() - started
-
-
-def _vector_products(home: Home, settings: Settings) -> dict[str, float]:
-    """Processor seconds for what steps cannot compute less of with vectors, from those of one batch of users.
-
-    Of `clusters` the dot products of each two keywords of a user; of `diversified_journeys` the weighted means of each
-    journey's keywords, and the dot products of each two journeys of a user.
-    """
-    from journeys_dagster.inference.diversification import occurrences_above
-    from journeys_dagster.inference.segments import centroids
-
-    journeys = home.warehouse(settings).query(
-        "select user_id, count(*) as keywords from clusters where as_of = $day group by user_id, cluster order by all",
-        {"day": FULL_DAY},
-    )
-    users = journeys.group_by("user_id", maintain_order=True).agg(pl.col("keywords").sum(), journeys=pl.len())
-    some = users.head(settings.run.users_per_batch)
-    keywords = some["keywords"].to_list()
-    lists = np.concatenate([[0], np.cumsum(some["journeys"], dtype=np.int64)])
-    members = np.concatenate([[0], np.cumsum(journeys["keywords"].head(lists[-1]), dtype=np.int64)])
-    random = np.random.default_rng(0)
-    compared = random.normal(size=(max(keywords), COMPARED_NUMBERS)).astype(np.float32)
-    embedded = random.normal(size=(DISTINCT_KEYWORDS, EMBEDDED_NUMBERS)).astype(np.float32)
-    codes, weights = random.integers(len(embedded), size=members[-1]), np.ones(members[-1])
-
-    def compare_journeys() -> None:
-        occurrences_above(centroids(embedded, codes, weights, members), lists, similarity_threshold=0.5)
-
-    per_batch = {
-        "clusters": _processor_seconds(lambda: [compared[:count] @ compared[:count].T for count in keywords]),
-        "diversified_journeys": _processor_seconds(compare_journeys),
-    }
-    return {step: seconds * len(users) / len(some) for step, seconds in per_batch.items()}
-
-
-def _processor_seconds(job: Callable[[], object]) -> float:
-    """Of the second time: the first one may load what is compiled."""
-    job()
-    started = time.process_time()
-    job()
-    return time.process_time() - started
-
-
 # All of it
 
 
@@ -281,7 +190,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     found["floors"] = in_new_process("floors", **places)
     found["incremental"] = in_new_process("infer", LAST_DAY, "active_users", **places)
     found["show"] = in_new_process("show", **places)
-    _add_floors(found)
+    add_floors(found)
     kept.write_text(json.dumps(found), encoding="utf-8")
     if arguments.compare:
         other = {"home": folder / f"compared-{arguments.compare}", "settings": settings}
@@ -311,30 +220,6 @@ def _compile(folder: Path, settings: Path, days: int) -> None:
 def _total(part: dict[str, Any]) -> float:
     """Seconds of a run without the embedding of new keywords."""
     return sum(row["seconds"] for row in part["steps"] if row["step"] != EMBEDDING)
-
-
-def _add_floors(found: dict[str, Any]) -> None:
-    from journeys_dagster.definitions import build_defs
-
-    graph = build_defs().resolve_asset_graph()
-    needs = {
-        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
-        for key in graph.get_all_asset_keys()
-    }
-    floors = found["floors"]
-
-    def tables_of(name: str) -> set[str]:
-        """A view is read by reading the tables behind it."""
-        return {name} if name in floors["read"] else {table for up in needs.get(name, ()) for table in tables_of(up)}
-
-    for row in found["full"]["steps"]:
-        step = row["step"]
-        if step not in floors["write"] or step not in needs or row["seconds"] < FLOORED:
-            continue
-        read = sum(floors["read"].get(table, 0.0) for up in needs[step] for table in tables_of(up))
-        products = floors["vector_products"].get(step, 0.0) / (os.cpu_count() or 1)
-        row["floor_seconds"] = read + floors["write"][step] + products
-        row["over_floor"] = row["seconds"] / row["floor_seconds"]
 
 
 def report(found: dict[str, Any]) -> None:
@@ -416,7 +301,7 @@ PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "take-in": take_in,
     "infer": lambda day, scope: infer_day(date.fromisoformat(day), scope),
     "show": look_up,
-    "floors": measure_floors,
+    "floors": lambda: measure_floors(FULL_DAY),
 }
 
 

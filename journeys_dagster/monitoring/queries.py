@@ -141,17 +141,25 @@ def redelivered_sql(source: Source) -> str:
     fields = ", ".join(f'"{name}"' for name in source.fields)
     return f"""
         with contents as materialized (
-            select arrival_day, hash({fields}) as content
+            select arrival_day, hash({fields}) as content, cast(occurred_at as date) <> arrival_day as is_of_other_day
             from "{source.name}"
             where arrival_day between $first::date - {_REDELIVERY_DAYS} and $last
+        ),
+
+        -- Of two arrivals of an event on different days, one at least is not on the day of the event. Most rows are of
+        -- their own day, and are compared with no others.
+        suspects as materialized (
+            select arrival_day, content
+            from contents
+            semi join (select content from contents where is_of_other_day) using (content)
         )
 
         select arrival_day, count(*) as redelivered
-        from contents as today
+        from suspects as today
         where {_OF_DAYS}
             and exists (
                 select 1
-                from contents as earlier
+                from suspects as earlier
                 where earlier.content = today.content
                     and earlier.arrival_day < today.arrival_day
                     and earlier.arrival_day >= today.arrival_day - {_REDELIVERY_DAYS}
