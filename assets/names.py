@@ -18,7 +18,7 @@ from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.tables import Column
 
 _JOURNEY = ["user_id", "journey_id"]
-_COLUMNS = "keyword, weight, events, sources, centroid_similarity"
+_COLUMNS = "keyword, weight, events, list_contains(sources, 'search') as is_searched, centroid_similarity"
 _FORMER = """
     with newest as (
         select user_id, max(as_of) as as_of

@@ -277,7 +277,7 @@ def test_ranges_are_drawn_a_line_for_each_series_with_something_expected() -> No
         alarms = [deviation is not None and abs(deviation) > 1 for deviation in deviations]
         return pl.DataFrame(
             {"series": name, "day": days, "deviation": deviations, "alarm": alarms},
-            schema_overrides={"deviation": float},
+            schema_overrides={"deviation": pl.Float64},
         )
 
     usual, unknown = line("volume", [None, 0.0, -0.5, 3.0]), line("length", [None, None])

@@ -44,7 +44,7 @@ def name(
     """Names by three parts, or with more of them: columns by name, and the weight of each as ``name_weight``."""
     weights = {part: more.pop(f"{part}_weight", 0.0) for part in ("centrality", "frequency", "search", "stability")}
     centrality = more.pop("centrality", pl.Series([0.0] * len(rows), dtype=pl.Float64))
-    columns = {"events": pl.lit(1), "sources": pl.lit(["search"])} | more
+    columns = {"events": pl.lit(1), "is_searched": pl.lit(value=True)} | more
     chosen = NamingSettings.model_validate(
         {
             **{f"{part}_weight": part_weight for part, part_weight in weights.items()},
@@ -136,7 +136,7 @@ def test_the_score_has_the_same_bits_however_many_threads_there_are():
         journey=pl.int_range(pl.len()),
         weight=pl.lit(1.0),
         events=pl.lit(1),
-        sources=pl.lit(["search"]),
+        is_searched=pl.lit(value=True),
         centroid_similarity=pl.Series([number / 3_000 for number in numbers]),
     )
     journeys = pl.DataFrame({"user_id": [f"u{number:04}" for number in numbers], "journey_id": "j"})
@@ -228,11 +228,11 @@ SAME = [("u", "j", "couch", 1.0, 0.8), ("u", "j", "sofa", 1.0, 0.8)]
     [
         ("centrality", pl.Series([0.2, 0.9])),
         ("events", pl.Series([3, 7])),
-        ("sources", pl.Series([["board"], ["board", "search"]])),
+        ("is_searched", pl.Series([False, True])),
     ],
 )
 def test_of_two_alike_the_more_central_more_frequent_or_searched_one_wins(part: str, column: pl.Series):
-    weight = {"centrality": "centrality_weight", "events": "frequency_weight", "sources": "search_weight"}[part]
+    weight = {"centrality": "centrality_weight", "events": "frequency_weight", "is_searched": "search_weight"}[part]
     assert name(*SAME)["name"].to_list() == ["Couch"]
     assert name(*SAME, **{part: column, weight: 0.1})["name"].to_list() == ["Sofa"]
 

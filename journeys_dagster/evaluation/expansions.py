@@ -112,7 +112,8 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
     members = clusters.join(continue_journeys(clusters, _NO_JOURNEYS), on=["user_id", "cluster"]).sort(
         "user_id", "journey_id", "keyword"
     )
-    names = name_journeys(*number_journeys(members), settings.naming)
+    searched = members.with_columns(is_searched=pl.col("sources").list.contains("search"))
+    names = name_journeys(*number_journeys(searched), settings.naming)
     named = members.join(names.select("user_id", "journey_id", journey="keyword"), on=["user_id", "journey_id"])
     named = named.sort("user_id", "journey_id", "keyword").with_columns(is_name=pl.col("keyword") == pl.col("journey"))
     weights = named.group_by("user_id", "journey_id").agg(

@@ -36,7 +36,8 @@ _COVERAGE = """
     from covered join journey_identities using (user_id, cluster)
 """
 _MEMBERS = """
-    select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
+    select user_id, journey_id, keyword, weight, events, list_contains(sources, 'search') as is_searched,
+        centroid_similarity
     from clusters join journey_identities using (user_id, cluster)
     order by user_id, journey_id, keyword
 """

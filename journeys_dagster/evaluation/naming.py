@@ -34,14 +34,15 @@ def name_in(
     Parameters
     ----------
     members : DataFrame
-        As `name_journeys` takes it, but for ``centrality``.
+        As `name_journeys` takes it, with ``sources`` (list of str) in place of ``is_searched``.
     former : DataFrame, optional
         As `name_journeys` takes it.
     """
     newest = history.query("select max(as_of) as as_of from clusters", {})["as_of"][0]
     known = history.rows_of("keyword_centrality", newest)
     usual = known["usual"].max() or 0.0
-    journeys, keywords = number_journeys(members)
+    searched = members.with_columns(is_searched=pl.col("sources").list.contains("search"))
+    journeys, keywords = number_journeys(searched)
     return name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)  # type: ignore[arg-type]
 
 

@@ -81,7 +81,7 @@ def name_journeys(
         Columns ``user_id``, ``journey_id``, in any order.
     keywords : DataFrame
         Columns ``journey`` (int64, row of `journeys`), ``keyword`` (not blank), ``weight`` (float64 > 0), ``events``
-        (int > 0), ``sources`` (list of str), ``centroid_similarity``; each keyword once per user, each journey at least
+        (int > 0), ``is_searched`` (bool), ``centroid_similarity``; each keyword once per user, each journey at least
         once.
     known, usual
         As `with_centrality` takes them. Default: nothing is known of everyone's journeys.
@@ -112,7 +112,7 @@ def name_journeys(
         "centrality": of_word["centrality"].clip(0.0, 1.0),
         "frequency": _of_largest(keywords["events"], place),
         "keyword": _of_largest(keywords["weight"], place),
-        "search": pl.col("sources").list.contains("search").cast(pl.Float64),
+        "search": pl.col("is_searched").cast(pl.Float64),
         "readability": of_word["readability"],
         "stability": pl.Series(was_name).cast(pl.Float64),
     }
