@@ -285,6 +285,10 @@ def test_ranges_are_drawn_a_line_for_each_series_with_something_expected() -> No
     assert png.startswith(b"\x89PNG")
     assert watched_ranges(pl.concat([unknown, usual]), title="ranges") == png
     assert watched_ranges(line("volume", [None, 0.0, -0.5, 0.5]), title="ranges") != png
+    # Beyond a range of one value is as far as can be, not unknown.
+    assert watched_ranges(line("volume", [0.0, math.inf, -math.inf]), title="ranges") == watched_ranges(
+        line("volume", [0.0, 9.0, -9.0]), title="ranges"
+    )
     assert watched_ranges(unknown, title="ranges") == watched_ranges(unknown.clear(), title="ranges")
 
 

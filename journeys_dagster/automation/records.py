@@ -6,10 +6,10 @@ from sqlite3 import Connection as SqliteConnection
 
 import dagster as dg
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
 from sqlalchemy import Connection, Engine, create_engine, event
 
 _OF_ALL_RUNS = "index"
-_BUSY_TIMEOUT_SECONDS = 30.0
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def open_records(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 def _kept_engine(storage: SqliteEventLogStorage, shard: str) -> Iterator[Engine]:
     with storage.run_connection(shard):
         pass  # Dagster has made the tables of a new file by then.
-    engine = create_engine(storage.conn_string_for_shard(shard), connect_args={"timeout": _BUSY_TIMEOUT_SECONDS})
+    engine = create_engine(storage.conn_string_for_shard(shard), connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
     event.listen(engine, "connect", _wait_less)
     try:
         yield engine

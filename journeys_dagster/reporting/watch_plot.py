@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _PANEL_PX, _SINGLE_PANEL_PX, _LINE_PX = 165, 300, 15
 _HEADER_PX, _FOOTER_PX = 72, 58
 _FARTHEST = 2.0
+"""Deviations beyond it have its colour."""
 _FINE_DECADES = 1.5
 _BAND = "#d3dce6"
 _ALARM = COLOURS[1]
@@ -55,7 +56,7 @@ def watched_ranges(lines: pl.DataFrame, *, title: str) -> bytes:
     if lines.is_empty():
         return no_rows_png(title=title, x_label="day", y_label="")
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.dates import date2num
 
     series = lines["series"].unique(maintain_order=True)
     first: date = lines["day"].min()  # type: ignore[assignment]
@@ -66,7 +67,8 @@ def watched_ranges(lines: pl.DataFrame, *, title: str) -> bytes:
     )
     rows, columns = places["row"].to_numpy(), places["column"].to_numpy()
     colours = np.full((len(series), (last - first).days + 1), np.nan)
-    colours[rows, columns] = lines["deviation"].to_numpy()
+    # Infinite, where only one value was ordinary, would be drawn as if nothing had been expected.
+    colours[rows, columns] = lines["deviation"].clip(-_FARTHEST, _FARTHEST).to_numpy()
     figure, (axes,) = new_panels(
         1,
         title=title,
@@ -92,10 +94,7 @@ def watched_ranges(lines: pl.DataFrame, *, title: str) -> bytes:
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)
     axes.set_yticks(range(len(series)), [plot_text(name, width=34) for name in series])
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.xaxis.get_offset_text().set(size=8.5, color=MUTED)
+    _tick_by_days(axes.xaxis)
     return to_png(figure)
 
 
@@ -120,8 +119,6 @@ def watched_days(series: Mapping[str, pl.DataFrame], *, title: str, y_label: str
     drawn = {name: frame for name, frame in series.items() if frame["value"].drop_nulls().len()}
     if not drawn:
         return no_rows_png(title=title, x_label="day", y_label=y_label)
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
     first = min(frame["day"].min() for frame in drawn.values())  # type: ignore[type-var]
     last = max(frame["day"].max() for frame in drawn.values())  # type: ignore[type-var]
     alarms = sum(int(frame["alarm"].sum()) for frame in drawn.values())
@@ -144,11 +141,17 @@ def watched_days(series: Mapping[str, pl.DataFrame], *, title: str, y_label: str
             axes.xaxis.set_visible(False)
         # A title without a place is moved clear of all ticks, which takes a third of the whole drawing.
         axes.set_title(plot_text(name), size=9, color=MUTED, loc="left", pad=3, y=1.0)
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    panels[-1].xaxis.set_major_locator(locator)
-    panels[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    panels[-1].xaxis.get_offset_text().set(size=8.5, color=MUTED)
+    _tick_by_days(panels[-1].xaxis)
     return to_png(figure)
+
+
+def _tick_by_days(axis: Axis) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ConciseDateFormatter(locator))
+    axis.get_offset_text().set(size=8.5, color=MUTED)
 
 
 def _draw(axes: Axes, frame: pl.DataFrame, *, log: bool) -> None:
