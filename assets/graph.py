@@ -96,7 +96,9 @@ def build_assets(
         ),
         safety_verdicts.build_safety_verdicts(partitions_def=partitions_def, asks_llm=settings.llm.safety),
         journey_expansions.build_journey_expansions(
-            partitions_def=partitions_def, asks_llm=settings.llm.expansions or settings.llm.safety
+            partitions_def=partitions_def,
+            algorithm_version=algorithm.version,
+            asks_llm=settings.llm.expansions or settings.llm.safety,
         ),
         ranking_model.build_ranking_model(),
         stage_model.build_stage_model(),

@@ -24,7 +24,7 @@ from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings
+from journeys_dagster.settings import ExpansionSettings, Settings
 from journeys_dagster.tables import Column, Table
 
 JOURNEY_EXPANSIONS = Table(
@@ -44,16 +44,35 @@ JOURNEY_EXPANSIONS = Table(
         "users": Column(type="BIGINT", description="users who have the related journey"),
         "share": Column(type="DOUBLE", description="the same as a share of all users"),
         "expander": Column(type="VARCHAR", description="what found it; says whether a language model did"),
+        "found_on": Column(
+            type="DATE", description="day as of which it was found, if few snapshots are newer: earlier"
+        ),
+        "algorithm_version": Column(type="VARCHAR", description="fingerprint of what found it"),
     },
     key=("as_of", "journey", "related"),
     partition_column="as_of",
 )
-_MEMBERS = """
-    with newest as (
+_NEWEST = """
+    newest as (
         select user_id, max(as_of) as as_of from user_snapshots where as_of < $as_of group by user_id
         -- So many say what goes together; of more, the same are taken each day.
         order by hash(user_id) limit $max_users
+    )
+"""
+_STANDING = f"""
+    with standing as (
+        select as_of, found_on from journey_expansions
+        where as_of = (select max(as_of) from journey_expansions where as_of < $as_of)
+            and algorithm_version = $algorithm_version
+        limit 1
     ),
+    {_NEWEST}
+    select any_value(standing.as_of) as as_of, avg(cast(newest.as_of >= standing.found_on as integer)) as changed
+    from newest cross join standing
+"""
+_CARRIED = "select * replace (cast($as_of as date) as as_of) from journey_expansions where as_of = $standing"
+_MEMBERS = f"""
+    with {_NEWEST},
 
     -- Numbers stand for users and their journeys; no text is needed of either.
     numbered as (select *, row_number() over () as number from newest)
@@ -73,7 +92,9 @@ _MEMBERS = """
 """
 
 
-def build_journey_expansions(*, partitions_def: dg.PartitionsDefinition, asks_llm: bool = False) -> dg.AssetsDefinition:
+def build_journey_expansions(
+    *, partitions_def: dg.PartitionsDefinition, algorithm_version: str, asks_llm: bool = False
+) -> dg.AssetsDefinition:
     """The asset; `asks_llm`: with a language model that relates journeys, or checks their names."""
     asset = dg.asset(
         name=JOURNEY_EXPANSIONS.name,
@@ -101,7 +122,13 @@ def build_journey_expansions(*, partitions_def: dg.PartitionsDefinition, asks_ll
         llm: LLM | None,
     ) -> dg.MaterializeResult:
         for partition_key in context.partition_keys:
-            replace_related(warehouse, settings, embedder, date.fromisoformat(partition_key), llm=llm)
+            as_of = date.fromisoformat(partition_key)
+            # What a language model left unanswered one day is asked again the next.
+            if llm is None and _carry_related(warehouse, settings.expansions, as_of, algorithm_version):
+                continue
+            related = _find_related(warehouse, settings, embedder, as_of, llm=llm)
+            constants = {"algorithm_version": algorithm_version}
+            warehouse.replace_snapshot(JOURNEY_EXPANSIONS, [related], as_of=as_of, constants=constants)
         metadata: dict[str, Any] = row_metadata(warehouse, JOURNEY_EXPANSIONS, context.partition_keys[-1])
         if llm is None:
             return dg.MaterializeResult(metadata=metadata)
@@ -133,10 +160,25 @@ def build_journey_expansions(*, partitions_def: dg.PartitionsDefinition, asks_ll
     return _journey_expansions
 
 
-def replace_related(
+def _carry_related(warehouse: Warehouse, chosen: ExpansionSettings, as_of: date, algorithm_version: str) -> bool:
+    """Let the relations of the last day before count on, if few users have newer snapshots than these were found by.
+
+    Who is in scope has no part in it, so that incremental equals full.
+    """
+    if not warehouse.has_table(JOURNEY_EXPANSIONS.name):
+        return False
+    params = {"as_of": as_of, "max_users": chosen.max_users, "algorithm_version": algorithm_version}
+    standing, changed = warehouse.query(_STANDING, params).row(0)
+    if standing is None or changed >= chosen.refresh_share:
+        return False
+    warehouse.replace_snapshot_sql(JOURNEY_EXPANSIONS, _CARRIED, params={"as_of": as_of, "standing": standing})
+    return True
+
+
+def _find_related(
     warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, as_of: date, *, llm: LLM | None
-) -> None:
-    """Find the related journeys as of a day anew."""
+) -> pl.DataFrame:
+    """The related journeys as of a day, found anew."""
     chosen = settings.expansions
     members = warehouse.query(_MEMBERS, {"as_of": as_of, "max_users": chosen.max_users})
     texts = _Texts(warehouse, settings, embedder, llm)
@@ -146,9 +188,7 @@ def replace_related(
     related = related_journeys(coded, vectors, chosen)
     if llm is not None and settings.llm.expansions:
         related = _with_named(related, coded, texts, llm, settings)
-    warehouse.replace_snapshot(
-        JOURNEY_EXPANSIONS, [related.with_columns(as_of=pl.lit(as_of))], as_of=as_of, constants={}
-    )
+    return related.with_columns(found_on=pl.lit(as_of))
 
 
 def _with_named(

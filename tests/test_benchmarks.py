@@ -39,6 +39,7 @@ def test_everything_scale_measures_is_there_on_few_users() -> None:
     command = [sys.executable, str(BENCHMARKS / "scale.py"), *words]
     found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert found["full"]["users"] > found["incremental"]["users"] > 0
+    assert found["full"]["users"] > found["first_incremental"]["users"] > 0
     assert {"keywords", "clusters", "user_journeys"} <= {step["step"] for step in found["full"]["steps"]}
     assert {"this pipeline, all users", "pandas + scikit-learn"} <= found["plain_loops"]["users_per_second"].keys()
     assert found["show"]["query_seconds"] < found["show"]["process_seconds"]

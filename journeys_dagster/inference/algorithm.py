@@ -26,7 +26,7 @@ STEP_CODE_VERSIONS: Mapping[str, str] = MappingProxyType(
         "names": "2",
         "safety_verdicts": "2",
         "safety": "2",
-        "journey_expansions": "1",
+        "journey_expansions": "2",
         "expansions": "1",
         "judge_scores": "1",
     }

@@ -95,16 +95,16 @@ def _with_new_ids(clusters: pl.DataFrame, previous: pl.DataFrame) -> pl.Series:
     missing = missing.with_columns(new_id=pl.Series([_hashed(name) for name in named.to_list()], dtype=pl.String))
     # An id that the user had is not given to something else, even where nothing continues it today.
     had = previous.join(missing, on="user_id", how="semi").select("user_id", new_id="journey_id").unique()
+    ids = pl.concat([had["new_id"], missing["new_id"]])
     # Few ids are there twice, even among all users.
-    twice = pl.concat([had, missing.select("user_id", "new_id")]).filter(
-        pl.concat([had["new_id"], missing["new_id"]]).is_duplicated()
-    )
-    contested = twice.filter(twice.is_duplicated())["user_id"].unique()
-    is_contested = pl.col("user_id").is_in(contested.implode())
-    unsettled = missing.filter(is_contested)
-    free = _free_ids(unsettled, had.filter(is_contested))
-    given = pl.concat([missing.filter(~is_contested), unsettled.with_columns(new_id=free)])
-    return clusters["journey_id"].scatter(given["row"], given["new_id"])
+    if ids.n_unique() < len(ids):
+        twice = pl.concat([had, missing.select("user_id", "new_id")]).filter(ids.is_duplicated())
+        contested = twice.filter(twice.is_duplicated())["user_id"].unique()
+        is_contested = pl.col("user_id").is_in(contested.implode())
+        unsettled = missing.filter(is_contested)
+        free = _free_ids(unsettled, had.filter(is_contested))
+        missing = pl.concat([missing.filter(~is_contested), unsettled.with_columns(new_id=free)])
+    return clusters["journey_id"].scatter(missing["row"], missing["new_id"])
 
 
 def _free_ids(clusters: pl.DataFrame, had: pl.DataFrame) -> pl.Series:

@@ -233,6 +233,11 @@ class ExpansionSettings(Section):
     max_users: Count = Field(
         20_000, description="Users whose journeys say what goes together; of more, a fixed sample is drawn."
     )
+    refresh_share: Share = Field(
+        0.05,
+        description="Share of users with newer snapshots from which relations are found anew; until then those of the "
+        "day before count on.",
+    )
     related_per_journey: Count = Field(30, description="Related journeys kept for each journey.")
     max_per_user: Count = Field(10, description="Related journeys kept for each user.")
 
