@@ -102,6 +102,29 @@ def test_what_is_offered_does_not_depend_on_who_else_is_inferred(
     assert rows(some) == rows(everyone.filter(pl.col("user_id").is_in(active.implode())))
 
 
+@pytest.mark.parametrize(("more_than_changed", "counts_on"), [(0.001, True), (0.0, False)])
+def test_relations_count_on_until_enough_users_have_newer_snapshots(
+    more_than_changed: float, counts_on: bool, tmp_path: Path, finished_home: Path, world_days: list[date]
+) -> None:
+    *_, before, day = world_days
+    shutil.copytree(finished_home, tmp_path / "related")
+    home = Home(tmp_path / "related")
+    snapshots = Pipeline(home).table("user_snapshots", f"as_of < '{day}'")
+    newer = snapshots.filter(pl.col("as_of") >= before)["user_id"].n_unique()
+    share = newer / snapshots["user_id"].n_unique() + more_than_changed
+    pipeline = Pipeline(home, Settings.model_validate({"expansions": {"min_users": 1, "refresh_share": share}}))
+    assert pipeline.materialize("journey_expansions", days=(before, before)).success
+    assert pipeline.materialize("journey_expansions", days=(day, day)).success
+    found, related = (pipeline.table("journey_expansions", f"as_of = '{each}'") for each in (before, day))
+    assert len(found) > 0
+    assert set(related["found_on"]) == {before if counts_on else day}
+    assert (rows(related.drop("as_of")) == rows(found.drop("as_of"))) == counts_on
+    # Another algorithm, here another number of users who must have it, finds them anew however few have changed.
+    other = Pipeline(home, Settings.model_validate({"expansions": {"min_users": 2, "refresh_share": 1.0}}))
+    assert other.materialize("journey_expansions", days=(day, day)).success
+    assert set(other.table("journey_expansions", f"as_of = '{day}'")["found_on"]) == {day}
+
+
 def test_running_a_day_again_changes_nothing(
     tmp_path: Path, finished: Pipeline, finished_home: Path, world_days: list[date]
 ) -> None:
