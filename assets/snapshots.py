@@ -258,7 +258,7 @@ def replace_step(
 def _frames(
     step: SnapshotStep, snapshot: Snapshot, log: Callable[[str], object] | None
 ) -> Generator[pl.DataFrame, None, None]:
-    engine = engine_in_use(snapshot.settings, snapshot.warehouse) if step.is_heavy else LocalEngine()
+    engine = engine_in_use(snapshot.settings, snapshot.warehouse) if step.is_heavy else LocalEngine(side_by_side=2)
     compute = partial(step.compute, as_of=snapshot.as_of, settings=snapshot.settings)
     # One batch is read while another is computed and a third one put on disk.
     read = one_ahead(_read(step, snapshot, batch) for batch in range(len(snapshot.batches)))

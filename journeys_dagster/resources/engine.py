@@ -1,6 +1,9 @@
 """Where the heavy steps compute: in the run's own process, or on the workers of a Ray cluster."""
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
@@ -33,15 +36,30 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class LocalEngine:
-    """Batch after batch in this process."""
+    """In this process.
+
+    Attributes
+    ----------
+    side_by_side : int
+        Batches that are computed at a time. One is enough of what keeps all cores busy by itself.
+    """
+
+    side_by_side: int = 1
 
     def map(
         self, compute: Callable[[Frames], pl.DataFrame], batches: Iterable[Frames]
     ) -> Generator[pl.DataFrame, None, None]:
         """As `Engine.map`."""
-        for frames in batches:
-            yield compute(frames)
+        with ThreadPoolExecutor(self.side_by_side, thread_name_prefix="batch") as threads:
+            computed: deque[Future[pl.DataFrame]] = deque()
+            for frames in batches:
+                computed.append(threads.submit(compute, frames))
+                if len(computed) == self.side_by_side:
+                    yield computed.popleft().result()
+            while computed:
+                yield computed.popleft().result()
 
 
 def engine_in_use(settings: Settings, warehouse: Warehouse) -> Engine:
