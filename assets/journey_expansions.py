@@ -44,9 +44,7 @@ JOURNEY_EXPANSIONS = Table(
         "users": Column(type="BIGINT", description="users who have the related journey"),
         "share": Column(type="DOUBLE", description="the same as a share of all users"),
         "expander": Column(type="VARCHAR", description="what found it; says whether a language model did"),
-        "found_on": Column(
-            type="DATE", description="day as of which it was found, if few snapshots are newer: earlier"
-        ),
+        "found_on": Column(type="DATE", description="day as of which it was found; at the latest as_of"),
         "algorithm_version": Column(type="VARCHAR", description="fingerprint of what found it"),
     },
     key=("as_of", "journey", "related"),

@@ -18,7 +18,6 @@ from journeys_dagster.monitoring.queries import (
     SNAPSHOTS,
     TEXTS,
     activity_sql,
-    hours_sql,
     journeys_sql,
     letter_pairs_sql,
     redelivered_sql,
@@ -208,7 +207,6 @@ def measure_landing(
                 results = {
                     "redelivered": query(redelivered_sql(source)),
                     "activity": query(activity_sql(source)),
-                    "hours": query(hours_sql(source)),
                 }
             if source.name in TEXTS:
                 results |= {"texts": query(texts_sql(source)), "letter_pairs": query(letter_pairs_sql(source))}

@@ -26,17 +26,17 @@ def test_results_come_in_the_order_of_their_batches(numbers: list[int], side_by_
 
 
 def test_as_many_are_computed_at_a_time_as_are_asked_for():
-    both, most, running = threading.Barrier(2, timeout=10), 0, threading.Semaphore(2)
+    both, met, running = threading.Barrier(2, timeout=10), 0, threading.Semaphore(2)
 
     def meet(frames: Frames) -> pl.DataFrame:
-        nonlocal most
+        nonlocal met
         assert running.acquire(blocking=False), "a third one"
         both.wait()
-        most += 1
+        met += 1
         running.release()
         return frames["numbers"]
 
-    assert len(list(LocalEngine(side_by_side=2).map(meet, batches_of([1, 2, 3, 4])))) == most == 4
+    assert len(list(LocalEngine(side_by_side=2).map(meet, batches_of([1, 2, 3, 4])))) == met == 4
 
 
 def test_no_more_batches_are_taken_than_are_computed_at_a_time():

@@ -108,8 +108,8 @@ def source_rows(
     Parameters
     ----------
     results : mapping
-        Results of the queries by name: ``redelivered``, ``activity`` and ``hours`` for sources with users and times;
-        ``texts`` and ``letter_pairs`` for sources with texts.
+        Results of the queries by name: ``redelivered`` and ``activity`` for sources with users and times; ``texts`` and
+        ``letter_pairs`` for sources with texts.
     """
     by_day = {
         name: {row["arrival_day"]: row for row in frame.iter_rows(named=True)}
@@ -131,9 +131,8 @@ def source_rows(
         if activity := by_day.get("activity", {}).get(day):
             rows.append(row("rows_per_user", accepted / activity["users"], accepted))
             rows.append(row("same_day_share", activity["same_day"] / accepted, accepted))
-        if hours := by_day.get("hours", {}).get(day):
-            users = sum(hours["hours"])
-            rows += [row(metric, None, users, hours["hours"]) for metric in ("hour_drift", "silent_hours")]
+            users = sum(activity["hours"])
+            rows += [row(metric, None, users, activity["hours"]) for metric in ("hour_drift", "silent_hours")]
         if (texts := by_day.get("texts", {}).get(day)) and texts["characters"]:
             characters, pairs = profiles[day]
             rows.append(row("text_drift", None, texts["texts"], characters))
