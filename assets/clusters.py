@@ -2,10 +2,10 @@
 
 from datetime import date
 
-from assets.snapshots import Snapshot, SnapshotStep
-from assets.vectors import read_embeddings
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.clustering import cluster_tree, strongest_keywords
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.orchestration.vectors import read_embeddings
 from journeys_dagster.reporting.dendrogram import dendrogram
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse

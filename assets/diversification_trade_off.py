@@ -5,18 +5,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.labels import labels_read_until
 from assets.ranking_labels import known_vectors, sampled_history
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
-from assets.timing import TRAINING_GROUP, after_labels
-from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
-from journeys_dagster.evaluation.plots import trade_off
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from journeys_dagster.orchestration.timing import TRAINING_GROUP, after_labels
+from journeys_dagster.reporting.plots import trade_off
 from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.labels import labels_read_until
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table
+from journeys_dagster.training.diversification import diversification_trade_off, recommend
 from journeys_dagster.training.spans import TooFewReturnsError
 
 _MAX_USERS = 1_000

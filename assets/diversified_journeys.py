@@ -2,10 +2,10 @@
 
 from datetime import date
 
-from assets.members import read_members
-from assets.snapshots import Snapshot, SnapshotStep
-from assets.vectors import read_embeddings
 from journeys_dagster.inference import steps
+from journeys_dagster.orchestration.members import read_members
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.orchestration.vectors import read_embeddings
 from journeys_dagster.reporting.plots import before_after
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column

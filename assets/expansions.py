@@ -3,9 +3,9 @@
 import polars as pl
 
 from assets.journey_expansions import JOURNEY_EXPANSIONS
-from assets.snapshots import Snapshot, SnapshotStep
-from assets.vectors import read_embeddings
 from journeys_dagster.inference import steps
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.orchestration.vectors import read_embeddings
 from journeys_dagster.tables import Column
 
 # Sensitive journeys are no reason to offer anything.

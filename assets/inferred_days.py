@@ -5,10 +5,10 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from assets.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
-from assets.reporting import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
-from assets.users_in_scope import ScopeConfig
 from journeys_dagster.inference.algorithm import Algorithm
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
+from journeys_dagster.orchestration.run_config import ScopeConfig
+from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column, Table
 

@@ -1,9 +1,9 @@
 """Step: which of a user's events belong to which journey."""
 
-from assets.members import read_members
-from assets.snapshots import Snapshot, SnapshotStep
-from assets.user_events import read_events
 from journeys_dagster.inference import steps
+from journeys_dagster.orchestration.members import read_members
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.orchestration.user_events import read_events
 from journeys_dagster.tables import Column
 
 

@@ -8,11 +8,8 @@ import dagster as dg
 import polars as pl
 
 from assets.keyword_embeddings import store_embeddings
-from assets.language_models import answered_check, answered_spec
-from assets.reporting import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
 from assets.safety_verdicts import TABLE as VERDICTS
 from assets.safety_verdicts import check_new_texts, read_verdicts
-from assets.vectors import embeddings_of
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.inference.expansions import known_journeys, related_journeys
@@ -22,6 +19,9 @@ from journeys_dagster.inference.safety_policy import ALLOW
 from journeys_dagster.inference.steps import with_codes
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.orchestration.language_models import answered_check, answered_spec
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
+from journeys_dagster.orchestration.vectors import embeddings_of
 from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import ExpansionSettings, Settings

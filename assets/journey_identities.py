@@ -2,8 +2,8 @@
 
 import polars as pl
 
-from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.tables import Column
 
 _CURRENT = """

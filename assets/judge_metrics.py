@@ -7,9 +7,9 @@ import dagster as dg
 import polars as pl
 
 from assets.judge_scores import JUDGE_SCORES
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
-from journeys_dagster.evaluation.judge_metrics import ALL, Calibration, calibrate, judge_metrics
 from journeys_dagster.inference.judge import EVIDENCE_JUDGE
+from journeys_dagster.monitoring.judge_metrics import ALL, Calibration, calibrate, judge_metrics
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
 from journeys_dagster.reporting.watch_plot import watched_days
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings

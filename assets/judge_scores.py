@@ -4,13 +4,13 @@ from typing import Any
 
 import polars as pl
 
-from assets.snapshots import Snapshot, SnapshotStep
-from assets.vectors import read_embeddings
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.judge import EVIDENCE
 from journeys_dagster.inference.judge_sampling import STRATA, sample_sql
 from journeys_dagster.inference.llm_judge import JUDGE_PROMPT, OPINION_SCHEMA, JudgeAnswer, judge_inputs
 from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.orchestration.vectors import read_embeddings
 from journeys_dagster.tables import Column
 
 _JOURNEYS = """

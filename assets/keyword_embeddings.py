@@ -7,9 +7,9 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
 from journeys_dagster.resources.warehouse import Warehouse

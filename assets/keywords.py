@@ -2,9 +2,9 @@
 
 from datetime import date
 
-from assets.snapshots import SnapshotStep
-from assets.user_events import read_events
 from journeys_dagster.inference import steps
+from journeys_dagster.orchestration.snapshots import SnapshotStep
+from journeys_dagster.orchestration.user_events import read_events
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column

@@ -4,10 +4,10 @@ from datetime import date
 
 import polars as pl
 
-from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference.llm_journeys import LIST_PROMPT, JourneysAnswer, Lists, history_inputs
 from journeys_dagster.inference.steps import Frames
 from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column
 

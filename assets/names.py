@@ -2,9 +2,7 @@
 
 import polars as pl
 
-from assets.members import read_members
 from assets.naming_model import NAMING_MODEL
-from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.members import with_journeys
 from journeys_dagster.inference.titles import (
@@ -15,6 +13,8 @@ from journeys_dagster.inference.titles import (
     title_keywords,
 )
 from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.orchestration.members import read_members
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.tables import Column
 
 _JOURNEY = ["user_id", "journey_id"]

@@ -5,9 +5,9 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
-from assets.timing import TRAINING_GROUP
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
+from journeys_dagster.orchestration.timing import TRAINING_GROUP
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Column, Table

@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.monitoring.measures import measured_frame, snapshot_rows, source_rows, volume_rows
 from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
@@ -24,12 +23,13 @@ from journeys_dagster.monitoring.queries import (
     texts_sql,
 )
 from journeys_dagster.monitoring.watch import alarms_text, judge, value_text
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import QualityCheck, QualitySettings, Settings
 from journeys_dagster.sources.contracts import Source, declared_sources
-from journeys_dagster.sql_parameters import used_params
+from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table
 
 QUALITY_METRICS = Table(

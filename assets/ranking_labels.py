@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot, table_metadata
-from assets.timing import TRAINING_GROUP
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from journeys_dagster.orchestration.run_config import TrainingConfig
+from journeys_dagster.orchestration.timing import TRAINING_GROUP
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
@@ -44,12 +45,6 @@ _BY_DAY = """
 """
 _FLOATS = {"DOUBLE": "FLOAT", "DOUBLE[]": "FLOAT[]"}
 _NOT_KEPT = ("scope", "algorithm_version")
-
-
-class TrainingConfig(dg.Config):
-    """When to train: `as_of` is the last day whose rows are seen, as YYYY-MM-DD; the newest day where it is empty."""
-
-    as_of: str = ""
 
 
 def labels_table(features: Table) -> Table:

@@ -5,13 +5,20 @@ from typing import Any
 
 import dagster as dg
 
-from assets.labels import read_labels
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot, promotion_result, promotion_spec, table_metadata
-from assets.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.orchestration.metadata import (
+    OWNER,
+    WAREHOUSE_POOL,
+    plot,
+    promotion_result,
+    promotion_spec,
+    table_metadata,
+)
+from journeys_dagster.orchestration.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.reporting.calibration import calibration_curve
 from journeys_dagster.reporting.plots import bars
 from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.labels import read_labels
 from journeys_dagster.resources.trained_models import RANKING_MODEL, keep_ranking_model, ranking_model_in_use
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings

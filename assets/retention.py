@@ -7,7 +7,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, WAREHOUSE_POOL, plot
+from journeys_dagster.orchestration.jobs import RETENTION
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.compaction import compact
@@ -16,7 +17,6 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Table
 
-RETENTION = "retention"
 _WEEKS_DRAWN = 104
 
 

@@ -4,9 +4,9 @@ import polars as pl
 
 from assets.safety_verdicts import TABLE as VERDICTS
 from assets.safety_verdicts import checked_texts, read_verdicts, revision_of
-from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, QUIET
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.tables import Column
 
 # Whole millionths add up to the same sum in any order.

@@ -7,9 +7,6 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
-from assets.language_models import answered_check, answered_spec
-from assets.reporting import OWNER, WAREHOUSE_POOL, table_metadata
-from assets.vectors import embeddings_of
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.llm_safety import SAFETY_PROMPT, SafetyAnswer, safety_inputs, with_opinions
@@ -19,6 +16,9 @@ from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, load_policy
 from journeys_dagster.inference.steps import Frames
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.orchestration.language_models import answered_check, answered_spec
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
+from journeys_dagster.orchestration.vectors import embeddings_of
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
 from journeys_dagster.resources.llm import LLMResource

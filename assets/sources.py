@@ -8,7 +8,14 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.reporting import OWNER, SAMPLE_ROWS, WAREHOUSE_POOL, plot, row_metadata, table_metadata
+from journeys_dagster.orchestration.metadata import (
+    OWNER,
+    SAMPLE_ROWS,
+    WAREHOUSE_POOL,
+    plot,
+    row_metadata,
+    table_metadata,
+)
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone

@@ -4,9 +4,9 @@ from datetime import date
 
 import polars as pl
 
-from assets.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.resources.trained_models import STAGE_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse

@@ -4,15 +4,13 @@ from datetime import date
 
 import dagster as dg
 
-from assets.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
-from assets.reporting import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
 from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
+from journeys_dagster.orchestration.run_config import EVERYONE, SCOPES, ScopeConfig
+from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table, snapshot_columns
-
-EVERYONE = "all_users"
-SCOPES = ("active_users", EVERYONE)
 
 TABLE = Table(
     name="users_in_scope",
@@ -39,12 +37,6 @@ _ALL_USERS = (
 )
 # Inferred as of the day before, by such a run, and perhaps for rows that a later delivery of the day no longer has.
 _INFERRED_BEFORE = "select user_id from user_snapshots where as_of = $as_of and $scope in (scope, 'all_users')"
-
-
-class ScopeConfig(dg.Config):
-    """Which users a run infers: active_users (a row of theirs arrived that day) or all_users (any history)."""
-
-    scope: str = SCOPES[0]
 
 
 def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_version: str) -> dg.AssetsDefinition:

@@ -24,20 +24,20 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from assets.graph import STEPS
-from assets.snapshots import Snapshot, SnapshotStep, open_snapshot, replace_step
-from journeys_dagster.automation.runs import infer, ingest, missing_days
 from journeys_dagster.definitions import build_defs
+from journeys_dagster.graph import STEPS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.inference.shards import ShardFolder, write_shard
 from journeys_dagster.inference.steps import Frames
+from journeys_dagster.orchestration.runs import infer, ingest, missing_days
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep, open_snapshot, replace_step
 from journeys_dagster.resources.engine import Engine, LocalEngine, engine_in_use
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.ray_engine import connect
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.simulation import simulate
 from journeys_dagster.sources.contracts import declared_sources
+from lab.simulation import simulate
 
 # All of them, so that it shows which are worth a cluster.
 MEASURED = [replace(step, is_heavy=True) for step in STEPS]

@@ -19,11 +19,11 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from journeys_dagster.automation.runs import infer, ingest
 from journeys_dagster.definitions import build_defs
+from journeys_dagster.orchestration.runs import infer, ingest
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings, load_settings
-from journeys_dagster.simulation import simulate
+from lab.simulation import simulate
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "language_models"))
 from loopback import Loopback, running, without_prompts

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.cli_evaluate.shared import vectors_of
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import load_settings
+from lab.commands.shared import vectors_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -54,7 +54,7 @@ out = Console(stderr=False, width=None if sys.stdout.isatty() else 130)
 
 def simulate_world(users: int, days: int, seed: int) -> dict[str, Any]:
     """Write the world, and leave of its last two days what 1 % of the users did."""
-    from journeys_dagster.simulation import simulate
+    from lab.simulation import simulate
 
     landing, meter = Home.from_environment().landing, Meter()
     simulate(landing, users=users, days=days, seed=seed, last_day=LAST_DAY)
@@ -77,8 +77,8 @@ def _thin_out(landing: Path, day: date, active: int) -> None:
 
 def take_in() -> dict[str, Any]:
     """The days before the full run, by the job `ingest_landing`."""
-    from journeys_dagster.automation.runs import ingest
     from journeys_dagster.definitions import build_defs
+    from journeys_dagster.orchestration.runs import ingest
 
     home, settings = Home.from_environment(), load_settings()
     instance, meter = home.dagster_instance(), Meter()
@@ -95,8 +95,8 @@ def take_in() -> dict[str, Any]:
 
 def infer_day(as_of: date, scope: str) -> dict[str, Any]:
     """A day by the job of its scope."""
-    from journeys_dagster.automation.runs import infer
     from journeys_dagster.definitions import build_defs
+    from journeys_dagster.orchestration.runs import infer
 
     home, settings = Home.from_environment(), load_settings()
     instance, meter = home.dagster_instance(), Meter()

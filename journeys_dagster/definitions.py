@@ -6,17 +6,17 @@ from typing import Any
 
 import dagster as dg
 
-from assets.graph import algorithm_in_use, build_assets
-from journeys_dagster.automation.jobs import build_jobs
-from journeys_dagster.automation.sensors import build_automation
+from journeys_dagster.graph import algorithm_in_use, build_assets
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.partitions import daily_partitions
+from journeys_dagster.orchestration.jobs import build_jobs
+from journeys_dagster.orchestration.partitions import daily_partitions
+from journeys_dagster.orchestration.sensors import build_automation
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.llm import llm_resource
 from journeys_dagster.settings import Settings, load_settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 
 _FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE = date(2010, 1, 1)
 

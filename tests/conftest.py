@@ -14,14 +14,14 @@ import hypothesis
 import polars as pl
 import pytest
 
-from journeys_dagster.automation.runs import infer, ingest, missing_days
 from journeys_dagster.definitions import build_defs
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder
+from journeys_dagster.orchestration.runs import infer, ingest, missing_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.simulation import simulate
 from journeys_dagster.sources.contracts import declared_sources
+from lab.simulation import simulate
 
 DATA_VARIABLE = "JOURNEYS_DATA"
 WORLD_LAST_DAY = date(2025, 6, 30)

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster.automation.alerts import failed_checks, run_failed_message
-from journeys_dagster.automation.runs import infer
+from journeys_dagster.orchestration.alerts import failed_checks, run_failed_message
+from journeys_dagster.orchestration.runs import infer
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.webhook import post
 from journeys_dagster.settings import AlertSettings, Settings

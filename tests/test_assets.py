@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 
 VIEWS = {name for name, model in load_models().items() if model.materialized == "view"}
 PLOTTED = {"keywords", "clusters", "rankings", "diversified_journeys", "stages", "user_snapshots"}

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster.automation.runs import RunFailedError
+from journeys_dagster.orchestration.runs import RunFailedError
 from journeys_dagster.sources.writer import write_day
 
 DAY = date(2025, 6, 10)

@@ -136,7 +136,7 @@ def test_importing_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
 
 def test_showing_a_user_imports_nothing_slow():
     names = "dagster", "polars", "pydantic", "matplotlib", "torch", "sqlglot"
-    code = f"import sys, journeys_dagster.cli_show; print([name for name in {names} if name in sys.modules])"
+    code = f"import sys, journeys_dagster.cli.show; print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

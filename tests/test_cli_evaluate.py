@@ -10,7 +10,7 @@ from test_online_retail import SCHEMA, line
 from test_search_missions import HEADER, PRIVATE, ROWS, written
 
 from journeys_dagster.cli import cli
-from journeys_dagster.evaluation.metrics import MEASURES
+from lab.evaluation.metrics import MEASURES
 
 
 def evaluate(*words: object) -> Result:

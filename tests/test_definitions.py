@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 from conftest import Pipeline
 
-from assets import graph
-from journeys_dagster.partitions import daily_partitions
+from journeys_dagster import graph
+from journeys_dagster.orchestration.partitions import daily_partitions
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_models import ModelError, load_models
+from journeys_dagster.sql.models import ModelError, load_models
 
 HEAVY = (
     "torch",

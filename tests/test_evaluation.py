@@ -8,20 +8,20 @@ import pytest
 from conftest import EMBEDDER, WORLD_LAST_DAY, Pipeline
 from polars.testing import assert_frame_equal
 
-from journeys_dagster.evaluation.clusterers import Baselines, journeys
-from journeys_dagster.evaluation.corpus import Corpus
-from journeys_dagster.evaluation.diversification import diversification_trade_off, recommend
-from journeys_dagster.evaluation.identity import Step, identity_report, replay, steps_of
-from journeys_dagster.evaluation.intent import evaluate_intent
-from journeys_dagster.evaluation.metrics import agreement
-from journeys_dagster.evaluation.mixing import MixedUsers, MixingError, mix_users, mixing_report
-from journeys_dagster.evaluation.naming import NameStability, evaluate_naming, name_stability
-from journeys_dagster.evaluation.stages import evaluate_stages, lifecycles
-from journeys_dagster.evaluation.world import world_corpus
-from journeys_dagster.importers import online_retail_frames
 from journeys_dagster.settings import Settings
-from journeys_dagster.simulation.world import World, build_world
+from journeys_dagster.training.diversification import diversification_trade_off, recommend
 from journeys_dagster.training.history import History, KeywordVectors
+from lab.evaluation.clusterers import Baselines, journeys
+from lab.evaluation.corpus import Corpus
+from lab.evaluation.identity import Step, identity_report, replay, steps_of
+from lab.evaluation.intent import evaluate_intent
+from lab.evaluation.metrics import agreement
+from lab.evaluation.mixing import MixedUsers, MixingError, mix_users, mixing_report
+from lab.evaluation.naming import NameStability, evaluate_naming, name_stability
+from lab.evaluation.stages import evaluate_stages, lifecycles
+from lab.evaluation.world import world_corpus
+from lab.importers import online_retail_frames
+from lab.simulation.world import World, build_world
 
 SETTINGS = Settings()
 DAY = date(2025, 6, 30)

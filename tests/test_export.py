@@ -21,7 +21,7 @@ from journeys_dagster.cli import cli
 from journeys_dagster.resources import export as export_module
 from journeys_dagster.resources.export import MANIFEST, Export, ExportError, export_tables
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 MARTS = [model.table for model in load_models().values() if model.layer == "marts"]

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from scipy.stats import beta
 
-from journeys_dagster.evaluation.agreement import agreement
-from journeys_dagster.simulation.grades import draw_human_labels
-from journeys_dagster.simulation.intent import draw_notification_feedback, latent_intent
-from journeys_dagster.simulation.world import build_world
 from journeys_dagster.sources.contracts import declared_sources
+from lab.evaluation.agreement import agreement
+from lab.simulation.grades import draw_human_labels
+from lab.simulation.intent import draw_notification_feedback, latent_intent
+from lab.simulation.world import build_world
 
 DAY = date(2025, 6, 30)
 

@@ -15,8 +15,8 @@ from scipy.stats import kendalltau
 from sklearn.metrics import cohen_kappa_score
 
 from journeys_dagster.cli import cli
-from journeys_dagster.evaluation.judge_agreement import LEVELS, agreement, level_tables, measures_of
-from journeys_dagster.evaluation.pair_judges import COLUMNS, JudgePairsError, judge_pairs, read_pairs
+from journeys_dagster.monitoring.judge_agreement import LEVELS, agreement, level_tables, measures_of
+from lab.evaluation.pair_judges import COLUMNS, JudgePairsError, judge_pairs, read_pairs
 
 HEADER = "\t".join(COLUMNS)
 LEVEL = st.sampled_from(LEVELS)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys_dagster.evaluation.judge_metrics import ALL, METRICS_SCHEMA, Calibration, calibrate, judge_metrics
 from journeys_dagster.inference.judge import CUTS, JUDGED_SCHEMA, RUBRIC, WEIGHTS, judge_by_evidence, ndcg
-from journeys_dagster.training.bootstrap import Mean
+from journeys_dagster.monitoring.bootstrap import Mean
+from journeys_dagster.monitoring.judge_metrics import ALL, METRICS_SCHEMA, Calibration, calibrate, judge_metrics
 
 BEST = {
     "user_id": "ann", "journey_id": "a", "rank": 1, "coverage": 0.6, "days_since": 0.1, "cohesion": 0.9,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics.cluster import pair_confusion_matrix
 
-from journeys_dagster.evaluation.metrics import agreement
-from journeys_dagster.training.bootstrap import bootstrap_mean
+from journeys_dagster.monitoring.bootstrap import bootstrap_mean
+from lab.evaluation.metrics import agreement
 
 labels = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=25)
 

@@ -14,14 +14,14 @@ import pytest
 from click.testing import CliRunner
 from conftest import Pipeline
 
-from assets.graph import declared_tables
 from journeys_dagster.cli import cli
+from journeys_dagster.graph import declared_tables
 from journeys_dagster.resources import migrations
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.migrations import MigrationError, load_migrations
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 
 VERSION_1 = Path(__file__).with_name("warehouse_version_1.sql")
 ADD_COLOUR = """

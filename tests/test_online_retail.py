@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from journeys_dagster.importers import ImportSummary, OnlineRetailError, import_online_retail
+from lab.importers import ImportSummary, OnlineRetailError, import_online_retail
 
 SCHEMA = {
     "InvoiceNo": pl.String,

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from journeys_dagster.inference.ranking_model import RankingModel, RankingModelError
+from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
 from journeys_dagster.settings import Settings
-from journeys_dagster.simulation.world import World, build_world
 from journeys_dagster.sources.writer import write_days
-from journeys_dagster.sql_parameters import action_names
-from journeys_dagster.training.bootstrap import Mean, bootstrap_gain
+from journeys_dagster.sql.parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import (
     FEEDBACK,
@@ -33,6 +32,7 @@ from journeys_dagster.training.ranker import (
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
 from journeys_dagster.training.replay import RETURN, days_to_return, labelled_snapshots, replay_features
 from journeys_dagster.training.spans import Spans, TooFewReturnsError, snapshot_days, training_spans
+from lab.simulation.world import World, build_world
 
 QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}})
 DAY = date(2025, 6, 30)

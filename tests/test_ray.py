@@ -18,14 +18,14 @@ import pytest
 from conftest import Pipeline
 
 from assets.clusters import CLUSTERS
-from assets.graph import STEPS, algorithm_in_use
-from assets.snapshots import open_snapshot, replace_step
+from journeys_dagster.graph import STEPS, algorithm_in_use
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.shards import ShardError, ShardFolder, compute_shard, decisive_versions, write_shard
+from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.ray_engine import RayEngine, RayEngineError
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -158,7 +158,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from assets.clusters import CLUSTERS
-from assets.snapshots import open_snapshot, replace_step
+from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 from journeys_dagster.inference import steps
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from journeys_dagster.cli import cli
-from journeys_dagster.evaluation.plots import distributions
-from journeys_dagster.evaluation.realism import MEASURES, compare, measures
+from lab.evaluation.plots import distributions
+from lab.evaluation.realism import MEASURES, compare, measures
 
 START = datetime(2025, 6, 1, 12)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.automation.records import open_records
+from journeys_dagster.orchestration.records import open_records
 from journeys_dagster.resources.home import Home
 
 _NORMAL, _FULL = 1, 2

@@ -14,20 +14,20 @@ from conftest import WORLD_LAST_DAY, Pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assets.graph import snapshot_tables
 from assets.journey_identities import _PREVIOUS as IDENTITIES_READ
 from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import _FORMER as NAMES_READ
-from assets.retention import RETENTION
 from journeys_dagster.cli import cli
+from journeys_dagster.graph import snapshot_tables
+from journeys_dagster.orchestration.jobs import RETENTION
 from journeys_dagster.resources import retention as retention_module
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.retention import RetentionError, days_to_keep, prune
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import RetentionSettings, Settings
-from journeys_dagster.simulation import simulate
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 from journeys_dagster.tables import Column
+from lab.simulation import simulate
 
 MODELS = load_models()
 TABLES = snapshot_tables(MODELS)

@@ -15,9 +15,9 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
-from journeys_dagster.automation.run_launcher import HomeRunLauncher
 from journeys_dagster.definitions import build_defs
 from journeys_dagster.environment import PROJECT_ROOT
+from journeys_dagster.orchestration.run_launcher import HomeRunLauncher
 from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.run_lock import RunLockError, RunWarehouse, _mark, run_lock, was_killed

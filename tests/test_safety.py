@@ -10,15 +10,6 @@ from click.testing import CliRunner
 from conftest import EMBEDDER, Pipeline
 
 from journeys_dagster.cli import cli
-from journeys_dagster.evaluation.safety import (
-    AFTER,
-    BLIND,
-    FRESH,
-    REPORT,
-    evaluate_safety,
-    load_names,
-    safety_report,
-)
 from journeys_dagster.inference import safety_text
 from journeys_dagster.inference.safety import (
     VERDICT_SCHEMA,
@@ -36,6 +27,15 @@ from journeys_dagster.inference.safety_classifier import (
 )
 from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, PolicyError, load_policy
 from journeys_dagster.settings import SafetySettings, Settings
+from lab.evaluation.safety import (
+    AFTER,
+    BLIND,
+    FRESH,
+    REPORT,
+    evaluate_safety,
+    load_names,
+    safety_report,
+)
 
 POLICY = """
 [[category]]

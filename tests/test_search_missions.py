@@ -8,7 +8,9 @@ import polars as pl
 import pytest
 from conftest import EMBEDDER
 
-from journeys_dagster.evaluation.clusterers import (
+from journeys_dagster.settings import Settings
+from journeys_dagster.training.history import KeywordVectors
+from lab.evaluation.clusterers import (
     Baselines,
     Trees,
     character_trees,
@@ -17,16 +19,14 @@ from journeys_dagster.evaluation.clusterers import (
     journeys,
     sessions,
 )
-from journeys_dagster.evaluation.corpus import Corpus
-from journeys_dagster.evaluation.metrics import agreement
-from journeys_dagster.evaluation.search_missions import (
+from lab.evaluation.corpus import Corpus
+from lab.evaluation.metrics import agreement
+from lab.evaluation.search_missions import (
     SearchMissionsError,
     read_search_missions,
     search_corpus,
 )
-from journeys_dagster.evaluation.validation import cross_validate
-from journeys_dagster.settings import Settings
-from journeys_dagster.training.history import KeywordVectors
+from lab.evaluation.validation import cross_validate
 
 HEADER = "user_id\tquery\toccurred_at\tclicked_domain\tmission_id"
 PRIVATE = "flights to lisbon"

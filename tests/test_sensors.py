@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster.automation.jobs import DAILY_INCREMENTAL, INGEST_LANDING
-from journeys_dagster.automation.runs import MissingDays, missing_days
-from journeys_dagster.automation.sensors import (
+from journeys_dagster.orchestration.jobs import DAILY_INCREMENTAL, INGEST_LANDING
+from journeys_dagster.orchestration.runs import MissingDays, missing_days
+from journeys_dagster.orchestration.sensors import (
     AUTOMATION,
     BACKLOG_DAYS,
     landing_requests,

@@ -11,14 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-import journeys_dagster.simulation.world as world_module
-from journeys_dagster.simulation import SimulationError, World, build_world, simulate
-from journeys_dagster.simulation.catalogue import load_catalogue
-from journeys_dagster.simulation.journey_types import CatalogueError, read_catalogue
-from journeys_dagster.simulation.people import BLOCK
-from journeys_dagster.simulation.seasons import seasons_of
-from journeys_dagster.simulation.truth import read_truth, states_on
+import lab.simulation.world as world_module
 from journeys_dagster.sources.contracts import declared_sources
+from lab.simulation import SimulationError, World, build_world, simulate
+from lab.simulation.catalogue import load_catalogue
+from lab.simulation.journey_types import CatalogueError, read_catalogue
+from lab.simulation.people import BLOCK
+from lab.simulation.seasons import seasons_of
+from lab.simulation.truth import read_truth, states_on
 
 SCHEMAS = {
     "searches": {"user_id": pl.String, "query": pl.String, "occurred_at": pl.Datetime("us", "UTC")},

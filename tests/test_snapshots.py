@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from assets import users_in_scope
-from assets.snapshots import open_snapshot
+from journeys_dagster.orchestration.snapshots import open_snapshot
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 

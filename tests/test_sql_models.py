@@ -8,10 +8,11 @@ import duckdb
 import pytest
 
 from assets import keyword_embeddings, users_in_scope
-from assets.graph import STEPS
+from journeys_dagster.graph import STEPS
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql_models import (
+from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sql.models import (
     SQL_ROOT,
     ModelError,
     SqlModel,
@@ -20,7 +21,7 @@ from journeys_dagster.sql_models import (
     load_model,
     load_models,
 )
-from journeys_dagster.sql_parameters import query_parameters, used_params
+from journeys_dagster.sql.parameters import query_parameters, used_params
 from journeys_dagster.tables import Column, Table
 
 HEADER = {"name": "rugs", "grain": "one row per rug", "materialized": "view", "description": "Rugs that were seen."}
@@ -388,7 +389,7 @@ def test_every_model_reads_known_tables_only(model: SqlModel):
 
 @each_model
 def test_declared_columns_are_those_that_duckdb_returns(model: SqlModel):
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with start_duckdb({"threads": 1}) as connection:
         for macro in load_macros():
             connection.execute(macro)
         for name in model.depends_on:

@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from assets import keyword_embeddings, safety_verdicts, users_in_scope
-from assets.graph import STEPS
+from journeys_dagster.graph import STEPS
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql_models import SQL_ROOT, load_audits, load_macros, load_models
-from journeys_dagster.sql_parameters import query_parameters, used_params
+from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sql.models import SQL_ROOT, load_audits, load_macros, load_models
+from journeys_dagster.sql.parameters import query_parameters, used_params
 from journeys_dagster.tables import Column, Table
 
 AS_OF = date(2025, 6, 10)  # of a case that does not say
@@ -60,7 +61,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_sql_gives_the_expected_rows(name: str, case: Mapping[str, Any]):
     params = case_params(case)
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with start_duckdb({"threads": 1}) as connection:
         connection.execute("set TimeZone = 'UTC'")
         for macro in load_macros():
             connection.execute(macro)

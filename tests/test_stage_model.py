@@ -33,9 +33,9 @@ from journeys_dagster.inference.stages import (
     stage_by_model,
     stage_journeys,
 )
+from journeys_dagster.monitoring.bootstrap import Mean
 from journeys_dagster.resources.trained_models import keep_stage_model
 from journeys_dagster.settings import Settings
-from journeys_dagster.training.bootstrap import Mean
 from journeys_dagster.training.spans import Spans, TooFewReturnsError
 from journeys_dagster.training.stager import (
     GAPS,

@@ -14,8 +14,8 @@ import yaml
 from click.testing import CliRunner, Result
 from conftest import Pipeline
 
-from journeys_dagster.automation.status import home_status
 from journeys_dagster.cli import cli
+from journeys_dagster.cli.home_status import home_status
 from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
@@ -198,7 +198,7 @@ def test_asking_imports_nothing_heavy_and_changes_nothing(
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished_home.rglob("*") if path.is_file()}
     code = (
-        "import sys; from journeys_dagster.automation.status import home_status; "
+        "import sys; from journeys_dagster.cli.home_status import home_status; "
         "from journeys_dagster.resources.home import Home; from journeys_dagster.settings import load_settings; "
         "home_status(Home.from_environment(), load_settings()); "
         "print(sorted({'torch', 'sentence_transformers', 'sklearn', 'xgboost', 'numba', 'matplotlib'} "

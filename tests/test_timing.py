@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 from conftest import EMBEDDER, Pipeline
 
-from assets.timing import marts_freshness
 from journeys_dagster.definitions import build_defs
+from journeys_dagster.orchestration.timing import marts_freshness
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings, SettingsError
 

@@ -22,7 +22,7 @@ from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResu
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_parameters import used_params
+from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 DAY, OTHER_DAY = date(2025, 6, 10), date(2025, 6, 9)

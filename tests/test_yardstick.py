@@ -19,18 +19,18 @@ from sklearn.metrics import brier_score_loss, ndcg_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from journeys_dagster.cli import cli
-from journeys_dagster.evaluation.identity import identity_report, kept_by_user
-from journeys_dagster.evaluation.plots import purity_by_domain
-from journeys_dagster.evaluation.yardstick import PIPELINE, HomeReport, TruthError, evaluate_home
-from journeys_dagster.evaluation.yardstick.grouping import grouping_values, purity
-from journeys_dagster.evaluation.yardstick.lists import content_values, name_values, order_values, stage_values
-from journeys_dagster.evaluation.yardstick.reading import Part, Truth, knows_returns, read_part
-from journeys_dagster.evaluation.yardstick.report import MEASURES, summarise
+from journeys_dagster.monitoring.bootstrap import bootstrap_columns, bootstrap_mean
 from journeys_dagster.settings import Settings
-from journeys_dagster.simulation.journey_types import Half
-from journeys_dagster.training.bootstrap import bootstrap_columns, bootstrap_mean
 from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.ranking_metrics import expected_calibration_error
+from lab.evaluation.identity import identity_report, kept_by_user
+from lab.evaluation.plots import purity_by_domain
+from lab.evaluation.yardstick import PIPELINE, HomeReport, TruthError, evaluate_home
+from lab.evaluation.yardstick.grouping import grouping_values, purity
+from lab.evaluation.yardstick.lists import content_values, name_values, order_values, stage_values
+from lab.evaluation.yardstick.reading import Part, Truth, knows_returns, read_part
+from lab.evaluation.yardstick.report import MEASURES, summarise
+from lab.simulation.journey_types import Half
 
 SETTINGS = Settings()
 WORST = {"confidence_ece", "confidence_brier", "duplicates_per_list", "noise_per_list"}
@@ -306,7 +306,7 @@ def test_homes_side_by_side(finished_home: Path, world_home: Path) -> None:
 
 @pytest.mark.slow
 def test_one_snapshot_says_what_following_ids_needs(home: Any) -> None:
-    from journeys_dagster.simulation import simulate
+    from lab.simulation import simulate
 
     summary = simulate(home.landing, users=4, days=10, seed=3, truth=home.path / "truth")
     Pipeline(home).run(summary.last_day, "all_users")

@@ -1,6 +1,6 @@
 """How good each listed journey is, on a five-level rubric, from measured evidence: the judge without language model.
 
-What is measured belongs to the caller; how levels agree with people's grades to `evaluation.judge_agreement`.
+What is measured belongs to the caller; how levels agree with people's grades to `monitoring.judge_agreement`.
 """
 
 import functools

@@ -326,3 +326,33 @@ def _bin_edges(low: float, high: float, *, integer: bool) -> NDArray[np.float64]
 
 def _any_negative(columns: Mapping[str, NDArray[np.float64]]) -> bool:
     return any(bool(np.any(column < 0)) for column in columns.values())
+
+
+def trade_off(points: pl.DataFrame, *, title: str) -> bytes:
+    """Draw relevance against likeness within the list, one line per strategy.
+
+    Parameters
+    ----------
+    points
+        Columns ``strategy``, ``parameter``, ``ndcg``, ``similarity``.
+    title
+        What is shown.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    figure, axes = new_axes(
+        title=title,
+        subtitle="towards the upper left: as relevant, and more diverse",
+        x_label="mean cosine of two journeys of the first five",
+        y_label="NDCG@5",
+    )
+    handles, names = [], points["strategy"].unique(maintain_order=True).to_list()
+    for colour, name in zip(COLOURS, names, strict=False):
+        own = points.filter(pl.col("strategy") == name)
+        (line,) = axes.plot(own["similarity"], own["ndcg"], "o-", color=colour, linewidth=1.4, markersize=3)
+        handles.append(line)
+    legend(axes, handles, names)
+    return to_png(figure)

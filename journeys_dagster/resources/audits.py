@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import polars as pl
 
-from journeys_dagster.sql_parameters import used_params
+from journeys_dagster.sql.parameters import used_params
 
 
 class AuditFailedError(RuntimeError):

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from journeys_dagster.errors import ExpectedError
+from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal
 
 
@@ -81,5 +82,5 @@ def catalog_name(path: Path) -> str:
 def _engine(config: Mapping[str, object]) -> _Engine:
     key = frozenset(config.items())
     if key not in _engines:
-        _engines[key] = _Engine(duckdb.connect(config=dict(config)))  # type: ignore[arg-type]
+        _engines[key] = _Engine(start_duckdb(config))
     return _engines[key]

@@ -21,6 +21,7 @@ from journeys_dagster.sources.files import (
     landing_files,
 )
 from journeys_dagster.sources.row_checks import Limits, check_sql
+from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal
 
 _OVER_CAP = {"arrival_day": pl.Date, "user_id": pl.String, "rows_over_cap": pl.Int64}
@@ -102,7 +103,7 @@ def _fatal_files(source: Source, files: dict[date, list[Path]], limits: Limits) 
 def _read(source: Source, files: dict[date, list[Path]], unreadable: dict[Path, str], limits: Limits) -> LandedRows:
     # Taken before the rows are read: should a file change meanwhile, the day counts as changed afterwards.
     fingerprints = {day: fingerprint(paths) for day, paths in files.items()}
-    with duckdb.connect() as connection:
+    with start_duckdb() as connection:
         connection.execute("set TimeZone = 'UTC'")
         _create_work_tables(connection, source, files)
         for group in file_groups(connection, [path for paths in files.values() for path in paths], unreadable):

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import duckdb
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -15,8 +14,9 @@ from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql_models import load_macros, load_models
-from journeys_dagster.sql_parameters import action_weights, query_parameters, used_params
+from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sql.models import load_macros, load_models
+from journeys_dagster.sql.parameters import action_weights, query_parameters, used_params
 
 _EVENTS = "user_events"
 _ITEM_KEYWORDS = "select item_id, keyword, share from item_keywords where valid_from <= $as_of and valid_until > $as_of"
@@ -34,7 +34,7 @@ class History:
 
     def __init__(self, frames: Mapping[str, pl.DataFrame], settings: Settings) -> None:
         self._settings = settings
-        self._connection = duckdb.connect(config={"threads": 2})
+        self._connection = start_duckdb({"threads": 2})
         self._connection.execute("set TimeZone = 'UTC'")
         for macro in load_macros():
             self._connection.execute(macro)

@@ -9,8 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.stage_model import AGEING_TERMS, StageModel, return_terms
+from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.settings import Settings
-from journeys_dagster.training.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.training.ranking_metrics import expected_calibration_error
 from journeys_dagster.training.replay import RETURN
 from journeys_dagster.training.spans import Spans, TooFewReturnsError

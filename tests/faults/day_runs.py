@@ -14,21 +14,21 @@ import polars as pl
 
 from assets import keyword_embeddings, safety_verdicts, users_in_scope
 from assets.expansions import EXPANSIONS
-from assets.graph import STEPS, build_assets
-from assets.snapshots import open_snapshot, replace_step
 from assets.sources import write_landed
-from assets.sql_models import replace_model
-from assets.users_in_scope import ScopeConfig
+from journeys_dagster.graph import STEPS, build_assets
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.partitions import daily_partitions
+from journeys_dagster.orchestration.partitions import daily_partitions
+from journeys_dagster.orchestration.run_config import ScopeConfig
+from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
+from journeys_dagster.orchestration.sql_assets import replace_model
 from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.writer import write_day
-from journeys_dagster.sql_models import load_audits, load_macros, load_models
-from journeys_dagster.sql_parameters import query_parameters
+from journeys_dagster.sql.models import load_audits, load_macros, load_models
+from journeys_dagster.sql.parameters import query_parameters
 
 FIRST_DAY = date(2024, 1, 1)
 MODELS, AUDITS, MACROS = load_models(), load_audits(), load_macros()

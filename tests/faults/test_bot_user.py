@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster.automation.runs import infer
+from journeys_dagster.orchestration.runs import infer
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.writer import day_folder

@@ -16,11 +16,11 @@ import dagster as dg
 import pytest
 from conftest import WORLD_LAST_DAY, Pipeline
 
-from journeys_dagster.automation.status import home_status
+from journeys_dagster.cli.home_status import home_status
 from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.simulation import simulate
+from lab.simulation import simulate
 
 BIN = Path(sys.executable).parent
 SOURCES = ("searches", "engagements", "items", "board_items", "notification_feedback", "human_labels")

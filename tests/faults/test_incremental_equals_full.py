@@ -20,9 +20,9 @@ from random_logs import ODD_TEXTS, PHRASES, LogShape, RandomLog, Rows, changed_d
 
 from assets import keyword_embeddings
 from assets.naming_model import NAMING_MODEL
-from assets.ranking_labels import TrainingConfig
 from journeys_dagster.inference.ranking import HEURISTIC
 from journeys_dagster.inference.stages import RULE
+from journeys_dagster.orchestration.run_config import TrainingConfig
 from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Table

@@ -20,7 +20,7 @@ import pytest
 from conftest import Pipeline
 from test_sensors import tick
 
-from journeys_dagster.automation.runs import RunFailedError, missing_days
+from journeys_dagster.orchestration.runs import RunFailedError, missing_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources import reader as reader_module

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from journeys_dagster.automation.runs import missing_days
+from journeys_dagster.orchestration.runs import missing_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import LANDED_DAYS

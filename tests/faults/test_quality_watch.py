@@ -18,15 +18,15 @@ from planted import EVENT_FAULTS, SNAPSHOT_FAULTS, SNAPSHOT_TABLES, TEXT_FAULTS,
 
 from assets.quality_metrics import measure_landing, measure_snapshots, watch_days
 from assets.sources import write_landed
-from journeys_dagster.importers import import_online_retail
 from journeys_dagster.monitoring.metrics import LANDING
 from journeys_dagster.monitoring.queries import TEXTS
 from journeys_dagster.monitoring.watch import judge
 from journeys_dagster.resources.home import Home
-from journeys_dagster.simulation import simulate
 from journeys_dagster.sources.contracts import Source, declared_sources
 from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.writer import write_day
+from lab.importers import import_online_retail
+from lab.simulation import simulate
 
 RETAIL_DAYS = (date(2011, 9, 1), date(2011, 11, 9))
 WORLD_LAST_DAY = date(2025, 6, 30)

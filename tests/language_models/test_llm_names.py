@@ -13,7 +13,7 @@ from conftest import Pipeline
 from loopback import Loopback, running
 from pydantic import ValidationError
 
-from assets.graph import algorithm_in_use
+from journeys_dagster.graph import algorithm_in_use
 from journeys_dagster.inference.titles import (
     STRONGEST,
     NameAnswer,
@@ -26,7 +26,7 @@ from journeys_dagster.inference.titles import (
 from journeys_dagster.llm.prompts import Prompt
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 
 Naming = tuple[dg.ExecuteInProcessResult, pl.DataFrame]
 

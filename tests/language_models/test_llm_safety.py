@@ -12,8 +12,8 @@ from loopback import Loopback, running
 from pydantic import ValidationError
 from rule_server import check_safety
 
-from assets.graph import algorithm_in_use
 from assets.safety_verdicts import check_new_texts, checked_texts, read_verdicts
+from journeys_dagster.graph import algorithm_in_use
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.llm_safety import (
     NO_OPINION,
@@ -29,7 +29,7 @@ from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql_models import load_models
+from journeys_dagster.sql.models import load_models
 
 POLICY = load_policy(BUNDLED_POLICY)
 

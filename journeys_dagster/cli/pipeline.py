@@ -1,0 +1,237 @@
+"""The commands that fill a home: simulate, import, run, train, and all of it as a demo. Nothing is computed here."""
+
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import click
+import dagster as dg
+from rich.table import Table
+
+from journeys_dagster.cli.errors import plain_errors
+from journeys_dagster.cli.progress import err, out, progress_bar
+from journeys_dagster.cli.show import show_journeys
+from journeys_dagster.orchestration.runs import MissingDays, infer, ingest, missing_days
+from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings, load_settings
+from journeys_dagster.sources.contracts import declared_sources
+from lab.importers import import_online_retail
+from lab.simulation import Half, simulate
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command("init")
+def init_command() -> None:
+    """Set up the home folder and print its Dagster home."""
+    with plain_errors():
+        home = Home.from_environment()
+        home.dagster_instance().dispose()
+    click.echo(home.dagster)
+
+
+@click.command("simulate")
+@click.option("--users", default=500, show_default=True, type=click.IntRange(1), help="Users of the platform.")
+@click.option("--days", default=120, show_default=True, type=click.IntRange(1), help="Days of activity.")
+@click.option("--seed", default=7, show_default=True, type=int, help="Same seed, same world.")
+@click.option(
+    "--half", type=click.Choice(["tune", "report"]), help="Half of the journey types; all of them by default."
+)
+def simulate_command(users: int, days: int, seed: int, half: Half | None) -> None:
+    """Write a simulated platform to the landing zone, and its truth to the folder `truth` of the home."""
+    with plain_errors():
+        _simulate(Home.from_environment(), users=users, days=days, seed=seed, half=half)
+
+
+@click.group("import")
+def import_group() -> None:
+    """Bring real data into the landing zone."""
+
+
+@import_group.command("online-retail")
+@click.argument("path", type=click.Path(path_type=Path))
+def import_online_retail_command(path: Path) -> None:
+    """UCI Online Retail as Parquet: purchases become engagements, descriptions become items."""
+    home = Home.from_environment()
+    with plain_errors():
+        summary = import_online_retail(path, home.landing)
+    table = Table("rows", "count", title=f"Online Retail, {summary.first_day} to {summary.last_day}")
+    table.add_row("read", f"{summary.rows_read:,}")
+    table.add_row("kept", f"{summary.rows_kept:,}")
+    for reason, count in summary.excluded.items():
+        table.add_row(f"left out: {reason}", f"{count:,}")
+    table.add_row("customers", f"{summary.customers:,}")
+    table.add_row("items", f"{summary.items:,}")
+    table.add_row("days with sales", f"{summary.days:,}")
+    out.print(table)
+    out.print(f"Next: journeys run --date {summary.last_day} --scope all_users")
+
+
+@click.command("run")
+@click.option("--date", "day", required=True, type=_DAY, help="Day to infer as of (UTC).")
+@click.option(
+    "--scope",
+    default="active_users",
+    show_default=True,
+    type=click.Choice(["active_users", "all_users"]),
+    help="Users with a row that arrived that day, or everyone with history.",
+)
+def run_command(day: datetime, scope: str) -> None:
+    """Take in the landing days that are missing, then infer journeys as of a day."""
+    home = Home.from_environment()
+    with plain_errors():
+        settings = load_settings()
+        _run(home, settings, as_of=day.date(), scope=scope)
+        _print_counts(home.warehouse(settings), day.date())
+
+
+@click.command("train")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Last day whose rows are seen.")
+def train_command(day: datetime | None) -> None:
+    """Train a ranker on what users came back to; it takes over if it beats what is in use."""
+    home = Home.from_environment()
+    with plain_errors():
+        settings = load_settings()
+        _train(home, settings, as_of=day.date() if day else None)
+
+
+@click.command("demo")
+@click.option("--users", default=500, show_default=True, type=click.IntRange(1))
+@click.option("--days", default=120, show_default=True, type=click.IntRange(2))
+@click.option("--seed", default=7, show_default=True, type=int)
+def demo_command(users: int, days: int, seed: int) -> None:
+    """A simulated platform, from an empty home to journeys."""
+    began = time.monotonic()
+    home = Home.from_environment()
+    with plain_errors():
+        settings = load_settings()
+        last_day = _simulate(home, users=users, days=days, seed=seed)
+        _run(home, settings, as_of=last_day - timedelta(days=1), scope="all_users")
+        _run(home, settings, as_of=last_day, scope="active_users")
+        warehouse = home.warehouse(settings)
+        _print_counts(warehouse, last_day)
+        show_journeys(home.look_up(), None, sample=3)
+    out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
+    out.print("  make ui                             the asset graph, checks, samples and plots in the Dagster UI")
+    out.print("  .venv/bin/journeys show --sample 10 more users")
+    out.print("  README.md, 'Your own data'          how to point it at your log")
+
+
+def _simulate(home: Home, *, users: int, days: int, seed: int, half: Half | None = None) -> date:
+    with progress_bar("simulate", total=1.0) as advance:
+        truth = home.path / "truth"
+        summary = simulate(home.landing, users=users, days=days, seed=seed, half=half, truth=truth, progress=advance)
+    rows = ", ".join(f"{count:,} {source}" for source, count in summary.rows.items())
+    err.print(f"Simulated {summary.users:,} users, {summary.first_day} to {summary.last_day}: {rows}.")
+    return summary.last_day
+
+
+def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
+    from journeys_dagster.definitions import build_defs
+    from journeys_dagster.orchestration.runs import train
+
+    warehouse = home.warehouse(settings)
+    warehouse.migrate()
+    if not warehouse.has_table("users_in_scope"):
+        raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
+    defs = build_defs(settings=settings, home=home)
+    instance = home.dagster_instance()
+    try:
+        with progress_bar("replay history and train", total=None):
+            report = train(defs, instance, as_of=as_of, warn=err.print)
+    finally:
+        instance.dispose()
+    for model, said in report.items():
+        out.print(f"{model}: {said.get('model_id', 'no model')}, {said['decision']}")
+
+
+def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
+    """Take in what is missing up to `as_of`, then infer."""
+    # Building the definitions reads every model; a wrong date is told before that.
+    _require_past(as_of)
+    from journeys_dagster.definitions import build_defs
+
+    landing_zone, warehouse = home.landing_zone(), home.warehouse(settings)
+    warehouse.migrate()
+    sources = [name for name in declared_sources(tuple(settings.keywords.action_weights)) if landing_zone.days(name)]
+    if not sources:
+        raise click.ClickException(
+            f"landing zone {home.landing} is empty: use `journeys simulate`, `journeys import`, or write your own "
+            "days to it (README, 'Your own data')"
+        )
+    instance = home.dagster_instance()
+    try:
+        # The day itself is taken in by the run that infers it.
+        missing = missing_days(
+            warehouse,
+            landing_zone,
+            sources,
+            since=settings.landing.first_day or date.min,
+            up_to=as_of - timedelta(days=1),
+            max_rejected_share=settings.landing.max_rejected_share,
+        )
+        _say_incomplete(home, missing)
+        for source in sources:
+            landing_zone.landed_folders(source, [as_of])
+        defs = build_defs(settings=settings, home=home)
+        _require_partition(defs, as_of)
+        days = sum((last - first).days + 1 for first, last in missing.ranges)
+        if missing.ranges:
+            with progress_bar(
+                f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
+            ) as advance:
+                ingest(defs, instance, missing.ranges, sources=sources, progress=advance, warn=err.print)
+        with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
+            infer(defs, instance, as_of=as_of, scope=scope, progress=advance, warn=err.print)
+    finally:
+        instance.dispose()
+
+
+def _require_past(as_of: date) -> None:
+    today = datetime.now(UTC).date()
+    if as_of >= today:
+        raise click.BadParameter(
+            f"{as_of} is not over yet (today is {today}, UTC); the newest day that can be inferred is "
+            f"{today - timedelta(days=1)}",
+            param_hint="--date",
+        )
+
+
+def _require_partition(defs: dg.Definitions, as_of: date) -> None:
+    partitions = defs.resolve_job_def("daily_incremental").partitions_def
+    first = partitions.get_first_partition_key() if partitions else None
+    if first is not None and as_of.isoformat() < first:
+        raise click.BadParameter(f"{as_of} is before the first day, {first}", param_hint="--date")
+
+
+def _say_incomplete(home: Home, missing: MissingDays) -> None:
+    for source, day in missing.incomplete:
+        folder = home.landing_zone().folder(source, day)
+        err.print(f"Left out: {day} of {source} is not complete ({folder} has no _SUCCESS file).")
+
+
+def _print_counts(warehouse: Warehouse, as_of: date) -> None:
+    """What came in and what came out."""
+    table = Table("what", "count", title=f"As of {as_of}")
+    counts = warehouse.query(
+        """
+        select 'landing rows read' as what, sum(rows_read) as n, 0 as place from landed_days where arrival_day <= $day
+        union all select 'landing rows accepted', sum(rows_accepted), 1 from landed_days where arrival_day <= $day
+        union all select 'exact duplicates', sum(rows_duplicate), 2 from landed_days where arrival_day <= $day
+        union all select 'over the cap of rows per user and day', sum(rows_over_cap), 3
+        from landed_days where arrival_day <= $day having sum(rows_over_cap) > 0
+        union all select 'rejected: ' || reason, count(*), 3 from rejected_rows where arrival_day <= $day group by all
+        union all select 'users in scope', count(*), 4 from users_in_scope where as_of = $day
+        union all select 'keywords of users', count(*), 5 from keywords where as_of = $day
+        union all select 'distinct keywords', count(distinct keyword), 6 from keywords where as_of = $day
+        union all select 'journeys found', count(*), 7 from rankings where as_of = $day
+        union all select 'journeys listed', count(*), 8 from user_journeys where as_of = $day
+        union all select 'users with journeys', count(distinct user_id), 9 from user_journeys where as_of = $day
+        order by place, what
+        """,
+        {"day": as_of},
+    )
+    for what, count, _ in counts.iter_rows():
+        table.add_row(what, f"{int(count or 0):,}")
+    out.print(table)

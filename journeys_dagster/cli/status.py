@@ -1,0 +1,126 @@
+"""`journeys status`: how a home stands, as a table for people or one JSON object. What it tells is found elsewhere."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.table import Table
+
+from journeys_dagster.cli.errors import plain_errors
+from journeys_dagster.cli.progress import out
+from journeys_dagster.resources.home import Home
+from journeys_dagster.settings import load_settings
+
+_SHOWN = 5
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of a table.")
+def status(as_json: bool) -> None:
+    """What has landed and been inferred, what is stale and why, what runs, and what to do."""
+    from journeys_dagster.cli.home_status import home_status
+
+    with plain_errors():
+        found = home_status(Home.from_environment(), load_settings())
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    table = Table(show_header=False, title=f"{found['home']}", title_justify="left")
+    for section in (_landing, _inference, _algorithm, _models, _runs, _automation):
+        for what, said in section(found):
+            table.add_row(what, said)
+        table.add_section()
+    out.print(table)
+    for line in found["what_to_do"]:
+        out.print(f"→ {line}", highlight=False)
+    if not found["what_to_do"]:
+        out.print("Nothing to do.")
+
+
+def _landing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    landing = found["landing"]
+    yield "landing days, complete", f"{landing['complete_days']:,}, newest {landing['newest_landed'] or 'none'}"
+    yield "newest taken in", landing["newest_taken_in"] or "none"
+    for name, what in (
+        ("incomplete", "without _SUCCESS"),
+        ("not_taken_in", "not yet taken in"),
+        ("changed", "changed since"),
+        ("held_up", "held up by rejected rows"),
+    ):
+        if landing[name]:
+            yield what, _listed([_day_of_source(day) for day in landing[name]])
+    if landing["not_over"]:
+        yield "not over yet", _listed(landing["not_over"])
+
+
+def _day_of_source(day: Mapping[str, Any]) -> str:
+    share = f" ({day['rejected_share']:.1%})" if "rejected_share" in day else ""
+    return f"{day['source']} {day['day']}{share}"
+
+
+def _inference(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    inference = found["inference"]
+    full = inference["newest_full_day"]
+    yield "newest inferred", f"{inference['newest_day'] or 'none'}" + (f", everyone {full}" if full else "")
+    if inference["stale"]:
+        users = inference["users_with_stale_journeys"]
+        yield "stale days", f"{len(inference['stale']):,}; the journeys of {users:,} of {inference['users']:,} users"
+        for day in inference["stale"][:_SHOWN]:
+            causes = _listed(f"{cause['source']} {cause['day']} {cause['how']}" for cause in day["because"])
+            yield f"  {day['as_of']}, {day['scope']}", f"{causes or 'landing data changed'}; {day['users']:,} users"
+    if inference["unfinished"]:
+        yield "begun, not finished", _listed(f"{day['as_of']} {day['scope']}" for day in inference["unfinished"])
+
+
+def _algorithm(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    algorithm = found["algorithm"]
+    last = algorithm["last_full_version"]
+    if last in {None, algorithm["version"]}:
+        yield "algorithm", algorithm["version"]
+    else:
+        yield "algorithm", f"{last} (everyone, {algorithm['last_full_day']}) → {algorithm['version']}"
+        yield "what has changed", "\n".join(_change(change) for change in algorithm["changes"]) or "not known"
+    if algorithm["users_by_another_version"]:
+        yield "users by another version", f"{algorithm['users_by_another_version']:,}"
+
+
+def _change(change: Mapping[str, str | None]) -> str:
+    part, before, now = change["part"], change["before"], change["now"]
+    if before is None or now is None:
+        return f"{part} {'added' if before is None else 'removed'}"
+    # The hashes of SQL models say nothing to people.
+    return f"{part} changed" if str(part).startswith("model ") else f"{part} {before} → {now}".replace('"', "")
+
+
+def _models(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, model in found["models"].items():
+        if "model_id" not in model:
+            yield name, f"of {model['as_of']}, {model['keywords']:,} keywords" if model["as_of"] else "none yet"
+            continue
+        trained = f"; last trained {model['last_trained']}" if model["last_trained"] else ""
+        yield name, (f"{model['model_id']} of {model['as_of']}" if model["model_id"] else "none in use") + trained
+
+
+def _runs(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, what in (("under_way", "under way"), ("lost", "process gone")):
+        for run in found["runs"][name][:_SHOWN]:
+            days = " to ".join(sorted({run["first_day"], run["last_day"]})) if run["first_day"] else ""
+            yield what, " ".join(part for part in (run["job"], days, run["scope"], run["status"], run["since"]) if part)
+
+
+def _automation(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    automation = found["automation"]
+    for one in automation["on"]:
+        tick = f", last tick {one['last_tick']} ({one['last_tick_status']})" if one["last_tick"] else ", no tick yet"
+        yield one["name"], "on" + tick
+    if automation["off"]:
+        yield "off", ", ".join(automation["off"])
+    if found["dagster_settings_that_differ"]:
+        yield "dagster.yaml differs in", ", ".join(found["dagster_settings_that_differ"])
+
+
+def _listed(texts: Iterable[str]) -> str:
+    several: Sequence[str] = list(texts)
+    more = f", +{len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
+    return ", ".join(several[:_SHOWN]) + more

@@ -1,0 +1,77 @@
+"""The jobs: taking in landing days, inference for active or for all users, and training.
+
+Both kinds of inference run the same assets over the same daily partitions.
+"""
+
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from journeys_dagster.orchestration.run_config import ScopeConfig, TrainingConfig
+
+INGEST_LANDING = "ingest_landing"
+DAILY_INCREMENTAL = "daily_incremental"
+FULL_INFERENCE = "full_inference"
+TRAIN_MODELS = "train_models"
+RETENTION = "retention"
+AssetJob = Any
+"""What `define_asset_job` returns; Dagster does not export its type."""
+_RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
+"""A run whose process died begins anew: another run may have taken its place meanwhile."""
+JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
+
+
+def build_jobs() -> dict[str, AssetJob]:
+    """All jobs by name."""
+    models = dg.AssetSelection.assets(
+        "ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"
+    )
+    daily = dg.AssetSelection.all() - models - dg.AssetSelection.assets(RETENTION)
+    jobs = [
+        dg.define_asset_job(
+            INGEST_LANDING,
+            selection=dg.AssetSelection.groups("sources"),
+            description="Takes in landing days, without inference.",
+            tags=_RETRY_TAGS,
+        ),
+        dg.define_asset_job(
+            DAILY_INCREMENTAL,
+            selection=daily,
+            config=scope_config("active_users"),
+            description="Takes in a landing day and infers the journeys of users with a row that arrived that day.",
+            tags=_RETRY_TAGS,
+        ),
+        dg.define_asset_job(
+            FULL_INFERENCE,
+            selection=daily,
+            config=scope_config("all_users"),
+            description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
+            tags=_RETRY_TAGS,
+        ),
+        dg.define_asset_job(
+            TRAIN_MODELS,
+            selection=models,
+            description="Trains the models; ranker and stage model take over if they beat what is in use.",
+            tags=_RETRY_TAGS,
+        ),
+    ]
+    return {job.name: job for job in jobs}
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """Run tags that make one run cover a range of days."""
+    return {
+        "dagster/asset_partition_range_start": first.isoformat(),
+        "dagster/asset_partition_range_end": last.isoformat(),
+    }
+
+
+def scope_config(scope: str) -> dg.RunConfig:
+    """Run config that sets the scope."""
+    return dg.RunConfig(ops={name: ScopeConfig(scope=scope) for name in ("users_in_scope", "inferred_days")})
+
+
+def training_config(as_of: date | None) -> dg.RunConfig:
+    """Run config that sets the day until which training sees rows."""
+    return dg.RunConfig(ops={"ranking_labels": TrainingConfig(as_of=as_of.isoformat() if as_of else "")})

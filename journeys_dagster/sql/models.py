@@ -1,0 +1,337 @@
+"""Reading the SQL models: a file says in its header what it is, and in its SQL what it needs.
+
+Dependencies, columns and column lineage are parsed from the SQL, so that they cannot drift from it. Running a model
+belongs to the assets.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import sqlglot
+import yaml
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
+
+from journeys_dagster.tables import Column, Table
+
+SQL_ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+Materialization = Literal["view", "snapshot"]
+
+_DIALECT = "duckdb"
+_HEADER = re.compile(r"\A\s*/\*(?P<header>.*?)\*/\s*(?P<sql>.*)\Z", re.DOTALL)
+_MODEL_KEYS = {
+    "name": str,
+    "grain": str,
+    "materialized": str,
+    "description": str,
+    "partition_column": str,
+    "key": list,
+    "order": list,
+    "owner": str,
+    "group": str,
+    "sampled": bool,
+}
+_MODEL_REQUIRED = {"name", "grain", "materialized", "description"}
+_AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
+_NULLABLE = "(nullable)"
+
+
+class ModelError(ValueError):
+    """A model or audit file that breaks the conventions; the message names the file and the fault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlModel:
+    """One file of ``models/``: a SELECT and what its header says.
+
+    Attributes
+    ----------
+    layer : str
+        The folder: staging, intermediate or marts.
+    group : str
+        Where the asset graph shows it: the layer, unless the header names another group.
+    materialized : {'view', 'snapshot'}
+        A snapshot replaces its (`as_of`, users in scope) each time.
+    sampled : bool
+        Whether a sample of rows is shown; not of a view that computes all of them for any.
+    depends_on : frozenset of str
+        Tables the SELECT reads.
+    code_version : str
+        Hash of the SQL without comments and layout, the macros it calls included.
+    """
+
+    path: Path
+    layer: str
+    group: str
+    materialized: Materialization
+    owner: str | None
+    sampled: bool
+    sql: str
+    table: Table
+    depends_on: frozenset[str]
+    code_version: str
+
+    @property
+    def name(self) -> str:
+        """Name of the model, its table and its asset."""
+        return self.table.name
+
+    def column_lineage(self, tables: Mapping[str, Table]) -> dict[str, frozenset[tuple[str, str]]]:
+        """Which upstream columns each column is made of.
+
+        Parameters
+        ----------
+        tables : mapping of str to Table
+            The tables that the SELECT reads; their columns resolve unqualified names.
+
+        Returns
+        -------
+        dict of str to frozenset of (table, column)
+        """
+        columns = tuple(
+            (name, tuple((column, spec.type) for column, spec in tables[name].columns.items()))
+            for name in sorted(self.depends_on)
+        )
+        upstream = _column_lineage(self.path, self.sql, columns)
+        return {column: upstream.get(column, frozenset()) for column in self.table.columns}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SqlAudit:
+    """One file of ``audits/``: a query that must return no rows.
+
+    Attributes
+    ----------
+    model : str
+        The model or step it examines; a blocking audit that finds rows undoes its write.
+    depends_on : frozenset of str
+        Tables the query reads.
+    """
+
+    name: str
+    model: str
+    blocking: bool
+    description: str
+    sql: str
+    depends_on: frozenset[str]
+
+
+def load_models(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
+    """All models by name.
+
+    Raises
+    ------
+    ModelError
+        A file breaks the conventions, or two files have one name.
+    """
+    macros = load_macros(root)
+    models: dict[str, SqlModel] = {}
+    for path in sorted((root / "models").glob("*/*.sql")):
+        model = load_model(path, macros)
+        if model.name in models:
+            raise ModelError(f"{path}: there is another model called {model.name}: {models[model.name].path}")
+        models[model.name] = model
+    return models
+
+
+def load_model(path: Path, macros: Sequence[str] = ()) -> SqlModel:
+    """Read one model file; `macros` define the SQL functions it may call."""
+    return _model(path, path.read_text(encoding="utf-8"), tuple(macros))
+
+
+# The same text is the same model, however often definitions are built in a process.
+@cache
+def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
+    header, sql = _split(path, text, keys=_MODEL_KEYS, required=_MODEL_REQUIRED)
+    if header["name"] != path.stem:
+        raise ModelError(f"{path}: the header's name {header['name']!r} is not the file's name")
+    if header["materialized"] not in get_args(Materialization):
+        raise ModelError(f"{path}: materialized must be one of {', '.join(get_args(Materialization))}")
+    expression = _parse(path, sql)
+    table = Table(
+        name=header["name"],
+        description=" ".join(header["description"].split()),
+        grain=header["grain"],
+        columns=_columns(path, expression),
+        key=tuple(header.get("key", ())),
+        order=tuple(header.get("order", ())),
+        partition_column=header.get("partition_column"),
+    )
+    for name in (*table.key, *table.order, *filter(None, [table.partition_column])):
+        if name not in table.columns:
+            raise ModelError(f"{path}: the header names {name!r}, which is no column")
+    if header["materialized"] == "snapshot" and table.partition_column != "as_of":
+        raise ModelError(f"{path}: a snapshot must have partition_column: as_of")
+    return SqlModel(
+        path=path,
+        layer=path.parent.name,
+        group=header.get("group", path.parent.name),
+        materialized=header["materialized"],
+        owner=header.get("owner"),
+        sampled=header.get("sampled", True),
+        sql=sql,
+        table=table,
+        depends_on=_tables_read(expression),
+        code_version=_code_version(expression, macros),
+    )
+
+
+def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
+    """Audits by the model or step they examine.
+
+    Raises
+    ------
+    ModelError
+        A file breaks the conventions.
+    """
+    audits: dict[str, list[SqlAudit]] = {}
+    for path in sorted((root / "audits").glob("*.sql")):
+        header, sql = _split(path, path.read_text(encoding="utf-8"), keys=_AUDIT_KEYS, required=set(_AUDIT_KEYS))
+        expression = _parse(path, sql)
+        audit = SqlAudit(
+            name=path.stem,
+            model=header["model"],
+            blocking=header["blocking"],
+            description=header["description"],
+            sql=sql,
+            depends_on=_tables_read(expression),
+        )
+        audits.setdefault(audit.model, []).append(audit)
+    return audits
+
+
+def load_macros(root: Path = SQL_ROOT) -> list[str]:
+    """The statements that create the SQL functions models use."""
+    return [path.read_text(encoding="utf-8") for path in sorted((root / "macros").glob("*.sql"))]
+
+
+def _split(path: Path, text: str, *, keys: Mapping[str, type], required: set[str]) -> tuple[dict[str, Any], str]:
+    found = _HEADER.match(text)
+    if not found:
+        raise ModelError(f"{path}: the file must start with a /* header */ of YAML")
+    try:
+        header = yaml.safe_load(found["header"])
+    except yaml.YAMLError as error:
+        raise ModelError(f"{path}: the header is not YAML: {error}") from None
+    if not isinstance(header, dict):
+        raise ModelError(f"{path}: the header is not a mapping")
+    if missing := required - header.keys():
+        raise ModelError(f"{path}: the header lacks {', '.join(sorted(missing))}")
+    if unknown := header.keys() - keys.keys():
+        raise ModelError(f"{path}: unknown in the header: {', '.join(sorted(map(str, unknown)))}")
+    for key, value in header.items():
+        if not isinstance(value, keys[key]):
+            raise ModelError(f"{path}: {key} in the header must be a {keys[key].__name__}, not {value!r}")
+    return header, found["sql"].rstrip().rstrip(";")
+
+
+def _parse(path: Path, sql: str) -> exp.Query:
+    try:
+        expression = sqlglot.parse_one(sql, dialect=_DIALECT)
+    except SqlglotError as error:
+        raise ModelError(f"{path}: {error}") from None
+    if not isinstance(expression, exp.Query):
+        raise ModelError(f"{path}: the file must hold one SELECT")
+    return expression
+
+
+def _columns(path: Path, expression: exp.Query) -> dict[str, Column]:
+    """Columns from the casts and comments of the (first) SELECT."""
+    columns: dict[str, Column] = {}
+    first, *others = _branches(expression)
+    for projection in first.selects:
+        name, comments = projection.alias_or_name, projection.comments
+        if not isinstance(projection, exp.Alias) or not isinstance(projection.this, exp.Cast):
+            raise ModelError(f"{path}: column {name!r} is not cast: write cast(… as type) as {name}")
+        if not comments:
+            raise ModelError(f"{path}: column {name!r} has no comment behind it")
+        if name in columns:
+            raise ModelError(f"{path}: there are two columns {name!r}")
+        description = comments[-1].strip()
+        columns[name] = Column(
+            type=projection.this.to.sql(dialect=_DIALECT),
+            description=description.removesuffix(_NULLABLE).strip(),
+            nullable=description.endswith(_NULLABLE),
+        )
+    _check_union(path, expression)
+    required = {name for name, column in columns.items() if not column.nullable}
+    for branch in others:
+        names = set(branch.named_selects)
+        if missing := required - names:
+            raise ModelError(f"{path}: a later SELECT of the union lacks {', '.join(sorted(missing))}")
+        if unknown := names - columns.keys():
+            raise ModelError(f"{path}: a later SELECT of the union adds {', '.join(sorted(unknown))}")
+    return columns
+
+
+def _check_union(path: Path, expression: exp.Expr) -> None:
+    if isinstance(expression, exp.SetOperation):
+        if not expression.args.get("by_name"):
+            raise ModelError(f"{path}: SELECTs are put together by union [all] by name only")
+        _check_union(path, expression.left)
+        _check_union(path, expression.right)
+
+
+def _branches(expression: exp.Expr) -> list[exp.Query]:
+    """The SELECTs of a union, or the SELECT itself."""
+    if isinstance(expression, exp.SetOperation):
+        return [*_branches(expression.left), *_branches(expression.right)]
+    return [expression] if isinstance(expression, exp.Query) else []
+
+
+@cache
+def _column_lineage(
+    path: Path, sql: str, columns: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+) -> dict[str, frozenset[tuple[str, str]]]:
+    """The columns that each column of a SELECT is made of; `columns` holds those of the tables it reads, with types."""
+    from sqlglot.lineage import lineage
+
+    schema: dict[str, object] = {name: dict(of_table) for name, of_table in columns}
+    expression = _parse(path, sql)
+    upstream: dict[str, set[tuple[str, str]]] = {}
+    # Branch by branch: sqlglot follows the branches of a union by position, ours are matched by name.
+    for branch in _branches(expression):
+        alone = branch.copy()
+        if branch is not expression:
+            for cte in expression.ctes:
+                alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
+        nodes = lineage(
+            None,
+            alone,
+            schema=schema,
+            dialect=_DIALECT,
+            validate_qualify_columns=False,
+            copy=False,
+            trim_selects=False,
+        )
+        for column in nodes:
+            for node in nodes[column].walk():
+                if isinstance(node.expression, exp.Table) and node.expression.name in schema:
+                    leaf = node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')
+                    upstream.setdefault(column, set()).add(leaf)
+    return {column: frozenset(leaves) for column, leaves in upstream.items()}
+
+
+def _tables_read(expression: exp.Query) -> frozenset[str]:
+    return frozenset(
+        source.name
+        for scope in traverse_scope(expression)
+        for source in scope.sources.values()
+        if isinstance(source, exp.Table) and source.name
+    )
+
+
+def _code_version(expression: exp.Query, macros: Sequence[str]) -> str:
+    definitions = [statement for text in macros for statement in sqlglot.parse(text, dialect=_DIALECT) if statement]
+    defined = {table.name for statement in definitions if (table := statement.find(exp.Table))}
+    called = {function.name.lower() for function in expression.find_all(exp.Anonymous)}
+    # A macro may call another one, so a model that calls one depends on all of them.
+    parts = [expression, *definitions] if called & defined else [expression]
+    canonical = ";".join(part.sql(dialect=_DIALECT, comments=False, normalize=True) for part in parts)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]

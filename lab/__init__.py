@@ -1,0 +1,1 @@
+"""What no production run needs: the simulated platform, importers of public data, benchmarks of quality."""

@@ -1,0 +1,163 @@
+"""Whether feedback teaches a ranker what simulated people are truly in the middle of."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.monitoring.bootstrap import bootstrap_mean
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql.parameters import action_names
+from journeys_dagster.training.history import History, KeywordVectors
+from journeys_dagster.training.ranker import attempt_ranker, heuristic_scores, label_mix
+from journeys_dagster.training.ranking_metrics import CUTOFF
+from journeys_dagster.training.replay import labelled_snapshots
+from journeys_dagster.training.spans import snapshot_days, training_spans
+from lab.evaluation.agreement import Agreement, agreement
+from lab.evaluation.world import keyword_truth, world_history
+from lab.simulation.grades import draw_human_labels
+from lab.simulation.intent import draw_notification_feedback, latent_intent
+from lab.simulation.world import World
+
+NOTIFIED = 3
+"""Journeys of a user that are notified about after a snapshot, drawn at random."""
+_KEY = ["as_of", "user_id", "journey_id"]
+_AGREEMENT = pl.Struct({"ndcg": pl.Float64, "tau": pl.Float64})
+_MEMBERS = """
+    select user_id, journey_id, keyword, weight from clusters join journey_identities using (user_id, cluster)
+"""
+
+
+@dataclass(frozen=True)
+class IntentEvaluation:
+    """How well orders agree with the latent one on test snapshots.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per ranker: ``ranker``, and ``ndcg`` (NDCG@5 with the intent as gain) and ``tau`` (Kendall's τ-b), each
+        as mean over users with ``_low`` and ``_high``.
+    labels : dict
+        Of the training span, by source.
+    users : int
+        Users with two journeys or more of different intent.
+    annotators : Agreement
+        How far simulated annotators agree in their grades of the same journeys.
+    """
+
+    table: pl.DataFrame
+    labels: dict[str, dict[str, int]]
+    users: int
+    annotators: Agreement = field(default_factory=lambda: Agreement(float("nan"), float("nan"), 0))
+
+
+def evaluate_intent(
+    world: World,
+    settings: Settings,
+    vectors: KeywordVectors,
+    *,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> IntentEvaluation:
+    """Send notifications in a simulated world, learn from what people do with them, and compare with the truth.
+
+    The day after each past snapshot, `NOTIFIED` journeys of each user are notified about. One ranker is trained on the
+    labels that follow, one on returns, on the same days; both rank the test snapshots, as the heuristics do.
+    """
+    history, ranking = world_history(world, settings), settings.ranking
+    days = snapshot_days(*history.span, ranking)
+    truth = keyword_truth(world, history, settings)
+    rng = np.random.default_rng(seed)
+    examples, feedback, grades = [], [], []
+    sent: Counter[str] = Counter()
+    for rows in labelled_snapshots(history, days, settings, vectors, progress=progress):
+        day = rows["as_of"][0] + timedelta(days=1)
+        known = rows.join(journey_intents(history, world, truth, day), on=_KEY[1:], how="left", maintain_order="left")
+        examples.append(known.with_columns(pl.col("intent").fill_null(0.0)))
+        lot = examples[-1].with_columns(lot=pl.Series(rng.random(len(rows))))
+        drawn = lot.with_columns(
+            position=pl.col("lot").rank("ordinal").over("user_id"),
+            sent_lately=pl.Series([sent[user] for user in lot["user_id"]], dtype=pl.Int64),
+        ).filter(pl.col("position") <= NOTIFIED)
+        feedback.append(draw_notification_feedback(rng, drawn, day=day))
+        grades.append(draw_human_labels(rng, drawn, day=day))
+        # Half of what was sent before is forgotten from one snapshot to the next.
+        sent = Counter({user: number // 2 for user, number in sent.items()}) + Counter(drawn["user_id"])
+    returns = pl.concat(examples)
+    told = _labelled_by_feedback(history, returns, pl.concat(feedback), settings)
+    spans = training_spans(days, horizon_days=ranking.return_days, known_until=history.span[1], ranking=ranking)
+    test, actions = spans.split(returns)[2], action_names(settings)
+    ways = {
+        name: attempt_ranker(rows.drop("intent"), spans, settings, current=None).trained.model.scores(
+            test.drop("intent"), actions
+        )
+        for name, rows in (("model of feedback", told), ("model of returns", returns))
+    }
+    found = _compared(test, ways | heuristic_scores(test, settings), label_mix(spans.split(told)[0]))
+    return replace(found, annotators=agreement(pl.concat(grades)))
+
+
+def journey_intents(history: History, world: World, truth: pl.DataFrame, day: date) -> pl.DataFrame:
+    """Intent of the journeys of the snapshot that was last replayed: that of the true one that most keywords are of."""
+    main = (
+        history.query(_MEMBERS, {})
+        .join(truth, on=["user_id", "keyword"])
+        .group_by("user_id", "journey_id", "truth")
+        .agg(pl.col("weight").sum())
+        .sort("weight", "truth", descending=[True, False])
+        .unique(["user_id", "journey_id"], keep="first", maintain_order=True)
+    )
+    intents = latent_intent(world.journeys, day).rename({"journey": "truth"})
+    return main.join(intents, on=["user_id", "truth"]).select("user_id", "journey_id", "intent")
+
+
+def _labelled_by_feedback(
+    history: History, examples: pl.DataFrame, feedback: pl.DataFrame, settings: Settings
+) -> pl.DataFrame:
+    """The examples that there was feedback on, labelled by it."""
+    history.keep("journey_engagement", examples.select(_KEY))
+    history.keep("notification_feedback", feedback)
+    labels = history.rows_of("feedback_labels", examples["as_of"][-1]).cast({"label": pl.Float32})
+    weights = settings.ranking.label_weights
+    return (
+        examples.drop("label_source", "label", "labelled_on")
+        .join(labels, on=_KEY, how="inner")
+        .with_columns(label_weight=pl.col("label_source").replace_strict(weights, default=1.0, return_dtype=pl.Float32))
+    )
+
+
+def _compared(
+    test: pl.DataFrame, ways: Mapping[str, NDArray[np.float64]], labels: dict[str, dict[str, int]]
+) -> IntentEvaluation:
+    lists = ["as_of", "user_id"]
+    # An order of one journey, or of journeys that are all the same, cannot be wrong.
+    told_apart = test.with_columns(**{name: pl.Series(scores) for name, scores in ways.items()}).filter(
+        pl.col("intent").n_unique().over(lists) > 1
+    )
+    rows = []
+    for name in ways:
+        agreed = told_apart.group_by(lists).agg(
+            pl.map_groups(
+                [name, "intent"], lambda columns: _agreement(*columns), return_dtype=_AGREEMENT, returns_scalar=True
+            ).alias("agreement")
+        )
+        by_user = agreed.unnest("agreement").group_by("user_id").agg(pl.col("ndcg", "tau").mean()).sort("user_id")
+        row: dict[str, str | float] = {"ranker": name}
+        for measure in ("ndcg", "tau"):
+            mean = bootstrap_mean(by_user[measure])
+            row |= {measure: mean.value, f"{measure}_low": mean.low, f"{measure}_high": mean.high}
+        rows.append(row)
+    return IntentEvaluation(pl.DataFrame(rows), labels, told_apart["user_id"].n_unique())
+
+
+def _agreement(scores: pl.Series, intent: pl.Series) -> dict[str, float]:
+    from scipy.stats import kendalltau
+    from sklearn.metrics import ndcg_score
+
+    truth, stated = intent.to_numpy(), scores.to_numpy()
+    tau = float(np.asarray(kendalltau(stated, truth))[0])
+    return {"ndcg": float(ndcg_score([truth], [stated], k=CUTOFF)), "tau": 0.0 if np.isnan(tau) else tau}

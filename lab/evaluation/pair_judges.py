@@ -1,0 +1,194 @@
+"""Judges of how relevant a text is to a described need, against grades that people gave.
+
+A judge's levels are calibrated on other topics than those it is tested on. How agreement is measured belongs to
+`judge_agreement`.
+"""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from journeys_dagster.errors import ExpectedError
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.safety_text import plain_forms
+from journeys_dagster.llm.client import LLM, Progress
+from journeys_dagster.llm.prompts import load_prompt
+from journeys_dagster.monitoring.judge_agreement import LEVELS, level_tables
+
+EVIDENCE, EMBEDDING, MAJORITY = "evidence", "embedding only", "majority class"
+JUDGES = (EVIDENCE, EMBEDDING, MAJORITY)
+RELEVANCE_PROMPT = "judge_relevance"
+FOLDS = 5
+COLUMNS = ("topic", "task_description", "title", "snippet", "grade")
+_RIDGE = 1.0
+_TITLE, _SNIPPET, _TITLE_WORDS, _SNIPPET_WORDS = range(4)
+
+
+class JudgePairsError(ExpectedError, ValueError):
+    """A file of graded pairs that cannot be used; the message names the file and the line."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Graded pairs.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        `COLUMNS`, with ``grade`` as in the file, and ``level``: 1 for a grade of 0 or less, else one more than it.
+    """
+
+    rows: pl.DataFrame
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics, sorted."""
+        return self.rows["topic"].unique().sort().to_list()
+
+
+def read_pairs(path: Path) -> Pairs:
+    """Read graded pairs from a tab-separated file with a header of `COLUMNS`.
+
+    Raises
+    ------
+    JudgePairsError
+        The file is missing or has another header, a line has another number of fields or a grade that is no whole
+        number up to 4, or there are fewer topics than folds.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    except (OSError, UnicodeDecodeError) as error:
+        raise JudgePairsError(f"{path} cannot be read: {error}") from None
+    if not lines or tuple(lines[0]) != COLUMNS:
+        raise JudgePairsError(f"{path}: line 1 must be the columns {', '.join(COLUMNS)}, separated by tabs")
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) != len(COLUMNS):
+            raise JudgePairsError(f"{path}: line {number} has {len(line)} fields, {len(COLUMNS)} are needed")
+        if not line[-1].removeprefix("-").isdecimal() or int(line[-1]) >= len(LEVELS):
+            raise JudgePairsError(f"{path}: line {number}: grade must be a whole number up to {len(LEVELS) - 1}")
+    grade = pl.col("grade").cast(pl.Int64)
+    rows = pl.DataFrame(lines[1:], schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(
+        grade=grade, level=1 + grade.clip(lower_bound=0)
+    )
+    pairs = Pairs(rows)
+    if len(pairs.topics) < FOLDS:
+        raise JudgePairsError(f"{path} has {len(pairs.topics)} topics, {FOLDS} are needed")
+    return pairs
+
+
+def judge_pairs(pairs: Pairs, embedder: TextEmbedder) -> pl.DataFrame:
+    """Judge every pair by each of `JUDGES`, calibrated on the topics of the other folds.
+
+    ``evidence`` is the ridge regression of the level on four signals: cosine of the need to title and to snippet, and
+    the share of the need's words (by rarity) in each. ``embedding only`` is the cosine to title and snippet together.
+    Both give levels in the shares that people gave on the other topics. ``majority class`` gives the level that was
+    given most there.
+
+    Returns
+    -------
+    DataFrame
+        ``topic``, ``level`` and one column of levels per judge.
+    """
+    rows = pairs.rows
+    signals, together = _signals(rows, embedder)
+    folds = rows["topic"].rank("dense").to_numpy() % FOLDS
+    levels = rows["level"].to_numpy()
+    judged = {name: np.zeros(len(rows), dtype=np.int64) for name in JUDGES}
+    for fold in range(FOLDS):
+        test, train = folds == fold, folds != fold
+        scores = {EVIDENCE: _ridge(signals, levels, train), EMBEDDING: together}
+        for name, score in scores.items():
+            judged[name][test] = _in_shares(score[test], score[train], levels[train])
+        judged[MAJORITY][test] = np.bincount(levels[train]).argmax()
+    return rows.select("topic", "level").with_columns(**{name: pl.Series(of) for name, of in judged.items()})
+
+
+class RelevanceAnswer(BaseModel):
+    """What a model is to answer: a level, and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    level: Annotated[int, Field(ge=1, le=5)]
+    explanation: Annotated[str, Field(max_length=300)]
+
+
+def judge_pairs_by_model(pairs: Pairs, llm: LLM, *, progress: Progress | None = None) -> pl.Series:
+    """Level of each pair by a language model, in order; null where it gave no answer. Nothing is calibrated."""
+    inputs = [
+        {"need": row["task_description"], "title": row["title"], "text": row["snippet"]}
+        for row in pairs.rows.iter_rows(named=True)
+    ]
+    outcomes = llm.complete(load_prompt(RELEVANCE_PROMPT), inputs, RelevanceAnswer, progress=progress)
+    return pl.Series([outcome.answer.level if outcome.answer else None for outcome in outcomes], dtype=pl.Int64)
+
+
+def tables_of(judged: pl.DataFrame) -> dict[str, NDArray[np.int64]]:
+    """`level_tables` of each judge, by topic."""
+    return {name: level_tables(judged["level"], judged[name], judged["topic"]) for name in JUDGES}
+
+
+def _signals(rows: pl.DataFrame, embedder: TextEmbedder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The four signals, shape (pairs, 4), and the cosine to title and snippet together."""
+    both = rows.select(pl.concat_str("title", "snippet", separator=" "))["title"]
+    need, title, snippet, text = (
+        _distinct_vectors(texts, embedder) for texts in (rows["task_description"], rows["title"], rows["snippet"], both)
+    )
+    words = rows.select(
+        plain_forms(pl.col(name))[0].str.split(" ").list.unique().alias(name)
+        for name in ("task_description", "title", "snippet")
+    )
+    rarity = _rarity(words["task_description"])
+    columns = np.empty((len(rows), 4))
+    columns[:, _TITLE] = np.einsum("ij,ij->i", need, title)
+    columns[:, _SNIPPET] = np.einsum("ij,ij->i", need, snippet)
+    columns[:, _TITLE_WORDS] = _share_of_words(words["task_description"], words["title"], rarity)
+    columns[:, _SNIPPET_WORDS] = _share_of_words(words["task_description"], words["snippet"], rarity)
+    return columns, np.einsum("ij,ij->i", need, text, dtype=np.float64)
+
+
+def _distinct_vectors(texts: pl.Series, embedder: TextEmbedder) -> NDArray[np.float32]:
+    distinct = texts.unique().sort()
+    return embedder.embed(distinct.to_list())[distinct.search_sorted(texts).to_numpy()]
+
+
+def _rarity(needs: pl.Series) -> dict[str, float]:
+    """How few of the distinct needs have each word; a word that all have says nothing."""
+    distinct = needs.unique()
+    counts = distinct.explode(empty_as_null=True, keep_nulls=True).value_counts()
+    return {word: float(np.log(len(distinct) / count)) for word, count in counts.iter_rows()}
+
+
+def _share_of_words(needs: pl.Series, texts: pl.Series, rarity: dict[str, float]) -> NDArray[np.float64]:
+    return np.array([_share(need, set(text), rarity) for need, text in zip(needs, texts, strict=True)])
+
+
+def _share(need: Sequence[str], text: set[str], rarity: dict[str, float]) -> float:
+    total = sum(rarity[word] for word in need)
+    return sum(rarity[word] for word in sorted(set(need) & text)) / total if total else 0.0
+
+
+def _ridge(signals: NDArray[np.float64], levels: NDArray[np.int64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Predictions for all pairs of a ridge regression (Hoerl and Kennard 1970) on standardised signals of some."""
+    mean, spread = signals[train].mean(axis=0), signals[train].std(axis=0)
+    standard = (signals - mean) / np.where(spread > 0, spread, 1.0)
+    known = standard[train]
+    weights = np.linalg.solve(
+        known.T @ known + _RIDGE * np.eye(known.shape[1]), known.T @ (levels[train] - levels[train].mean())
+    )
+    return standard @ weights
+
+
+def _in_shares(
+    scores: NDArray[np.float64], known_scores: NDArray[np.float64], known_levels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Levels of scores, cut where known scores must be cut to give the known levels' shares; none that nobody gave."""
+    shares = np.cumsum([np.mean(known_levels == level) for level in LEVELS[:-1]])
+    cuts = np.quantile(known_scores, np.minimum(shares, 1.0))
+    return np.minimum(LEVELS[0] + np.searchsorted(cuts, scores, side="right"), known_levels.max())

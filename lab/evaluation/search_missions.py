@@ -1,0 +1,119 @@
+"""Clusters of search queries against missions that human annotators drew (the format of Webis-SMC-12).
+
+The texts are private: nothing here returns, prints or raises one.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+
+from journeys_dagster.errors import ExpectedError
+from journeys_dagster.settings import Settings
+from journeys_dagster.training.history import History, KeywordVectors
+from lab.evaluation.corpus import Corpus, corpus_of
+
+_COLUMNS = ("user_id", "query", "occurred_at", "clicked_domain", "mission_id")
+_CLICK = "clickthrough"
+
+
+class SearchMissionsError(ExpectedError, ValueError):
+    """A file that cannot be used; the message names the file and the column or line, never a text."""
+
+
+@dataclass(frozen=True)
+class SearchMissions:
+    """The rows of a file, as landing frames, and what they belong to.
+
+    Attributes
+    ----------
+    frames : dict of str to DataFrame
+        ``searches``, and ``engagements``: each click, with the domain as its item. No items are known.
+    rows : DataFrame
+        Columns ``user_id``, ``query``, ``mission_id``.
+    """
+
+    frames: dict[str, pl.DataFrame]
+    rows: pl.DataFrame
+
+
+def read_search_missions(path: Path) -> SearchMissions:
+    """Read a tab-separated file with one row per query and click.
+
+    Parameters
+    ----------
+    path : Path
+        Columns ``user_id``, ``query``, ``occurred_at`` (YYYY-MM-DD HH:MM:SS), ``clicked_domain`` (may be empty) and
+        ``mission_id``; others are left out. Quotes mean nothing.
+
+    Raises
+    ------
+    SearchMissionsError
+        The file or a column is missing, or a value is empty or no time.
+    """
+    if not path.is_file():
+        raise SearchMissionsError(f"{path} is no file; give the path of search missions as tab-separated text")
+    try:
+        table = pl.read_csv(path, separator="\t", quote_char=None, infer_schema=False)
+    except pl.exceptions.PolarsError:
+        # The reader's own words quote the line.
+        raise SearchMissionsError(f"{path} cannot be read as tab-separated text with a header") from None
+    if missing := [name for name in _COLUMNS if name not in table.columns]:
+        raise SearchMissionsError(f"{path}: column {', '.join(missing)} is missing; needed are {', '.join(_COLUMNS)}")
+    times = table["occurred_at"].str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
+    for name, column in (
+        *((name, table[name]) for name in _COLUMNS if name != "clicked_domain"),
+        ("occurred_at", times),
+    ):
+        empty = column.is_null() | (column == "" if column.dtype == pl.String else column.is_null())
+        if empty.any():
+            raise SearchMissionsError(f"{path}, line {empty.arg_max() + 2}: {name} is empty or not readable")  # type: ignore[operator]
+    table = table.with_columns(occurred_at=times, arrival_day=times.dt.date())
+    clicks = table.filter(pl.col("clicked_domain").fill_null("") != "")
+    return SearchMissions(
+        frames={
+            "searches": table.select("user_id", "query", "occurred_at", "arrival_day").unique(maintain_order=True),
+            "engagements": clicks.select(
+                "user_id",
+                "occurred_at",
+                "arrival_day",
+                item_id="clicked_domain",
+                action=pl.lit(_CLICK),
+            ),
+        },
+        rows=table.select("user_id", "query", "mission_id"),
+    )
+
+
+def search_history(missions: SearchMissions, settings: Settings) -> History:
+    """The missions' searches and clicks as activity; a click counts whatever the settings say of actions."""
+    keywords = settings.keywords
+    with_clicks = keywords.model_copy(update={"action_weights": {_CLICK: 1.0} | keywords.action_weights})
+    return History(missions.frames, settings.model_copy(update={"keywords": with_clicks}))
+
+
+def search_corpus(missions: SearchMissions, settings: Settings, vectors: KeywordVectors) -> Corpus:
+    """Every user's distinct queries as keywords, each with the mission of most of its rows (ties: the smaller id).
+
+    All of the file counts, however long ago.
+    """
+    days = missions.frames["searches"]["arrival_day"]
+    last_day, first_day = days.max(), days.min()
+    span = (last_day - first_day) // timedelta(days=1) + 1  # type: ignore[operator]
+    whole = settings.keywords.model_copy(update={"lookback_days": max(settings.keywords.lookback_days, span)})
+    history = search_history(missions, settings.model_copy(update={"keywords": whole}))
+    return corpus_of(history.keywords(last_day), _truth(missions, history), vectors)  # type: ignore[arg-type]
+
+
+def _truth(missions: SearchMissions, history: History) -> pl.DataFrame:
+    queries = missions.rows.select(pl.col("query").unique(maintain_order=True))
+    normalized = history.query_over("select query, normalize_keyword(query) as keyword from rows", queries)
+    return (
+        missions.rows.join(normalized, on="query")
+        .group_by("user_id", "keyword", "mission_id")
+        .len()
+        .sort("user_id", "keyword", "len", "mission_id", descending=[False, False, True, False])
+        .unique(["user_id", "keyword"], keep="first", maintain_order=True)
+        .select("user_id", "keyword", truth="mission_id")
+    )

@@ -1,0 +1,174 @@
+"""Values of users in, means with bootstrap intervals out, the pipeline's beside those of each naive way."""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.monitoring.bootstrap import RESAMPLES, bootstrap_columns, resampled_totals
+from lab.simulation.journey_types import Half
+
+PIPELINE = "journeys"
+BASE_RATE = "base rate"
+BINS = 15
+MEASURES = {
+    "b3_f": "B³ F of keywords",
+    "b3_precision": "B³ precision",
+    "b3_recall": "B³ recall",
+    "pair_f": "pairwise F",
+    "purity": "purity",
+    "inverse_purity": "inverse purity",
+    "name_exact": "name: exact match",
+    "name_cosine": "name: cosine with the true one",
+    "name_alike": "name: alike (cosine ≥ .7)",
+    "lifecycle_accuracy": "lifecycle accuracy",
+    "stage_accuracy": "stage accuracy",
+    "ndcg_at_5": "NDCG@5 of true intent",
+    "confidence_ece": "confidence: calibration error (ECE)",
+    "confidence_brier": "confidence: Brier score",
+    "id_kept": "ids kept from snapshot to snapshot",
+    "duplicates_per_list": "duplicate journeys per list",
+    "noise_per_list": "journeys of noise per list",
+    "live_journeys_listed": "live true journeys that are listed",
+    "event_coverage": "events that a listed journey holds",
+    "event_coverage_right": "events that the right one holds",
+}
+_SCHEMA = {
+    **dict.fromkeys(("measure", "way", "domain"), pl.String),
+    "users": pl.Int64,
+    **dict.fromkeys(("value", "low", "high", "lead", "lead_low", "lead_high"), pl.Float64),
+}
+_Row = dict[str, str | int | float | None]
+LOWER_IS_BETTER = frozenset({"confidence_ece", "confidence_brier", "duplicates_per_list", "noise_per_list"})
+
+
+@dataclass(frozen=True)
+class HomeReport:
+    """How good a home's journeys are.
+
+    Attributes
+    ----------
+    measures : DataFrame
+        One row per measure, way and domain ("": all): ``measure``, ``way`` (`PIPELINE` or a baseline), ``domain``,
+        ``users``, ``value``, ``low``, ``high``; and ``lead``, ``lead_low``, ``lead_high``, how much larger the
+        pipeline's is on the same users (null for the pipeline's own).
+    stage_confusion : DataFrame
+        Columns ``true_stage``, ``stage``, ``journeys``.
+    users : int
+    days : list of date
+        That the warehouse has snapshots of.
+    returns_happened : bool
+        Whether confidence is compared with returns that happened; else with how likely the truth makes them.
+    """
+
+    measures: pl.DataFrame
+    stage_confusion: pl.DataFrame
+    users: int
+    days: list[date]
+    half: Half | None
+    returns_happened: bool
+
+
+def values(
+    rows: pl.DataFrame, measure: str, way: str, value: pl.Expr, *, domain: pl.Expr | None = None
+) -> pl.DataFrame:
+    """Users' values of one measure: ``measure``, ``way``, ``domain``, ``user_id``, ``value``."""
+    return rows.select(
+        measure=pl.lit(measure),
+        way=pl.lit(way),
+        domain=pl.lit("") if domain is None else domain,
+        user_id="user_id",
+        value=value.cast(pl.Float64),
+    )
+
+
+def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
+    """Means over users with intervals, in the order of `MEASURES`; ways in the order in which they came.
+
+    Parameters
+    ----------
+    found : DataFrame
+        From `values`.
+    confidences : DataFrame
+        Columns ``user_id``, ``confidence``, ``returned``: one row per listed journey.
+    """
+    ways = {way: place for place, way in enumerate(found["way"].unique(maintain_order=True))}
+    rows = []
+    for measure in MEASURES:
+        of_measure = found.filter(pl.col("measure") == measure)
+        for (domain,), of_domain in sorted(of_measure.partition_by("domain", as_dict=True).items()):
+            rows += _means(measure, str(domain), of_domain, ways)
+        if measure == "confidence_ece" and not confidences.is_empty():
+            rows += _calibration(confidences)
+    return pl.DataFrame(rows, schema=_SCHEMA)
+
+
+def _means(measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]) -> list[_Row]:
+    wide = rows.pivot("way", index="user_id", values="value").sort("user_id")
+    names = sorted((name for name in wide.columns if name != "user_id"), key=ways.__getitem__)
+    own = wide.select(names).to_numpy().astype(np.float64)
+    # A domain may be that of no found journey, but of some session.
+    ours = own[:, [names.index(PIPELINE)]] if PIPELINE in names else np.full((len(own), 1), np.nan)
+    means = bootstrap_columns(np.hstack([own, ours - own]))
+    return [
+        _row(measure, name, domain, int(np.isfinite(own[:, place]).sum()))
+        | {"value": means[place].value, "low": means[place].low, "high": means[place].high}
+        | (
+            {}
+            if name == PIPELINE
+            else {
+                "lead": means[len(names) + place].value,
+                "lead_low": means[len(names) + place].low,
+                "lead_high": means[len(names) + place].high,
+            }
+        )
+        for place, name in enumerate(names)
+    ]
+
+
+def _row(measure: str, way: str, domain: str, users: int) -> _Row:
+    empty: _Row = dict.fromkeys(("lead", "lead_low", "lead_high"))
+    return empty | {"measure": measure, "way": way, "domain": domain, "users": users}
+
+
+def _calibration(confidences: pl.DataFrame) -> list[_Row]:
+    """Calibration error and Brier score over all listed journeys, with users drawn again and again.
+
+    Where `returned` is a probability, the Brier score is the expected one.
+    """
+    rows = confidences.sort("user_id", "confidence", "returned")
+    users = rows["user_id"].rle_id().to_numpy()
+    stated, label = (rows[name].to_numpy().astype(np.float64) for name in ("confidence", "returned"))
+    bins = np.empty(len(rows), dtype=np.int64)
+    for number, part in enumerate(np.array_split(np.argsort(stated, kind="stable"), BINS)):
+        bins[part] = number
+    ways = {PIPELINE: (stated, bins), BASE_RATE: (np.full(len(rows), label.mean()), np.zeros_like(bins))}
+    found: dict[str, list[_Row]] = {"confidence_ece": [], "confidence_brier": []}
+    own: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for way, (said, places) in ways.items():
+        sums = np.zeros((users[-1] + 1, 2 * BINS + 2))
+        np.add.at(sums, (users, places), said)
+        np.add.at(sums, (users, BINS + places), label)
+        np.add.at(sums[:, 2 * BINS], users, (said - label) ** 2 + label * (1.0 - label))
+        np.add.at(sums[:, 2 * BINS + 1], users, 1.0)
+        # Rows of a resample: the sums of all users first, then those of the drawn ones.
+        totals = np.vstack([sums.sum(axis=0), resampled_totals(sums, RESAMPLES)])
+        count = totals[:, -1]
+        ece = np.abs(totals[:, :BINS] - totals[:, BINS : 2 * BINS]).sum(axis=1) / count
+        own[way] = ece, totals[:, -2] / count
+    for place, measure in enumerate(found):
+        for way in ways:
+            row = _row(measure, way, "", int(users[-1]) + 1)
+            row |= dict(zip(("value", "low", "high"), _interval(own[way][place]), strict=True))
+            if way != PIPELINE:
+                lead = own[PIPELINE][place] - own[way][place]
+                row |= dict(zip(("lead", "lead_low", "lead_high"), _interval(lead), strict=True))
+            found[measure].append(row)
+    return [*found["confidence_ece"], *found["confidence_brier"]]
+
+
+def _interval(resamples: NDArray[np.float64]) -> tuple[float, float, float]:
+    low, high = np.quantile(resamples[1:], [0.025, 0.975])
+    return float(resamples[0]), float(low), float(high)
