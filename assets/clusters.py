@@ -1,15 +1,18 @@
-"""Step: each user's keywords grouped into journey candidates."""
+"""Each user's keywords grouped into journey candidates."""
 
 from datetime import date
 
-from journeys_dagster.inference import steps
-from journeys_dagster.inference.clustering import cluster_tree, strongest_keywords
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.orchestration.vectors import read_embeddings
+import polars as pl
+
+from journeys_dagster.inference.clustering import cluster_keywords, cluster_tree, strongest_keywords
+from journeys_dagster.inference.frames import Frames, with_codes
+from journeys_dagster.orchestration.reads import read_embeddings
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.dendrogram import dendrogram
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.tables import Column
+from journeys_dagster.settings import Settings
+from journeys_dagster.tables import bigint, double, integer, text, texts, timestamp
 
 _KEYWORDS = """
     select user_id, keyword, weight, events, days_active, sources, first_seen, last_seen, recent_times, recent_items
@@ -18,15 +21,15 @@ _KEYWORDS = """
 """
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The strongest keywords of a batch of users."""
-    every_keyword = snapshot.read(_KEYWORDS, batch=batch)
+def strongest_with_vectors(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """The strongest keywords of each user, and their vectors."""
+    every_keyword = frames["keywords"]
     strongest = strongest_keywords(every_keyword, limit=snapshot.settings.clusters.max_keywords_per_user)
     snapshot.note("keywords_left_out", len(every_keyword) - len(strongest))
     return {"keywords": strongest, "embeddings": read_embeddings(snapshot, strongest)}
 
 
-def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
+def cluster_sizes(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """Cluster sizes."""
     sizes = warehouse.query(
         "select count(*) as size from clusters where as_of = $as_of group by user_id, cluster",
@@ -36,7 +39,7 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     return png, "histogram of cluster sizes"
 
 
-def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
+def example_dendrogram(snapshot: Snapshot) -> tuple[bytes, str]:
     """The dendrogram of a user of middling size, the same one each time."""
     settings = snapshot.settings.clusters
     rows = snapshot.warehouse.query(
@@ -55,7 +58,7 @@ def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
         """,
         {"as_of": snapshot.as_of},
     )
-    keywords, vectors = steps.with_codes(rows, read_embeddings(snapshot, rows))
+    keywords, vectors = with_codes(rows, read_embeddings(snapshot, rows))
     user = keywords["user_id"].first()
     count = keywords["cluster"].n_unique()
     png = dendrogram(
@@ -68,33 +71,34 @@ def draw_example(snapshot: Snapshot) -> tuple[bytes, str]:
     return png, f"dendrogram of the keywords of user {user}"
 
 
-CLUSTERS = SnapshotStep(
-    name="clusters",
-    description="Each user's keywords grouped by meaning, spelling, nearness in time and shared items.",
+@snapshot_asset(
     grain="one row per as_of, user and keyword",
     columns={
-        "keyword": Column(type="VARCHAR", description="the keyword"),
-        "cluster": Column(type="INTEGER", description="number of the user's cluster; 0 holds the heaviest keyword"),
-        "keyword_rank": Column(type="INTEGER", description="place of the keyword in the cluster, 1 is the heaviest"),
+        "keyword": text("the keyword"),
+        "cluster": integer("number of the user's cluster; 0 holds the heaviest keyword"),
+        "keyword_rank": integer("place of the keyword in the cluster, 1 is the heaviest"),
         # What later steps need of a keyword stands here too: to join it to each of its rows anew takes longest of all.
-        "weight": Column(type="DOUBLE", description="the keyword's, as in keywords; so are the five that follow"),
-        "events": Column(type="BIGINT", description="events in all"),
-        "days_active": Column(type="INTEGER", description="days with an event"),
-        "sources": Column(type="VARCHAR[]", description="where it came from: search, engagement, board"),
-        "first_seen": Column(type="TIMESTAMP", description="first event, UTC"),
-        "last_seen": Column(type="TIMESTAMP", description="last event, UTC"),
-        "centroid_similarity": Column(type="DOUBLE", description="cosine to the cluster's weighted mean vector"),
-        "neighbour_similarity": Column(
-            type="DOUBLE",
-            description="cosine of that vector to the nearest one of the user's other clusters; 0 for none",
+        "weight": double("the keyword's, as in keywords; so are the five that follow"),
+        "events": bigint("events in all"),
+        "days_active": integer("days with an event"),
+        "sources": texts("where it came from: search, engagement, board"),
+        "first_seen": timestamp("first event, UTC"),
+        "last_seen": timestamp("last event, UTC"),
+        "centroid_similarity": double("cosine to the cluster's weighted mean vector"),
+        "neighbour_similarity": double(
+            "cosine of that vector to the nearest one of the user's other clusters; 0 for none",
         ),
     },
     key=("as_of", "user_id", "keyword"),
-    deps=("keywords", "keyword_embeddings", "users_in_scope"),
-    kinds=frozenset({"numba"}),
-    read=read,
-    is_heavy=True,
-    compute=steps.cluster,
-    draw=draw,
-    draw_example=draw_example,
+    reads={"keywords": _KEYWORDS},
+    read=strongest_with_vectors,
+    deps=("keyword_embeddings",),
+    kinds={"numba"},
+    heavy=True,
+    plot=cluster_sizes,
+    example=example_dendrogram,
 )
+def clusters(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Each user's keywords grouped by meaning, spelling, nearness in time and shared items."""
+    keywords, vectors = with_codes(frames["keywords"], frames["embeddings"])
+    return cluster_keywords(keywords, vectors, settings.clusters).drop("code", "recent_times", "recent_items")

@@ -1,28 +1,35 @@
-"""Step: similar journeys pushed apart in the list."""
+"""Similar journeys pushed apart in the list."""
 
 from datetime import date
 
-from journeys_dagster.inference import steps
-from journeys_dagster.orchestration.members import read_members
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.orchestration.vectors import read_embeddings
+import polars as pl
+
+from journeys_dagster.inference.diversification import ranked_centroids, rerank
+from journeys_dagster.inference.frames import Frames, with_codes
+from journeys_dagster.inference.members import with_journeys
+from journeys_dagster.orchestration.reads import JOURNEYS, members, members_in_order, read_embeddings
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import before_after
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.tables import Column
+from journeys_dagster.settings import Settings
+from journeys_dagster.tables import double, integer, text
 
 _SCORES = "select user_id, journey_id, rank, score from rankings where as_of = $as_of and {of_batch}"
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The ranked journeys of a batch of users, and their keywords."""
-    frames = read_members(snapshot, batch, "keyword, weight")
-    scores = snapshot.read(_SCORES, batch=batch)
+def ranked_with_vectors(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """Journeys with their rank, in order, and the vectors of their keywords."""
+    ordered = members_in_order(frames)
     # A journey without an event that counts any more has no rank.
-    ranked = frames["journeys"].join(scores, on=["user_id", "journey_id"], how="left", maintain_order="left")
-    return {**frames, "journeys": ranked, "embeddings": read_embeddings(snapshot, frames["members"])}
+    ranked = ordered["journeys"].join(frames["scores"], on=["user_id", "journey_id"], how="left", maintain_order="left")
+    return {
+        "journeys": ranked,
+        "members": ordered["members"],
+        "embeddings": read_embeddings(snapshot, ordered["members"]),
+    }
 
 
-def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
+def scores_before_and_after(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """Scores before and after."""
     scores = warehouse.query(
         "select score_before, score from diversified_journeys where as_of = $as_of order by user_id, rank",
@@ -39,23 +46,27 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     return png, "scores before and after diversification"
 
 
-DIVERSIFIED_JOURNEYS = SnapshotStep(
-    name="diversified_journeys",
-    description="Journeys re-ranked: with score × penalty^occurrence, where occurrence counts the similar journeys "
-    "ranked above, or by the strategy that is set.",
+@snapshot_asset(
     grain="one row per as_of, user and journey",
     columns={
-        "journey_id": Column(type="VARCHAR", description="the journey"),
-        "rank": Column(type="INTEGER", description="place in the user's list, 1 is best"),
-        "score": Column(type="DOUBLE", description="score_before × penalty^occurrence; otherwise the lowest so far"),
-        "rank_before": Column(type="INTEGER", description="place before"),
-        "score_before": Column(type="DOUBLE", description="score before"),
-        "occurrence": Column(type="INTEGER", description="similar journeys ranked above before"),
+        "journey_id": text("the journey"),
+        "rank": integer("place in the user's list, 1 is best"),
+        "score": double("score_before × penalty^occurrence; otherwise the lowest so far"),
+        "rank_before": integer("place before"),
+        "score_before": double("score before"),
+        "occurrence": integer("similar journeys ranked above before"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("rankings", "journey_identities", "clusters", "keyword_embeddings", "users_in_scope"),
-    kinds=frozenset({"numpy"}),
-    read=read,
-    compute=steps.diversify_lists,
-    draw=draw,
+    reads={"journeys": JOURNEYS, "members": members("keyword, weight"), "scores": _SCORES},
+    read=ranked_with_vectors,
+    deps=("keyword_embeddings",),
+    kinds={"numpy"},
+    plot=scores_before_and_after,
 )
+def diversified_journeys(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Journeys re-ranked: with score × penalty^occurrence, where occurrence counts the similar journeys ranked
+    above, or by the strategy that is set.
+    """
+    members_of, vectors = with_codes(with_journeys(frames["members"], frames["journeys"]), frames["embeddings"])
+    ranked, centroids = ranked_centroids(frames["journeys"], members_of, vectors)
+    return rerank(ranked, centroids, settings.diversification, list_length=settings.output.max_journeys_per_user)

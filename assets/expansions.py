@@ -1,12 +1,18 @@
-"""Step: the related journeys that each user is offered."""
+"""The related journeys that each user is offered."""
+
+from datetime import date
 
 import polars as pl
 
-from assets.journey_expansions import JOURNEY_EXPANSIONS
-from journeys_dagster.inference import steps
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.orchestration.vectors import read_embeddings
-from journeys_dagster.tables import Column
+from assets.journey_expansions import journey_expansions
+from journeys_dagster.inference.expansions import expand_users
+from journeys_dagster.inference.frames import Frames, with_codes
+from journeys_dagster.inference.segments import centroids, segment_starts
+from journeys_dagster.orchestration.reads import read_embeddings
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql.models import tables_of
+from journeys_dagster.tables import double, integer, text
 
 # Sensitive journeys are no reason to offer anything.
 _MEMBERS = """
@@ -20,7 +26,7 @@ _MEMBERS = """
 """
 _RELATED = f"""
     select * exclude (as_of), related as keyword
-    from {JOURNEY_EXPANSIONS.name}
+    from {journey_expansions.name}
     where as_of = $as_of
         and journey in (select keyword from names where as_of = $as_of and {{of_batch}})
     order by journey, related
@@ -28,9 +34,9 @@ _RELATED = f"""
 _HELD = "select user_id, keyword from keywords where as_of = $as_of and {of_batch}"
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """Listed journeys of a batch of users, keyword by keyword; what is related to these; and what the users have."""
-    related = snapshot.read(_RELATED, batch=batch)
+def members_and_held(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """Listed journeys of a batch of users, keyword by keyword, and what the users have already."""
+    related = frames["related"]
     # On a home's first day nothing is related to anything, and nothing else need be read.
     limit = " limit 0" if related.is_empty() else ""
     members = snapshot.read(_MEMBERS + limit, batch=batch)
@@ -43,30 +49,35 @@ def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     }
 
 
-def count(rows: pl.DataFrame) -> dict[str, float]:
+def users_offered(rows: pl.DataFrame) -> dict[str, float]:
     """Users who are offered anything."""
     return {"users_with_expansions": rows["user_id"].n_unique()}
 
 
-EXPANSIONS = SnapshotStep(
-    name="expansions",
-    description="Related journeys offered to each user, best first: by relation to their journeys, the ranker's "
-    "confidence in these, and how many have it; without what the user already has.",
+@snapshot_asset(
     grain="one row per as_of, user and related journey",
     columns={
-        "rank": Column(type="INTEGER", description="place in the user's list, 1 is best"),
-        "related": Column(type="VARCHAR", description="the related journey, by its name's keyword"),
-        "score": Column(type="DOUBLE", description="relation × confidence over the user's journeys, and popularity"),
-        "because_of": Column(type="VARCHAR", description="the user's journey that counts most, by its name's keyword"),
-        "expander": Column(type="VARCHAR", description="what found it; says whether a language model did"),
+        "rank": integer("place in the user's list, 1 is best"),
+        "related": text("the related journey, by its name's keyword"),
+        "score": double("relation × confidence over the user's journeys, and popularity"),
+        "because_of": text("the user's journey that counts most, by its name's keyword"),
+        "expander": text("what found it; says whether a language model did"),
     },
     key=("as_of", "user_id", "related"),
-    deps=(
-        *("user_journeys", "names", "journey_identities", "clusters", "keywords", "keyword_embeddings"),
-        *(JOURNEY_EXPANSIONS.name, "users_in_scope"),
-    ),
-    kinds=frozenset({"polars", "numpy"}),
-    read=read,
-    compute=steps.expand,
-    count=count,
+    reads={"related": _RELATED},
+    read=members_and_held,
+    deps=(*tables_of(_MEMBERS, _HELD), "keyword_embeddings"),
+    kinds={"polars", "numpy"},
+    count=users_offered,
+    of_every_user=False,
 )
+def expansions(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Related journeys offered to each user, best first: by relation to their journeys, the ranker's confidence in
+    these, and how many have it; without what the user already has.
+    """
+    members, vectors = with_codes(frames["members"], frames["embeddings"])
+    starts = segment_starts(members.select("user_id", "journey_id"))
+    centres = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
+    journeys = members.select("user_id", "journey", "confidence")[starts[:-1]]
+    related, near = with_codes(frames["related"], frames["related_embeddings"])
+    return expand_users(journeys, centres, related, near, held=frames["held"], settings=settings.expansions)

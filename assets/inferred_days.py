@@ -1,4 +1,4 @@
-"""Step: the record that a day was inferred. Written last, so that a snapshot that is recorded is complete."""
+"""The record that a day was inferred. Written last, so that a snapshot that is recorded is complete."""
 
 from datetime import date
 
@@ -6,40 +6,39 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.inference.algorithm import Algorithm
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
+from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.run_config import ScopeConfig
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Table, bigint, text, utc_day
 
 INFERRED_DAYS = Table(
     name="inferred_days",
+    kind="kept",
     description="Which days were inferred completely, by which algorithm, and what of the landing zone they saw.",
     grain="one row per as_of and scope, of the latest run",
     columns={
-        "as_of": Column(type="DATE", description="day the snapshot was taken"),
-        "scope": Column(type="VARCHAR", description="kind of run: active_users or all_users"),
-        "algorithm_version": Column(
-            type="VARCHAR", description="fingerprint of step code, model revisions and settings"
+        "as_of": utc_day("day the snapshot was taken"),
+        "scope": text("kind of run: active_users or all_users"),
+        "algorithm_version": text("fingerprint of step code, model revisions and settings"),
+        "landing_fingerprint": text(
+            "what of the landing zone the snapshot saw: sum over landed_days until as_of; empty if unknown",
         ),
-        "landing_fingerprint": Column(
-            type="VARCHAR",
-            description="what of the landing zone the snapshot saw: sum over landed_days until as_of; empty if unknown",
-        ),
-        "users": Column(type="BIGINT", description="users inferred"),
-        "journeys": Column(type="BIGINT", description="journeys listed for them"),
+        "users": bigint("users inferred"),
+        "journeys": bigint("journeys listed for them"),
     },
     key=("as_of", "scope"),
     partition_column="as_of",
 )
 ALGORITHM_PARTS = Table(
     name="algorithm_parts",
+    kind="kept",
     description="What each algorithm that inferred something was made of. Tells what has changed from one to another.",
     grain="one row per algorithm_version and part",
     columns={
-        "algorithm_version": Column(type="VARCHAR", description="the fingerprint"),
-        "part": Column(type="VARCHAR", description="setting, step, SQL model or embedding model"),
-        "value": Column(type="VARCHAR", description="setting, code version, hash or revision, as JSON"),
+        "algorithm_version": text("the fingerprint"),
+        "part": text("setting, step, SQL model or embedding model"),
+        "value": text("setting, code version, hash or revision, as JSON"),
     },
     key=("algorithm_version", "part"),
 )
@@ -54,30 +53,12 @@ _IN_SCOPE = """
 """
 
 
-def build_inferred_days(*, partitions_def: dg.PartitionsDefinition, algorithm: Algorithm) -> dg.AssetsDefinition:
-    """The asset; it keeps what `algorithm` is made of beside the days."""
-
-    @dg.asset(
-        name=INFERRED_DAYS.name,
-        deps=["current_user_journeys", "user_snapshots", "users_in_scope"],
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{INFERRED_DAYS.description} Grain: {INFERRED_DAYS.grain}.",
-        group_name="inference",
-        kinds={"sql", "duckdb", "table"},
-        owners=[OWNER],
-        code_version="1",
-        metadata=table_metadata(INFERRED_DAYS),
-        pool=WAREHOUSE_POOL,
-    )
-    def inferred_days(
-        context: dg.AssetExecutionContext, config: ScopeConfig, warehouse: Warehouse
-    ) -> dg.MaterializeResult:
-        for partition_key in context.partition_keys:
-            record_inferred_day(warehouse, date.fromisoformat(partition_key), config.scope, algorithm)
-        return dg.MaterializeResult(metadata=row_metadata(warehouse, INFERRED_DAYS, context.partition_keys[-1]))
-
-    return inferred_days
+@table_asset(INFERRED_DAYS, kinds={"sql", "table"}, sql=[_IN_SCOPE], deps=["current_user_journeys"], config=ScopeConfig)
+def inferred_days(run: Run) -> dg.MaterializeResult:
+    """Record the days of a run, and what the algorithm is made of."""
+    for day in run.days:
+        record_inferred_day(run.warehouse, day, run.config.scope, run.location.algorithm)
+    return dg.MaterializeResult()
 
 
 def record_inferred_day(warehouse: Warehouse, as_of: date, scope: str, algorithm: Algorithm) -> None:

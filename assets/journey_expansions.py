@@ -1,51 +1,47 @@
-"""Step: the journeys related to each distinct journey, from everyone's snapshots before the day; a key-value table."""
+"""The journeys related to each distinct journey, from everyone's snapshots before the day; a key-value table."""
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from assets.keyword_embeddings import store_embeddings
-from assets.safety_verdicts import TABLE as VERDICTS
 from assets.safety_verdicts import check_new_texts, read_verdicts
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.inference.expansions import known_journeys, related_journeys
+from journeys_dagster.inference.frames import with_codes
 from journeys_dagster.inference.llm_expansions import EXPAND_PROMPT, RelatedAnswer, with_model_relations
 from journeys_dagster.inference.safety import checked_text
 from journeys_dagster.inference.safety_policy import ALLOW
-from journeys_dagster.inference.steps import with_codes
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.language_models import answered_check, answered_spec
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
-from journeys_dagster.orchestration.vectors import embeddings_of
-from journeys_dagster.resources.llm import LLMResource
+from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.reads import embeddings_of
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import ExpansionSettings, Settings
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Table, bigint, double, integer, text, utc_day
 
-JOURNEY_EXPANSIONS = Table(
+TABLE = Table(
     name="journey_expansions",
+    kind="population",
     description="Journeys related to each distinct journey, by the snapshots of everyone before the day. A journey is "
     "what its name's keyword says; sensitive ones have no part.",
     grain="one row per as_of, journey and related journey",
     columns={
-        "as_of": Column(type="DATE", description="day from which it counts; sees everyone's newest snapshot before it"),
-        "journey": Column(type="VARCHAR", description="the journey, the key: its name's keyword"),
-        "related": Column(type="VARCHAR", description="a journey related to it, by its name's keyword"),
-        "rank": Column(type="INTEGER", description="place among the journey's, 1 is most related"),
-        "score": Column(type="DOUBLE", description="logarithm of the lift, and nearness in meaning"),
-        "lift": Column(type="DOUBLE", description="how much more often both are had than by chance, drawn towards 1"),
-        "similarity": Column(type="DOUBLE", description="cosine of both"),
-        "together": Column(type="BIGINT", description="users who have the journey's keyword and the related journey"),
-        "users": Column(type="BIGINT", description="users who have the related journey"),
-        "share": Column(type="DOUBLE", description="the same as a share of all users"),
-        "expander": Column(type="VARCHAR", description="what found it; says whether a language model did"),
-        "found_on": Column(type="DATE", description="day as of which it was found; at the latest as_of"),
-        "algorithm_version": Column(type="VARCHAR", description="fingerprint of what found it"),
+        "as_of": utc_day("day from which it counts; sees everyone's newest snapshot before it"),
+        "journey": text("the journey, the key: its name's keyword"),
+        "related": text("a journey related to it, by its name's keyword"),
+        "rank": integer("place among the journey's, 1 is most related"),
+        "score": double("logarithm of the lift, and nearness in meaning"),
+        "lift": double("how much more often both are had than by chance, drawn towards 1"),
+        "similarity": double("cosine of both"),
+        "together": bigint("users who have the journey's keyword and the related journey"),
+        "users": bigint("users who have the related journey"),
+        "share": double("the same as a share of all users"),
+        "expander": text("what found it; says whether a language model did"),
+        "found_on": utc_day("day as of which it was found; at the latest as_of"),
+        "algorithm_version": text("fingerprint of what found it"),
     },
     key=("as_of", "journey", "related"),
     partition_column="as_of",
@@ -90,72 +86,24 @@ _MEMBERS = f"""
 """
 
 
-def build_journey_expansions(
-    *, partitions_def: dg.PartitionsDefinition, algorithm_version: str, asks_llm: bool = False
-) -> dg.AssetsDefinition:
-    """The asset; `asks_llm`: with a language model that relates journeys, or checks their names."""
-    asset = dg.asset(
-        name=JOURNEY_EXPANSIONS.name,
-        deps=[
-            *("clusters", "journey_identities", "names", "user_journeys", "user_snapshots"),
-            *(VERDICTS.name, "keyword_embeddings"),
-        ],
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{JOURNEY_EXPANSIONS.description} Grain: {JOURNEY_EXPANSIONS.grain}.",
-        group_name="inference",
-        kinds={"polars", "duckdb", "openai" if asks_llm else "table"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[JOURNEY_EXPANSIONS.name],
-        metadata=table_metadata(JOURNEY_EXPANSIONS),
-        check_specs=[answered_spec(JOURNEY_EXPANSIONS.name)] if asks_llm else None,
-    )
-
-    def _materialize(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: Settings,
-        embedder: TextEmbedder,
-        llm: LLM | None,
-    ) -> dg.MaterializeResult:
-        for partition_key in context.partition_keys:
-            as_of = date.fromisoformat(partition_key)
-            # What a language model left unanswered one day is asked again the next.
-            if llm is None and _carry_related(warehouse, settings.expansions, as_of, algorithm_version):
-                continue
-            related = _find_related(warehouse, settings, embedder, as_of, llm=llm)
-            constants = {"algorithm_version": algorithm_version}
-            warehouse.replace_snapshot(JOURNEY_EXPANSIONS, [related], as_of=as_of, constants=constants)
-        metadata: dict[str, Any] = row_metadata(warehouse, JOURNEY_EXPANSIONS, context.partition_keys[-1])
-        if llm is None:
-            return dg.MaterializeResult(metadata=metadata)
-        return dg.MaterializeResult(metadata=metadata | llm.usage.figures(), check_results=[answered_check(llm.usage)])
-
-    if asks_llm:
-
-        @asset
-        def _with_llm(
-            context: dg.AssetExecutionContext,
-            warehouse: Warehouse,
-            settings: dg.ResourceParam[Settings],
-            embedder: dg.ResourceParam[TextEmbedder],
-            llm: dg.ResourceParam[LLMResource],
-        ) -> dg.MaterializeResult:
-            return _materialize(context, warehouse, settings, embedder, llm.client())
-
-        return _with_llm
-
-    @asset
-    def _journey_expansions(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: dg.ResourceParam[Settings],
-        embedder: dg.ResourceParam[TextEmbedder],
-    ) -> dg.MaterializeResult:
-        return _materialize(context, warehouse, settings, embedder, None)
-
-    return _journey_expansions
+@table_asset(
+    TABLE,
+    kinds={"polars", "table"},
+    sql=[_MEMBERS],
+    deps=["user_snapshots", "safety_verdicts", "keyword_embeddings"],
+    needs=frozenset({"embedder"}),
+    llm=("expansions", "safety"),
+)
+def journey_expansions(run: Run) -> dg.MaterializeResult:
+    """Find the related journeys as of each day, or let those of the day before count on."""
+    warehouse, settings, version = run.warehouse, run.settings, run.location.algorithm.version
+    for day in run.days:
+        # What a language model left unanswered one day is asked again the next.
+        if run.llm is None and _carry_related(warehouse, settings.expansions, day, version):
+            continue
+        related = _find_related(warehouse, settings, run.vectors, day, llm=run.llm)
+        warehouse.replace_snapshot(TABLE, [related], as_of=day, constants={"algorithm_version": version})
+    return dg.MaterializeResult()
 
 
 def _carry_related(warehouse: Warehouse, chosen: ExpansionSettings, as_of: date, algorithm_version: str) -> bool:
@@ -163,13 +111,13 @@ def _carry_related(warehouse: Warehouse, chosen: ExpansionSettings, as_of: date,
 
     Who is in scope has no part in it, so that incremental equals full.
     """
-    if not warehouse.has_table(JOURNEY_EXPANSIONS.name):
+    if not warehouse.has_table(TABLE.name):
         return False
     params = {"as_of": as_of, "max_users": chosen.max_users, "algorithm_version": algorithm_version}
     standing, changed = warehouse.query(_STANDING, params).row(0)
     if standing is None or changed >= chosen.refresh_share:
         return False
-    warehouse.replace_snapshot_sql(JOURNEY_EXPANSIONS, _CARRIED, params={"as_of": as_of, "standing": standing})
+    warehouse.replace_snapshot_sql(TABLE, _CARRIED, params={"as_of": as_of, "standing": standing})
     return True
 
 

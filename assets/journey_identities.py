@@ -1,10 +1,14 @@
-"""Step: which journey each cluster is, day after day."""
+"""Which journey each cluster is, day after day."""
+
+from datetime import date
 
 import polars as pl
 
-from journeys_dagster.inference import steps
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.tables import Column
+from journeys_dagster.inference.frames import Frames
+from journeys_dagster.inference.identity import continue_journeys
+from journeys_dagster.orchestration.snapshot_asset import snapshot_asset
+from journeys_dagster.settings import Settings
+from journeys_dagster.tables import boolean, double, integer, text
 
 _CURRENT = """
     select user_id, keyword, cluster, weight, first_seen
@@ -25,37 +29,27 @@ _PREVIOUS = """
 """
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The clusters of a batch of users, and the journeys of each user's newest earlier snapshot."""
-    current = snapshot.read(_CURRENT, batch=batch)
-    if snapshot.warehouse.has_table("journey_identities"):
-        previous = snapshot.read(_PREVIOUS, batch=batch)
-    else:
-        previous = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
-    return {"current": current, "previous": previous}
-
-
-def count(journeys: pl.DataFrame) -> dict[str, float]:
+def continued_and_new(journeys: pl.DataFrame) -> dict[str, float]:
     """How many journeys were continued, and how many are new."""
     continued = int(journeys["continued"].sum())
     return {"continued": continued, "new": len(journeys) - continued}
 
 
-JOURNEY_IDENTITIES = SnapshotStep(
-    name="journey_identities",
-    description="The journey that each cluster is: the one it continues from the user's newest earlier snapshot, "
-    "or a new one.",
+@snapshot_asset(
     grain="one row per as_of, user and cluster",
     columns={
-        "cluster": Column(type="INTEGER", description="number of the user's cluster"),
-        "journey_id": Column(type="VARCHAR", description="stays with the journey from day to day"),
-        "continued": Column(type="BOOLEAN", description="whether the user's earlier snapshot had it"),
-        "overlap": Column(type="DOUBLE", description="share of the cluster's weight that was in it then, 0 to 1"),
+        "cluster": integer("number of the user's cluster"),
+        "journey_id": text("stays with the journey from day to day"),
+        "continued": boolean("whether the user's earlier snapshot had it"),
+        "overlap": double("share of the cluster's weight that was in it then, 0 to 1"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("clusters", "users_in_scope"),
-    kinds=frozenset({"polars"}),
-    read=read,
-    compute=steps.identify,
-    count=count,
+    reads={"current": _CURRENT, "previous": _PREVIOUS},
+    kinds={"polars"},
+    count=continued_and_new,
 )
+def journey_identities(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """The journey that each cluster is: the one it continues from the user's newest earlier snapshot, or a new
+    one.
+    """
+    return continue_journeys(frames["current"], frames["previous"])

@@ -1,4 +1,4 @@
-"""Step: the judgements of a day in figures; withheld where the judge does not agree with people."""
+"""The judgements of a day in figures; withheld where the judge does not agree with people."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -6,75 +6,62 @@ from datetime import date, timedelta
 import dagster as dg
 import polars as pl
 
-from assets.judge_scores import JUDGE_SCORES
 from journeys_dagster.inference.judge import EVIDENCE_JUDGE
-from journeys_dagster.monitoring.judge_metrics import ALL, Calibration, calibrate, judge_metrics
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
+from journeys_dagster.monitoring.judge_metrics import ALL, Calibration, calibrate, metrics_of_day
+from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.metadata import plot, row_metadata
 from journeys_dagster.reporting.watch_plot import watched_days
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Table, bigint, double, text, utc_day
 
-JUDGE_METRICS = Table(
+TABLE = Table(
     name="judge_metrics",
+    kind="kept",
     description="Mean level, share of levels 4 and 5, NDCG and faults of the judged lists, by stratum of activity. A "
     "day without rows was withheld: see the check.",
     grain="one row per as_of, judge, slice and metric",
     columns={
-        "as_of": Column(type="DATE", description="day of the snapshot judged"),
-        "judge": Column(type="VARCHAR", description="evidence (no language model), or the language model's name"),
-        "slice": Column(type="VARCHAR", description="all judged users, or a stratum of activity"),
-        "metric": Column(type="VARCHAR", description="mean_level, share_relevant, ndcg, or a fault's number per list"),
-        "value": Column(type="DOUBLE", description="mean over users"),
-        "low": Column(type="DOUBLE", description="lower end of the 95 % interval over users"),
-        "high": Column(type="DOUBLE", description="upper end"),
-        "users": Column(type="BIGINT", description="users it is a mean over"),
-        "graded": Column(type="BIGINT", description="journeys with human labels that the judge was compared on"),
+        "as_of": utc_day("day of the snapshot judged"),
+        "judge": text("evidence (no language model), or the language model's name"),
+        "slice": text("all judged users, or a stratum of activity"),
+        "metric": text("mean_level, share_relevant, ndcg, or a fault's number per list"),
+        "value": double("mean over users"),
+        "low": double("lower end of the 95 % interval over users"),
+        "high": double("upper end"),
+        "users": bigint("users it is a mean over"),
+        "graded": bigint("journeys with human labels that the judge was compared on"),
     },
     key=("as_of", "judge", "slice", "metric"),
     partition_column="as_of",
 )
 AGREES = "agrees_with_people"
-_SCORES = f"select as_of, user_id, journey_id, rank, level, faults, stratum, judge from {JUDGE_SCORES.name}"
+_SCORES = "select as_of, user_id, journey_id, rank, level, faults, stratum, judge from judge_scores"
 _LABELS = "select user_id, journey_id, arrival_day, grade from human_labels where arrival_day <= $as_of"
 _DAYS_SHOWN = 90
 _PLOTTED = ("mean_level", "share_relevant", "ndcg")
 
 
-def build_judge_metrics(*, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset and its check; the check stops nothing but the metrics themselves."""
-
-    @dg.asset(
-        name=JUDGE_METRICS.name,
-        deps=[JUDGE_SCORES.name, "human_labels"],
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{JUDGE_METRICS.description} Grain: {JUDGE_METRICS.grain}.",
-        group_name="quality",
-        kinds={"polars", "duckdb", "table"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version="1",
-        metadata=table_metadata(JUDGE_METRICS),
-        check_specs=[
-            dg.AssetCheckSpec(
-                AGREES,
-                asset=JUDGE_METRICS.name,
-                description="The judge agrees with human labels at least as far as judge.floor says; else its metrics "
-                "of the day are withheld.",
-            )
-        ],
-    )
-    def _judge_metrics(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        days = [date.fromisoformat(key) for key in context.partition_keys]
-        calibrations = {}
-        for day in days:
-            calibrations = replace_metrics(warehouse, settings, day)
-        return _report(warehouse, settings, days, calibrations)
-
-    return _judge_metrics
+@table_asset(
+    TABLE,
+    kinds={"polars", "table"},
+    group="quality",
+    sql=[_SCORES, _LABELS],
+    checks=[
+        dg.AssetCheckSpec(
+            AGREES,
+            asset=TABLE.name,
+            description="The judge agrees with human labels at least as far as judge.floor says; else its metrics of "
+            "the day are withheld.",
+        )
+    ],
+)
+def judge_metrics(run: Run) -> dg.MaterializeResult:
+    """Make the metrics of each day anew; the check stops nothing but the metrics themselves."""
+    calibrations = {}
+    for as_of in run.days:
+        calibrations = replace_metrics(run.warehouse, run.settings, as_of)
+    return _report(run.warehouse, run.settings, run.days, calibrations)
 
 
 def replace_metrics(warehouse: Warehouse, settings: Settings, as_of: date) -> dict[str, Calibration]:
@@ -89,11 +76,11 @@ def replace_metrics(warehouse: Warehouse, settings: Settings, as_of: date) -> di
         passed, _ = found[judge].verdict(floor=settings.judge.floor, min_graded=settings.judge.min_graded)
         if passed:
             rows.append(
-                judge_metrics(of_judge.filter(as_of=as_of)).with_columns(
+                metrics_of_day(of_judge.filter(as_of=as_of)).with_columns(
                     as_of=pl.lit(as_of), judge=pl.lit(judge), graded=pl.lit(found[judge].graded, dtype=pl.Int64)
                 )
             )
-    warehouse.replace_snapshot(JUDGE_METRICS, rows, as_of=as_of, constants={})
+    warehouse.replace_snapshot(TABLE, rows, as_of=as_of, constants={})
     return found
 
 
@@ -108,7 +95,7 @@ def _report(
     # Where a language model judges, its figures are drawn; the table holds those of the other users too.
     shown = next((judge for judge in verdicts if judge != EVIDENCE_JUDGE), EVIDENCE_JUDGE)
     history = warehouse.query(
-        f"select metric, as_of as day, value, low, high, false as alarm from {JUDGE_METRICS.name} "
+        f"select metric, as_of as day, value, low, high, false as alarm from {TABLE.name} "
         "where slice = $slice and judge = $judge and as_of between $first and $last order by as_of",
         {"slice": ALL, "judge": shown, "first": days[-1] - timedelta(days=_DAYS_SHOWN), "last": days[-1]},
     )
@@ -119,7 +106,7 @@ def _report(
     }
     return dg.MaterializeResult(
         metadata={
-            **row_metadata(warehouse, JUDGE_METRICS, days[-1].isoformat()),
+            **row_metadata(warehouse, TABLE, days[-1].isoformat()),
             "judge": ", ".join(verdicts) or "nobody was judged",
             "plot": plot(png, alt="metrics of judged lists by day"),
         },

@@ -1,17 +1,21 @@
-"""Step: what the judge says of the first journeys of some users' lists."""
+"""What the judge says of the first journeys of some users' lists."""
 
+from datetime import date
 from typing import Any
 
 import polars as pl
 
-from journeys_dagster.inference import steps
-from journeys_dagster.inference.judge import EVIDENCE
+from journeys_dagster.inference.frames import Frames, with_codes
+from journeys_dagster.inference.judge import EVIDENCE, EVIDENCE_JUDGE, judged, measure
 from journeys_dagster.inference.judge_sampling import STRATA, sample_sql
-from journeys_dagster.inference.llm_judge import JUDGE_PROMPT, OPINION_SCHEMA, JudgeAnswer, judge_inputs
+from journeys_dagster.inference.llm_judge import JUDGE_PROMPT, OPINION_SCHEMA, JudgeAnswer, apply_opinions, judge_inputs
+from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.orchestration.vectors import read_embeddings
-from journeys_dagster.tables import Column
+from journeys_dagster.orchestration.reads import read_embeddings
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql.models import tables_of
+from journeys_dagster.tables import double, integer, text, texts
 
 _JOURNEYS = """
     with covered as (
@@ -69,7 +73,7 @@ _MEMBERS = """
 """
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
+def of_sampled_users(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """All journeys of those users of a batch who are in the sample, with the evidence on them."""
     sample = sample_sql(snapshot.settings.judge, with_labelled=snapshot.warehouse.has_table("human_labels"))
     journeys = snapshot.read(f"with sample as materialized ({sample}) select * from ({_JOURNEYS})", batch=batch)
@@ -100,22 +104,19 @@ def _opinions(
     return pl.DataFrame(rows, schema=OPINION_SCHEMA, orient="row")
 
 
-def count(rows: pl.DataFrame) -> dict[str, float]:
+def judged_users(rows: pl.DataFrame) -> dict[str, float]:
     """Users who are judged."""
     return {"judged_users": rows["user_id"].n_unique()}
 
 
-JUDGE_SCORES = SnapshotStep(
-    name="judge_scores",
-    description="What the judge says of the first journeys of a sample of users, stratified by activity; users with "
-    "human labels of the day are in it too.",
+@snapshot_asset(
     grain="one row per as_of, user and judged or missed journey",
     columns={
-        "journey_id": Column(type="VARCHAR", description="the journey"),
-        "rank": Column(type="INTEGER", description="place in the user's list; null where it was missed", nullable=True),
-        "level": Column(type="INTEGER", description="5 highly relevant to 1 irrelevant or harmful", nullable=True),
+        "journey_id": text("the journey"),
+        "rank": integer("place in the user's list; null where it was missed", nullable=True),
+        "level": integer("5 highly relevant to 1 irrelevant or harmful", nullable=True),
         **{
-            name: Column(type="DOUBLE", description=f"evidence, 0 to 1: {what}")
+            name: double(f"evidence, 0 to 1: {what}")
             for name, what in zip(
                 EVIDENCE,
                 (
@@ -128,19 +129,35 @@ JUDGE_SCORES = SnapshotStep(
                 strict=True,
             )
         },
-        "faults": Column(type="VARCHAR[]", description="duplicate, wrong name, wrong stage; missed: not on the list"),
-        "explanation": Column(type="VARCHAR", description="why; says whether a language model took part"),
-        "judge": Column(type="VARCHAR", description="evidence (no language model), or the language model's name"),
-        "stratum": Column(type="VARCHAR", description=f"the user's activity: {', '.join(STRATA)}; or labelled"),
-        "sample_share": Column(type="DOUBLE", description="share of the stratum's users who are judged"),
+        "faults": texts("duplicate, wrong name, wrong stage; missed: not on the list"),
+        "explanation": text("why; says whether a language model took part"),
+        "judge": text("evidence (no language model), or the language model's name"),
+        "stratum": text(f"the user's activity: {', '.join(STRATA)}; or labelled"),
+        "sample_share": double("share of the stratum's users who are judged"),
     },
     key=("as_of", "user_id", "journey_id"),
+    read=of_sampled_users,
     deps=(
-        *("user_journeys", "journey_engagement", "stages", "names", "journey_identities", "clusters", "keywords"),
-        *("keyword_embeddings", "journey_events", "user_events", "human_labels", "users_in_scope"),
+        *tables_of(_JOURNEYS, _KEYWORDS, _MEMBERS),
+        *("keyword_embeddings", "user_events", "human_labels"),
     ),
-    kinds=frozenset({"polars", "numpy"}),
-    read=read,
-    compute=steps.judge,
-    count=count,
+    kinds={"polars", "numpy"},
+    count=judged_users,
+    of_every_user=False,
+    llm=("judge",),
 )
+def judge_scores(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """What the judge says of the first journeys of a sample of users, stratified by activity; users with human
+    labels of the day are in it too.
+    """
+    members, vectors = with_codes(frames["members"], frames["embeddings"])
+    starts = segment_starts(members.select("user_id", "journey_id"))
+    centres = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
+    # Both are sorted by user and journey; a journey without an event that counts any more is not judged.
+    of_member = members.select("user_id", "journey_id")[starts[:-1]].with_row_index("place")
+    journeys = frames["journeys"].join(of_member, on=["user_id", "journey_id"], maintain_order="left")
+    measured = measure(journeys, centres[journeys["place"].to_numpy()])
+    by_evidence = judged(measured, top=settings.judge.top).with_columns(judge=pl.lit(EVIDENCE_JUDGE))
+    scores = apply_opinions(measured, by_evidence, frames["opinions"], judge=settings.llm.model)
+    sampled = journeys.select("user_id", "stratum", "sample_share").unique()
+    return scores.join(sampled, on="user_id", maintain_order="left")

@@ -1,28 +1,26 @@
-"""Step: the vector of each distinct keyword, computed once per model revision and kept."""
+"""The vector of each distinct keyword, computed once per model revision and kept."""
 
 from contextlib import closing
-from datetime import date
 from functools import partial
 
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
-from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
+from journeys_dagster.inference.embedding import embed_frame
+from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Column, Table, text
 
 TABLE = Table(
     name="keyword_embeddings",
+    kind="kept",
     description="Text embedding of each distinct keyword that is clustered, computed once per model revision.",
     grain="one row per model revision and keyword",
     columns={
-        "model_revision": Column(type="VARCHAR", description="the embedding model"),
-        "keyword": Column(type="VARCHAR", description="the keyword"),
+        "model_revision": text("the embedding model"),
+        "keyword": text("the keyword"),
         "embedding": Column(type="FLOAT[]", description="unit vector"),
     },
     key=("model_revision", "keyword"),
@@ -45,51 +43,30 @@ _MISSING = """
 """
 
 
-def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset."""
-
-    @dg.asset(
-        name=TABLE.name,
-        deps=["keywords", "users_in_scope"],
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{TABLE.description} Grain: {TABLE.grain}.",
-        group_name="inference",
-        kinds={"python", "duckdb", "pytorch"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[TABLE.name],
-        metadata=table_metadata(TABLE),
-    )
-    def keyword_embeddings(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        embedder: dg.ResourceParam[TextEmbedder],
-        settings: dg.ResourceParam[Settings],
-    ) -> dg.MaterializeResult:
-        with warehouse.write() as connection:
-            connection.execute(TABLE.create_sql())
-        engine = engine_in_use(settings, warehouse)
-        embedded = 0
-        for partition_key in context.partition_keys:
-            params = {
-                "as_of": date.fromisoformat(partition_key),
-                "model_revision": embedder.revision,
-                "max_keywords_per_user": settings.clusters.max_keywords_per_user,
-            }
-            missing = warehouse.query(_MISSING, params)
-            done = 0
-            shards = missing.iter_slices(settings.run.keywords_per_batch)
-            batches = ({"keywords": keywords} for keywords in shards)
-            with closing(engine.map(partial(embed_frame, embedder=embedder), batches)) as vectors:
-                for frame in vectors:
-                    store_embeddings(warehouse, embedder.revision, frame)
-                    done += len(frame)
-                    context.log.info(f"{partition_key}: {done} of {len(missing)} new keywords embedded")
-            embedded += done
-        return _report(warehouse, embedder.revision, embedded)
-
-    return keyword_embeddings
+@table_asset(TABLE, kinds={"python", "pytorch"}, sql=[_MISSING], needs=frozenset({"embedder"}))
+def keyword_embeddings(run: Run) -> dg.MaterializeResult:
+    """Embed the keywords that have no vector yet."""
+    warehouse, settings, embedder = run.warehouse, run.settings, run.vectors
+    warehouse.create_missing([TABLE])
+    engine = engine_in_use(settings, warehouse)
+    embedded = 0
+    for day in run.days:
+        params = {
+            "as_of": day,
+            "model_revision": embedder.revision,
+            "max_keywords_per_user": settings.clusters.max_keywords_per_user,
+        }
+        missing = warehouse.query(_MISSING, params)
+        done = 0
+        shards = missing.iter_slices(settings.run.keywords_per_batch)
+        batches = ({"keywords": keywords} for keywords in shards)
+        with closing(engine.map(partial(embed_frame, embedder=embedder), batches)) as vectors:
+            for frame in vectors:
+                store_embeddings(warehouse, embedder.revision, frame)
+                done += len(frame)
+                run.log(f"{day}: {done} of {len(missing)} new keywords embedded")
+        embedded += done
+    return _report(warehouse, embedder.revision, embedded)
 
 
 def store_embeddings(warehouse: Warehouse, model_revision: str, vectors: pl.DataFrame) -> None:

@@ -1,15 +1,15 @@
-"""Step: whole lists of journeys by a language model, beside those of the pipeline, to compare. Off unless enabled."""
+"""Whole lists of journeys by a language model, beside those of the pipeline, to compare. Off unless enabled."""
 
 from datetime import date
 
 import polars as pl
 
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.llm_journeys import LIST_PROMPT, JourneysAnswer, Lists, history_inputs
-from journeys_dagster.inference.steps import Frames
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.settings import Settings
-from journeys_dagster.tables import Column
+from journeys_dagster.tables import double, integer, text, texts
 
 _KEYWORDS = """
     select user_id, keyword, weight, events, sources, first_seen, last_seen
@@ -18,7 +18,7 @@ _KEYWORDS = """
 """
 
 
-def read(snapshot: Snapshot, batch: int) -> Frames:
+def lists_of_model(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """Ask about a batch of users; who got no answer has no rows."""
     lists = Lists()
     if snapshot.llm is not None:
@@ -34,29 +34,27 @@ def read(snapshot: Snapshot, batch: int) -> Frames:
     return {"lists": lists.frame()}
 
 
-def compute(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """The lists as they are: they were checked when they came."""
-    return frames["lists"]
-
-
-LLM_JOURNEYS = SnapshotStep(
-    name="llm_journeys",
-    description="Each user's journeys as a language model lists them, from the same history in one call; keywords that "
-    "it invents are dropped and counted. Nothing reads it but comparisons.",
+@snapshot_asset(
     grain="one row per as_of, user and rank",
     columns={
-        "rank": Column(type="INTEGER", description="place in the model's list, 1 is best"),
-        "name": Column(type="VARCHAR", description="the model's title, or a keyword where it is none"),
-        "keywords": Column(type="VARCHAR[]", description="keywords of the user's history, each in one journey"),
-        "stage": Column(type="VARCHAR", description="evergreen, ongoing or ended, as the model sees it"),
-        "confidence": Column(type="DOUBLE", description="0 to 1, as the model says"),
-        "invented_keywords": Column(type="INTEGER", description="keywords it gave that the user never had"),
-        "model": Column(type="VARCHAR", description="name of the language model"),
+        "rank": integer("place in the model's list, 1 is best"),
+        "name": text("the model's title, or a keyword where it is none"),
+        "keywords": texts("keywords of the user's history, each in one journey"),
+        "stage": text("evergreen, ongoing or ended, as the model sees it"),
+        "confidence": double("0 to 1, as the model says"),
+        "invented_keywords": integer("keywords it gave that the user never had"),
+        "model": text("name of the language model"),
     },
     key=("as_of", "user_id", "rank"),
-    deps=("keywords", "users_in_scope"),
-    kinds=frozenset({"polars"}),
-    read=read,
-    compute=compute,
-    code_version="1",
+    read=lists_of_model,
+    deps=("keywords",),
+    kinds={"polars"},
+    of_every_user=False,
+    llm=("journeys",),
+    only_with_llm=True,
 )
+def llm_journeys(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Each user's journeys as a language model lists them, from the same history in one call; keywords that it
+    invents are dropped and counted. Nothing reads it but comparisons.
+    """
+    return frames["lists"]

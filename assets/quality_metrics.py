@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.monitoring.measures import measured_frame, snapshot_rows, source_rows, volume_rows
 from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
 from journeys_dagster.monitoring.queries import (
@@ -23,47 +22,44 @@ from journeys_dagster.monitoring.queries import (
     texts_sql,
 )
 from journeys_dagster.monitoring.watch import alarms_text, judge, value_text
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.metadata import plot
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import QualityCheck, QualitySettings, Settings
 from journeys_dagster.sources.contracts import Source, declared_sources
 from journeys_dagster.sql.parameters import used_params
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Column, Table, bigint, boolean, double, integer, text, utc_day
 
-QUALITY_METRICS = Table(
+TABLE = Table(
     name="quality_metrics",
+    kind="kept",
     description="What the quality watch has measured day by day, what was expected, and what was an alarm.",
     grain="one row per as_of, scope, metric and slice",
     columns={
-        "as_of": Column(type="DATE", description="arrival day of the rows, or day of the snapshot"),
-        "scope": Column(type="VARCHAR", description="landing; or the snapshot's, active_users or all_users"),
-        "metric": Column(type="VARCHAR", description="what is measured; the check of the same name judges it"),
-        "slice": Column(type="VARCHAR", description="the source; empty for a snapshot"),
-        "value": Column(
-            type="DOUBLE",
-            description="what was measured; null for a drift from too few earlier days",
+        "as_of": utc_day("arrival day of the rows, or day of the snapshot"),
+        "scope": text("landing; or the snapshot's, active_users or all_users"),
+        "metric": text("what is measured; the check of the same name judges it"),
+        "slice": text("the source; empty for a snapshot"),
+        "value": double(
+            "what was measured; null for a drift from too few earlier days",
             nullable=True,
         ),
-        "observations": Column(type="BIGINT", description="rows, users, … the value is made from"),
+        "observations": bigint("rows, users, … the value is made from"),
         "counts": Column(
             type="BIGINT[]",
             description="of a distribution: the day's, which later days compare with",
             nullable=True,
         ),
-        "fingerprint": Column(
-            type="VARCHAR", description="of the landing files, empty where there are none; or the algorithm version"
-        ),
-        "expected": Column(
-            type="DOUBLE", description="by the days before; null while there are too few", nullable=True
-        ),
-        "low": Column(type="DOUBLE", description="lower end of what is ordinary", nullable=True),
-        "high": Column(type="DOUBLE", description="upper end of what is ordinary", nullable=True),
-        "history_days": Column(type="INTEGER", description="earlier days that it was expected from"),
-        "severity": Column(type="VARCHAR", description="of an alarm, by the settings: warn or error"),
-        "alarm": Column(type="BOOLEAN", description="whether it is out of the ordinary in a way that is a fault"),
-        "reason": Column(type="VARCHAR", description="of an alarm: what, how far, and where to look; else empty"),
+        "fingerprint": text("of the landing files, empty where there are none; or the algorithm version"),
+        "expected": double("by the days before; null while there are too few", nullable=True),
+        "low": double("lower end of what is ordinary", nullable=True),
+        "high": double("upper end of what is ordinary", nullable=True),
+        "history_days": integer("earlier days that it was expected from"),
+        "severity": text("of an alarm, by the settings: warn or error"),
+        "alarm": boolean("whether it is out of the ordinary in a way that is a fault"),
+        "reason": text("of an alarm: what, how far, and where to look; else empty"),
     },
     key=("as_of", "scope", "metric", "slice"),
     partition_column="as_of",
@@ -74,7 +70,7 @@ _MEASURED_LANDING = f"""
     where arrival_day between $first and $last
         and (source, arrival_day, fingerprint) not in (
             select (slice, as_of, fingerprint)
-            from {QUALITY_METRICS.name}
+            from {TABLE.name}
             where scope = '{LANDING}' and metric = 'volume'
         )
     group by arrival_day
@@ -83,77 +79,56 @@ _MISSING_SNAPSHOTS = f"""
     select as_of as day
     from users_in_scope
     where as_of between $first and $last
-        and (as_of, scope) not in (select (as_of, scope) from {QUALITY_METRICS.name})
+        and (as_of, scope) not in (select (as_of, scope) from {TABLE.name})
     group by as_of
 """
-_HISTORY = f"from {QUALITY_METRICS.name} where as_of between $first and $last"
-_CREATE = QUALITY_METRICS.create_sql()
+_HISTORY = f"from {TABLE.name} where as_of between $first and $last"
+_CREATE = TABLE.create_sql()
 _TITLE = "What was measured, within what was expected"
 _PANEL = pl.when(pl.col("slice") == "").then("scope").otherwise("slice")
 
 
-def build_quality_metrics(
-    *, partitions_def: dg.PartitionsDefinition, sources: Mapping[str, Source]
-) -> dg.AssetsDefinition:
-    """The asset, with a check per metric. No check stops a run: the rows it is about are written by then."""
-
-    @dg.asset(
-        name=QUALITY_METRICS.name,
-        deps=[
-            *sources,
-            "clusters",
-            "keyword_embeddings",
-            "user_journeys",
-            "user_snapshots",
-            "users_in_scope",
-        ],
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{QUALITY_METRICS.description} Grain: {QUALITY_METRICS.grain}.",
-        group_name="quality",
-        kinds={"python", "duckdb", "table"},
-        owners=[OWNER],
-        code_version="1",
-        pool=WAREHOUSE_POOL,
-        metadata=table_metadata(QUALITY_METRICS),
-        check_specs=[
-            dg.AssetCheckSpec(
-                metric.name,
-                asset=QUALITY_METRICS.name,
-                description=f"{metric.measures[0].upper()}{metric.measures[1:]}, "
-                f"{'for each source' if metric.landing else 'in the snapshot'}, is as the days before let expect. "
-                f"Limits: quality.{metric.name} in the settings.",
-            )
-            for metric in METRICS.values()
-        ],
-    )
-    def _quality_metrics(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: dg.ResourceParam[Settings],
-        embedder: dg.ResourceParam[TextEmbedder],
-    ) -> dg.MaterializeResult:
-        days = [date.fromisoformat(key) for key in context.partition_keys]
-        watch_days(warehouse, settings, days, model_revision=embedder.revision)
-        trailing = days[-1] - timedelta(days=settings.quality.trailing_days)
-        known = warehouse.query(_HISTORY, {"first": min(trailing, days[0]), "last": days[-1]})
-        history = known.filter(pl.col("as_of") >= trailing).sort("as_of", "scope", "metric", "slice")
-        judged = known.filter(pl.col("as_of").is_in(days))
-        newest = judged.filter(as_of=days[-1])
-        for reason in newest.filter("alarm")["reason"]:
-            context.log.warning(reason)
-        return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": newest.height,
-                "partition": context.partition_keys[-1],
-                "alarms": int(judged["alarm"].sum()),
-                "sample": dg.MetadataValue.md(_overview(newest)),
-                "plot": plot(watched_ranges(_lines(history), title=_TITLE), alt=_TITLE),
-            },
-            check_results=[_check_result(metric, judged, history, settings.quality) for metric in METRICS.values()],
+@table_asset(
+    TABLE,
+    kinds={"python", "table"},
+    group="quality",
+    deps=[
+        *declared_sources(()),
+        *("clusters", "keyword_embeddings", "user_journeys", "user_snapshots", "users_in_scope"),
+    ],
+    needs=frozenset({"embedder"}),
+    checks=[
+        dg.AssetCheckSpec(
+            metric.name,
+            asset=TABLE.name,
+            description=f"{metric.measures[0].upper()}{metric.measures[1:]}, "
+            f"{'for each source' if metric.landing else 'in the snapshot'}, is as the days before let expect. "
+            f"Limits: quality.{metric.name} in the settings.",
         )
-
-    return _quality_metrics
+        for metric in METRICS.values()
+    ],
+)
+def quality_metrics(run: Run) -> dg.MaterializeResult:
+    """Measure the days of a run. No check stops it: the rows it is about are written by then."""
+    days, warehouse, settings = run.days, run.warehouse, run.settings
+    watch_days(warehouse, settings, days, model_revision=run.vectors.revision)
+    trailing = days[-1] - timedelta(days=settings.quality.trailing_days)
+    known = warehouse.query(_HISTORY, {"first": min(trailing, days[0]), "last": days[-1]})
+    history = known.filter(pl.col("as_of") >= trailing).sort("as_of", "scope", "metric", "slice")
+    judged = known.filter(pl.col("as_of").is_in(days))
+    newest = judged.filter(as_of=days[-1])
+    for reason in newest.filter("alarm")["reason"]:
+        run.warn(reason)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": newest.height,
+            "partition": days[-1].isoformat(),
+            "alarms": int(judged["alarm"].sum()),
+            "sample": dg.MetadataValue.md(_overview(newest)),
+            "plot": plot(watched_ranges(_lines(history), title=_TITLE), alt=_TITLE),
+        },
+        check_results=[_check_result(metric, judged, history, settings.quality) for metric in METRICS.values()],
+    )
 
 
 def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *, model_revision: str) -> None:
@@ -250,10 +225,10 @@ def _replace(warehouse: Warehouse, replaced: pl.DataFrame, judged: pl.DataFrame)
     with warehouse.write() as connection:
         connection.register("replaced_days", replaced)
         connection.execute(
-            f"delete from {QUALITY_METRICS.name} where (as_of, scope) in (select (as_of, scope) from replaced_days)"
+            f"delete from {TABLE.name} where (as_of, scope) in (select (as_of, scope) from replaced_days)"
         )
         connection.register("new_rows", judged)
-        connection.execute(f"insert into {QUALITY_METRICS.name} by name from new_rows")
+        connection.execute(f"insert into {TABLE.name} by name from new_rows")
 
 
 def _overview(newest: pl.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Step: journeys of past days with what was known of them and what became of them. Models are trained on it."""
+"""Journeys of past days with what was known of them and what became of them. Models are trained on it."""
 
 import itertools
 from collections.abc import Iterator
@@ -9,17 +9,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
+from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.metadata import plot
 from journeys_dagster.orchestration.run_config import TrainingConfig
-from journeys_dagster.orchestration.timing import TRAINING_GROUP
+from journeys_dagster.orchestration.timing import TRAINING_GROUP, at_training_time
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.sql.models import load_models
+from journeys_dagster.tables import Column, Table, integer, text, utc_day
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.replay import RETURN, labelled_snapshots
 from journeys_dagster.training.spans import TooFewReturnsError, snapshot_days
@@ -47,83 +48,65 @@ _FLOATS = {"DOUBLE": "FLOAT", "DOUBLE[]": "FLOAT[]"}
 _NOT_KEPT = ("scope", "algorithm_version")
 
 
-def labels_table(features: Table) -> Table:
-    """The table: labels, and the columns of `journey_features` as they were."""
-    return Table(
-        name="ranking_labels",
-        description="Journeys of past snapshots, what was known of them then, and the label each source gave them.",
-        grain="one row per label_source, as_of, user and journey",
-        columns={
-            "label_source": Column(type="VARCHAR", description="return, notification or human"),
-            "label": Column(type="FLOAT", description="0 to 1: whether the user was in the middle of the journey"),
-            "label_weight": Column(type="FLOAT", description="how much the label counts in training"),
-            "labelled_on": Column(type="DATE", description="day on which the label was known"),
-            "days_to_return": Column(
-                type="INTEGER", description="days from as_of to the next event; null for none so far", nullable=True
-            ),
-            "read_until": Column(type="DATE", description="last arrival day that was seen"),
-            **{
-                name: replace(column, type=_FLOATS.get(column.type, column.type))
-                for name, column in features.columns.items()
-                if name not in _NOT_KEPT
-            },
+TABLE = Table(
+    name="ranking_labels",
+    kind="trained",
+    description="Journeys of past snapshots, what was known of them then, and the label each source gave them.",
+    grain="one row per label_source, as_of, user and journey",
+    columns={
+        "label_source": text("return, notification or human"),
+        "label": Column(type="FLOAT", description="0 to 1: whether the user was in the middle of the journey"),
+        "label_weight": Column(type="FLOAT", description="how much the label counts in training"),
+        "labelled_on": utc_day("day on which the label was known"),
+        "days_to_return": integer("days from as_of to the next event; null for none so far", nullable=True),
+        "read_until": utc_day("last arrival day that was seen"),
+        **{
+            name: replace(column, type=_FLOATS.get(column.type, column.type))
+            for name, column in load_models()["journey_features"].table.columns.items()
+            if name not in _NOT_KEPT
         },
-        key=("label_source", "as_of", "user_id", "journey_id"),
-    )
+    },
+    key=("label_source", "as_of", "user_id", "journey_id"),
+)
 
 
-def build_ranking_labels(features: Table, *, condition: dg.AutomationCondition) -> dg.AssetsDefinition:
-    """The asset; `features` is the table of `journey_features`, `condition` when it is made by itself."""
-    table = labels_table(features)
-
-    @dg.asset(
-        name=table.name,
-        deps=["feedback_labels", "journey_features", "keyword_embeddings", "keyword_events", "user_activity"],
-        description=f"{table.description} Grain: {table.grain}.",
-        group_name=TRAINING_GROUP,
-        automation_condition=condition,
-        kinds={"python", "duckdb", "table"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[table.name],
-        metadata=table_metadata(table),
-    )
-    def ranking_labels(
-        context: dg.AssetExecutionContext,
-        config: TrainingConfig,
-        warehouse: Warehouse,
-        settings: dg.ResourceParam[Settings],
-        embedder: dg.ResourceParam[TextEmbedder],
-    ) -> dg.MaterializeResult:
-        newest: date | None = warehouse.query(_NEWEST_DAY)["day"][0]
-        if newest is None:
-            raise dg.Failure("there is no user activity to train on: take in landing days first", allow_retries=False)
-        as_of = date.fromisoformat(config.as_of) if config.as_of else newest
-        returns = _returns(context, warehouse, settings, embedder, as_of)
-        frames = itertools.chain([_feedback(warehouse, settings, as_of)], returns)
-        read_until = pl.lit(as_of).alias("read_until")
-        columns = list(table.columns)
-        warehouse.replace_table(table, (frame.with_columns(read_until).select(columns) for frame in frames))
-        return dg.MaterializeResult(metadata=_metadata(warehouse, as_of))
-
-    return ranking_labels
+@table_asset(
+    TABLE,
+    kinds={"python", "table"},
+    group=TRAINING_GROUP,
+    deps=["feedback_labels", "journey_features", "keyword_embeddings", "keyword_events", "user_activity"],
+    needs=frozenset({"embedder"}),
+    config=TrainingConfig,
+    condition=at_training_time,
+)
+def ranking_labels(run: Run) -> dg.MaterializeResult:
+    """Compute past snapshots again, label their journeys, and add what feedback says."""
+    warehouse, settings = run.warehouse, run.settings
+    newest: date | None = warehouse.query(_NEWEST_DAY)["day"][0]
+    if newest is None:
+        raise dg.Failure("there is no user activity to train on: take in landing days first", allow_retries=False)
+    as_of = date.fromisoformat(run.config.as_of) if run.config.as_of else newest
+    frames = itertools.chain([_feedback(warehouse, settings, as_of)], _returns(run, as_of))
+    read_until = pl.lit(as_of).alias("read_until")
+    columns = list(TABLE.columns)
+    warehouse.replace_table(TABLE, (frame.with_columns(read_until).select(columns) for frame in frames))
+    return dg.MaterializeResult(metadata=_metadata(warehouse, as_of))
 
 
-def _returns(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, as_of: date
-) -> Iterator[pl.DataFrame]:
-    history = sampled_history(warehouse, settings, as_of, users=settings.ranking.max_training_users)
+def _returns(run: Run, as_of: date) -> Iterator[pl.DataFrame]:
+    settings = run.settings
+    history = sampled_history(run.warehouse, settings, as_of, users=settings.ranking.max_training_users)
     try:
         days = snapshot_days(*history.span, settings.ranking)
     except TooFewReturnsError as error:
-        context.log.warning(f"no returns to learn from yet: {error}")
+        run.warn(f"no returns to learn from yet: {error}")
         return
-    vectors = known_vectors(warehouse, embedder)
 
-    def log(done: float) -> None:
-        context.log.info(f"past snapshots computed again: {done:.0%}")
+    def progress(done: float) -> None:
+        run.log(f"past snapshots computed again: {done:.0%}")
 
-    yield from labelled_snapshots(history, days, settings, vectors, progress=log)
+    vectors = known_vectors(run.warehouse, run.vectors)
+    yield from labelled_snapshots(history, days, settings, vectors, progress=progress)
 
 
 def _feedback(warehouse: Warehouse, settings: Settings, as_of: date) -> pl.DataFrame:

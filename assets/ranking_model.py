@@ -1,72 +1,51 @@
-"""Step: a ranker trained on labelled journeys. Not a part of daily runs; weekly is often enough."""
+"""A ranker trained on labelled journeys. Not a part of daily runs; weekly is often enough."""
 
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
-from journeys_dagster.orchestration.metadata import (
-    OWNER,
-    WAREHOUSE_POOL,
-    plot,
-    promotion_result,
-    promotion_spec,
-    table_metadata,
-)
+from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.checks import promotion_result, promotion_spec
+from journeys_dagster.orchestration.metadata import plot
 from journeys_dagster.orchestration.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.reporting.calibration import calibration_curve
 from journeys_dagster.reporting.plots import bars
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.labels import read_labels
 from journeys_dagster.resources.trained_models import RANKING_MODEL, keep_ranking_model, ranking_model_in_use
-from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings
 from journeys_dagster.training.ranker import Attempt, attempt_ranker
 from journeys_dagster.training.spans import TooFewReturnsError
 
 _SHOWN_FEATURES = 15
 
 
-def build_ranking_model() -> dg.AssetsDefinition:
-    """The asset."""
-
-    @dg.asset(
-        name=RANKING_MODEL.name,
-        deps=["ranking_labels"],
-        description=f"{RANKING_MODEL.description} Grain: {RANKING_MODEL.grain}.",
-        group_name=TRAINING_GROUP,
-        automation_condition=after_labels(),
-        kinds={"python", "duckdb", "xgboost"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[RANKING_MODEL.name],
-        metadata=table_metadata(RANKING_MODEL),
-        check_specs=[promotion_spec(RANKING_MODEL.name)],
-    )
-    def ranking_model(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: dg.ResourceParam[Settings],
-    ) -> dg.MaterializeResult:
-        try:
-            labels = read_labels(warehouse)
-            spans = labels.spans(settings.ranking, horizon_days=settings.ranking.return_days)
-            current = ranking_model_in_use(warehouse, labels.read_until, before_training_on=True)
-            attempt = attempt_ranker(labels.rows, spans, settings, current=current)
-        except TooFewReturnsError as error:
-            decision = f"not trained: {error}"
-            context.log.warning(decision)
-            return dg.MaterializeResult(
-                metadata={"decision": decision}, check_results=[promotion_result(decision, promoted=False)]
-            )
-        as_of = labels.read_until
-        keep_ranking_model(warehouse, as_of, attempt)
-        context.log.info(attempt.decision)
-        check = promotion_result(attempt.decision, promoted=attempt.promoted, test=attempt.comparison.table)
-        return dg.MaterializeResult(metadata=_metadata(attempt, as_of), check_results=[check])
-
-    return ranking_model
+@table_asset(
+    RANKING_MODEL,
+    kinds={"python", "xgboost"},
+    group=TRAINING_GROUP,
+    deps=["ranking_labels"],
+    condition=after_labels,
+    checks=[promotion_spec(RANKING_MODEL.name)],
+)
+def ranking_model(run: Run) -> dg.MaterializeResult:
+    """Train a ranker, and keep it with its card; it takes over if it beats what is in use."""
+    try:
+        labels = read_labels(run.warehouse)
+        spans = labels.spans(run.settings.ranking, horizon_days=run.settings.ranking.return_days)
+        current = ranking_model_in_use(run.warehouse, labels.read_until, before_training_on=True)
+        attempt = attempt_ranker(labels.rows, spans, run.settings, current=current)
+    except TooFewReturnsError as error:
+        decision = f"not trained: {error}"
+        run.warn(decision)
+        return dg.MaterializeResult(
+            metadata={"decision": decision}, check_results=[promotion_result(decision, promoted=False)]
+        )
+    as_of = labels.read_until
+    keep_ranking_model(run.warehouse, as_of, attempt)
+    run.log(attempt.decision)
+    check = promotion_result(attempt.decision, promoted=attempt.promoted, test=attempt.comparison.table)
+    return dg.MaterializeResult(metadata=_metadata(attempt, as_of), check_results=[check])
 
 
 def _metadata(attempt: Attempt, as_of: date) -> dict[str, Any]:

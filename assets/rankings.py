@@ -1,14 +1,19 @@
-"""Step: how likely the user is in the middle of each journey."""
+"""How likely the user is in the middle of each journey."""
 
 from datetime import date
 
-from journeys_dagster.inference import steps
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+import polars as pl
+
+from journeys_dagster.inference.frames import Frames
+from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
+from journeys_dagster.inference.ranking_model import ranking_model
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
 from journeys_dagster.sql.parameters import action_names
-from journeys_dagster.tables import Column
+from journeys_dagster.tables import double, integer, text
 
 _JOURNEYS = """
     select user_id, journey_id, weight, last_seen
@@ -20,20 +25,19 @@ _FEATURES = """
 """
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The journeys of a batch of users, and the model in use with their features where there is one that fits."""
-    journeys = snapshot.read(_JOURNEYS, batch=batch)
+def model_that_fits(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """The model in use, with the features of the journeys, where there is one that fits."""
     model = stored_model(snapshot.warehouse, RANKING_MODEL, snapshot.as_of)
     if model is not None:
         features = snapshot.read(_FEATURES, batch=batch)
-        if steps.ranking_model(model).fits(features, action_names(snapshot.settings)):
-            return {"journeys": journeys, "features": features, "model": model}
+        if ranking_model(model).fits(features, action_names(snapshot.settings)):
+            return {**frames, "features": features, "model": model}
         # After an upgrade or a change of actions, until the next training; the column ranker says so.
-        snapshot.note("journeys_the_model_does_not_fit", len(journeys))
-    return {"journeys": journeys}
+        snapshot.note("journeys_the_model_does_not_fit", len(frames["journeys"]))
+    return frames
 
 
-def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
+def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """Distribution of confidence."""
     confidence = warehouse.query("select confidence from rankings where as_of = $as_of", {"as_of": as_of})
     png = histogram(
@@ -46,27 +50,36 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     return png, "histogram of confidence"
 
 
-RANKINGS = SnapshotStep(
-    name="rankings",
-    description="Score and confidence of each journey; `ranker` says what gave them.",
+@snapshot_asset(
     grain="one row per as_of, user and journey",
     columns={
-        "journey_id": Column(type="VARCHAR", description="the journey"),
-        "rank": Column(type="INTEGER", description="place in the user's list before diversification, 1 is best"),
-        "score": Column(type="DOUBLE", description="the model's, or frequency × exp(−recency / decay)"),
-        "confidence": Column(
-            type="DOUBLE",
-            description="0 to 1: the model's probability of a return, or score / (score + half)",
+        "journey_id": text("the journey"),
+        "rank": integer("place in the user's list before diversification, 1 is best"),
+        "score": double("the model's, or frequency × exp(−recency / decay)"),
+        "confidence": double(
+            "0 to 1: the model's probability of a return, or score / (score + half)",
         ),
-        "frequency": Column(type="DOUBLE", description="weighted number of events"),
-        "recency_days": Column(type="DOUBLE", description="days from the last event to the end of as_of"),
-        "ranker": Column(type="VARCHAR", description="heuristic, or the id of the model"),
+        "frequency": double("weighted number of events"),
+        "recency_days": double("days from the last event to the end of as_of"),
+        "ranker": text("heuristic, or the id of the model"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("journey_engagement", "journey_features", "ranking_model", "users_in_scope"),
-    kinds=frozenset({"xgboost"}),
-    read=read,
-    is_heavy=True,
-    compute=steps.rank,
-    draw=draw,
+    reads={"journeys": _JOURNEYS},
+    read=model_that_fits,
+    deps=("journey_features",),
+    models=(RANKING_MODEL,),
+    kinds={"xgboost"},
+    heavy=True,
+    plot=confidences,
 )
+def rankings(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Score and confidence of each journey; `ranker` says what gave them."""
+    if "model" in frames:
+        model, actions = ranking_model(frames["model"]), action_names(settings)
+        return rank_by_model(frames["journeys"], frames["features"], model, as_of=as_of, actions=actions)
+    return rank_by_heuristic(
+        frames["journeys"],
+        as_of=as_of,
+        recency_decay_days=settings.ranking.recency_decay_days,
+        half_confidence_score=settings.ranking.half_confidence_score,
+    )

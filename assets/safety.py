@@ -1,13 +1,16 @@
-"""Step: whether each journey may be listed, and notified."""
+"""Whether each journey may be listed, and notified."""
+
+from datetime import date
 
 import polars as pl
 
-from assets.safety_verdicts import TABLE as VERDICTS
-from assets.safety_verdicts import checked_texts, read_verdicts, revision_of
-from journeys_dagster.inference import steps
+from assets.safety_verdicts import checked_texts, read_verdicts, revision_of, safety_verdicts
+from journeys_dagster.inference.frames import Frames
+from journeys_dagster.inference.safety import judge_journeys
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, QUIET
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
-from journeys_dagster.tables import Column
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
+from journeys_dagster.settings import Settings
+from journeys_dagster.tables import text, texts
 
 # Whole millionths add up to the same sum in any order.
 _MASS = "cast(round_even(weight * 1e6, 0) as bigint)"
@@ -29,7 +32,7 @@ _DOUBTFUL = f"""
         select user_id, cluster, keyword, {_MASS} as mass
         from clusters
         where as_of = $as_of and {{of_batch}} and keyword not in (
-            select text from {VERDICTS.name} where revision = $revision and outcome = '{ALLOW}' and not by_model
+            select text from {safety_verdicts.name} where revision = $revision and outcome = '{ALLOW}' and not by_model
         )
     )
     select user_id, journey_id, keyword, mass
@@ -39,42 +42,51 @@ _DOUBTFUL = f"""
 """
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """A batch of users' journeys, those of their keywords that may not be allowed, and the verdicts on both."""
-    warehouse, settings = snapshot.warehouse, snapshot.settings
-    journeys = snapshot.read(_JOURNEYS, batch=batch)
+def with_verdicts(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """Those keywords of the journeys that may not be allowed, and the verdicts on them and on the names."""
+    warehouse, settings, journeys = snapshot.warehouse, snapshot.settings, frames["journeys"]
     doubtful = snapshot.read(_DOUBTFUL, batch=batch, params={"revision": revision_of(settings)})
     # Distinct first: a batch says the same thousand texts many times.
     texts = {"name": checked_texts(journeys["name"].unique()), "keyword": checked_texts(doubtful["keyword"].unique())}
     return {
-        "journeys": journeys,
+        **frames,
         "doubtful": doubtful,
         "name_verdicts": read_verdicts(warehouse, texts["name"], settings, names=True),
         "keyword_verdicts": read_verdicts(warehouse, texts["keyword"], settings, names=False),
     }
 
 
-def count(rows: pl.DataFrame) -> dict[str, float]:
+def not_simply_allowed(rows: pl.DataFrame) -> dict[str, float]:
     """Journeys that are not simply allowed."""
     return {outcome: rows.filter(outcome=outcome).height for outcome in (QUIET, BLOCK)}
 
 
-SAFETY = SnapshotStep(
-    name="safety",
-    description="Whether each journey may be listed, and notified: by the verdicts on its name and keywords. A journey "
-    "without a verdict is blocked.",
+@snapshot_asset(
     grain="one row per as_of, user and journey",
     columns={
-        "journey_id": Column(type="VARCHAR", description="the journey"),
-        "outcome": Column(type="VARCHAR", description="allow, quiet (listed, never notified) or block (not listed)"),
-        "category": Column(type="VARCHAR", description="the policy's category; null where allowed", nullable=True),
-        "reasons": Column(type="VARCHAR[]", description="what was found in name and keywords, in the policy's words"),
-        "unlisted_keywords": Column(type="VARCHAR[]", description="the journey's keywords that may not be listed"),
+        "journey_id": text("the journey"),
+        "outcome": text("allow, quiet (listed, never notified) or block (not listed)"),
+        "category": text("the policy's category; null where allowed", nullable=True),
+        "reasons": texts("what was found in name and keywords, in the policy's words"),
+        "unlisted_keywords": texts("the journey's keywords that may not be listed"),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("clusters", "journey_identities", "names", VERDICTS.name, "users_in_scope"),
-    kinds=frozenset({"polars"}),
-    read=read,
-    compute=steps.check_safety,
-    count=count,
+    reads={"journeys": _JOURNEYS},
+    read=with_verdicts,
+    deps=("clusters", safety_verdicts.name),
+    kinds={"polars"},
+    count=not_simply_allowed,
 )
+def safety(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Whether each journey may be listed, and notified: by the verdicts on its name and keywords. A journey without
+    a verdict is blocked.
+    """
+    journeys, key = frames["journeys"], ["user_id", "journey_id"]
+    numbered = journeys.select(key).with_row_index("journey").cast({"journey": pl.Int64})
+    return judge_journeys(
+        journeys,
+        frames["doubtful"].join(numbered, on=key).select("journey", "keyword", "mass"),
+        frames["keyword_verdicts"],
+        settings.safety,
+        name_verdicts=frames["name_verdicts"],
+    )

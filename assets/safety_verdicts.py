@@ -1,47 +1,42 @@
-"""Step: whether each distinct name and keyword may be shown, told once per policy, model and settings."""
+"""Whether each distinct name and keyword may be shown, told once per policy, model and settings."""
 
 from contextlib import closing
-from datetime import date
 from functools import partial
 
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.llm_safety import SAFETY_PROMPT, SafetyAnswer, safety_inputs, with_opinions
 from journeys_dagster.inference.safety import checked_text, judge_frame, verdict_revision
 from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, load_policy
-from journeys_dagster.inference.steps import Frames
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.language_models import answered_check, answered_spec
-from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
-from journeys_dagster.orchestration.vectors import embeddings_of
+from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.reads import embeddings_of
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
-from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Table, boolean, double, text, texts
 
 TABLE = Table(
     name="safety_verdicts",
+    kind="kept",
     description="Whether each distinct name and keyword may be shown, by the policy, and as a name by a language model "
     "too where one is asked; told once per policy, model and settings.",
     grain="one row per revision and text, and one more for a name that a language model was asked about",
     columns={
-        "revision": Column(type="VARCHAR", description="policy, embedding model and settings"),
-        "text": Column(type="VARCHAR", description="a name or keyword in lower case"),
-        "outcome": Column(type="VARCHAR", description="allow, quiet (never notified) or block (not listed)"),
-        "category": Column(type="VARCHAR", description="the policy's category; null where allowed", nullable=True),
-        "reasons": Column(type="VARCHAR[]", description="what was found in each category, in the policy's words"),
-        "by_term": Column(type="BOOLEAN", description="whether a term says so, and not a meaning alone"),
-        "by_model": Column(
-            type="BOOLEAN", description="whether a language model was asked too, which counts for names"
-        ),
-        "probability": Column(type="DOUBLE", description="that it is in any category, by its meaning alone"),
+        "revision": text("policy, embedding model and settings"),
+        "text": text("a name or keyword in lower case"),
+        "outcome": text("allow, quiet (never notified) or block (not listed)"),
+        "category": text("the policy's category; null where allowed", nullable=True),
+        "reasons": texts("what was found in each category, in the policy's words"),
+        "by_term": boolean("whether a term says so, and not a meaning alone"),
+        "by_model": boolean("whether a language model was asked too, which counts for names"),
+        "probability": double("that it is in any category, by its meaning alone"),
     },
     key=("revision", "text", "by_model"),
 )
@@ -73,65 +68,25 @@ _OF_TEXTS = f"""
 """
 
 
-def build_safety_verdicts(*, partitions_def: dg.PartitionsDefinition, asks_llm: bool = False) -> dg.AssetsDefinition:
-    """The asset; `asks_llm`: with a language model's opinion on names."""
-    asset = dg.asset(
-        name=TABLE.name,
-        deps=["names", "clusters", "keyword_embeddings", "users_in_scope"],
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{TABLE.description} Grain: {TABLE.grain}.",
-        group_name="inference",
-        kinds={"python", "duckdb", "openai" if asks_llm else "pytorch"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[TABLE.name],
-        metadata=table_metadata(TABLE),
-        check_specs=[answered_spec(TABLE.name)] if asks_llm else None,
-    )
-
-    def _materialize(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: Settings,
-        embedder: TextEmbedder,
-        llm: LLM | None,
-    ) -> dg.MaterializeResult:
-        checked = 0
-        for partition_key in context.partition_keys:
-            shown = warehouse.query(_SHOWN, {"as_of": date.fromisoformat(partition_key)})
-            checked += check_new_texts(
-                warehouse, settings, embedder, shown["text"], names=shown.filter("is_name")["text"], llm=llm
-            )
-        policy = load_policy(settings.safety.policy)
-        revision = verdict_revision(settings, policy)
-        context.log.info(f"{checked} new texts checked by policy {policy.revision}")
-        return _report(warehouse, revision, checked, llm)
-
-    if asks_llm:
-
-        @asset
-        def _with_llm(
-            context: dg.AssetExecutionContext,
-            warehouse: Warehouse,
-            settings: dg.ResourceParam[Settings],
-            embedder: dg.ResourceParam[TextEmbedder],
-            llm: dg.ResourceParam[LLMResource],
-        ) -> dg.MaterializeResult:
-            return _materialize(context, warehouse, settings, embedder, llm.client())
-
-        return _with_llm
-
-    @asset
-    def _safety_verdicts(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        settings: dg.ResourceParam[Settings],
-        embedder: dg.ResourceParam[TextEmbedder],
-    ) -> dg.MaterializeResult:
-        return _materialize(context, warehouse, settings, embedder, None)
-
-    return _safety_verdicts
+@table_asset(
+    TABLE,
+    kinds={"python", "pytorch"},
+    sql=[_SHOWN],
+    deps=["keyword_embeddings"],
+    needs=frozenset({"embedder"}),
+    llm=("safety",),
+)
+def safety_verdicts(run: Run) -> dg.MaterializeResult:
+    """Check the names and keywords that have no verdict yet."""
+    warehouse, settings = run.warehouse, run.settings
+    checked = 0
+    for day in run.days:
+        shown = warehouse.query(_SHOWN, {"as_of": day})
+        names = shown.filter("is_name")["text"]
+        checked += check_new_texts(warehouse, settings, run.vectors, shown["text"], names=names, llm=run.llm)
+    policy = load_policy(settings.safety.policy)
+    run.log(f"{checked} new texts checked by policy {policy.revision}")
+    return _report(warehouse, verdict_revision(settings, policy), checked)
 
 
 def check_new_texts(
@@ -153,8 +108,7 @@ def check_new_texts(
     """
     policy = load_policy(settings.safety.policy)
     revision = verdict_revision(settings, policy)
-    with warehouse.write() as connection:
-        connection.execute(TABLE.create_sql())
+    warehouse.create_missing([TABLE])
     missing = _rows_of(warehouse, _MISSING, checked_texts(texts), revision)
     if not missing.is_empty():
         check = partial(
@@ -232,7 +186,7 @@ def _store(warehouse: Warehouse, verdicts: pl.DataFrame, *, revision: str, by_mo
         )
 
 
-def _report(warehouse: Warehouse, revision: str, checked: int, llm: LLM | None) -> dg.MaterializeResult:
+def _report(warehouse: Warehouse, revision: str, checked: int) -> dg.MaterializeResult:
     counts = warehouse.query(
         f"select outcome, coalesce(category, '') as category, count(*) as texts from {TABLE.name} "
         "where revision = $revision and not by_model group by all order by texts desc, outcome, category",
@@ -247,7 +201,5 @@ def _report(warehouse: Warehouse, revision: str, checked: int, llm: LLM | None) 
             "revision": revision,
             # Counts, not texts: what is flagged is what nobody should stumble upon.
             "sample": dg.MetadataValue.md(markdown_table(counts, max_rows=40)),
-            **(llm.usage.figures() if llm is not None else {}),
-        },
-        check_results=[answered_check(llm.usage)] if llm is not None else None,
+        }
     )

@@ -8,20 +8,18 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from journeys_dagster.orchestration.asset import Asset, Run, table_asset
 from journeys_dagster.orchestration.metadata import (
-    OWNER,
     SAMPLE_ROWS,
-    WAREHOUSE_POOL,
     plot,
     row_metadata,
-    table_metadata,
 )
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
-from journeys_dagster.resources.landing_zone import IncompleteDayError, LandingZone
+from journeys_dagster.resources.landing_zone import IncompleteDayError
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, Source
+from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, Source, declared_sources
 from journeys_dagster.sources.reader import LandedRows, read_days
 
 REJECTED_SHARE_CHECK = "rejected_share"
@@ -29,7 +27,12 @@ OVER_CAP_CHECK = "rows_over_cap"
 _USERS_LISTED = 20
 
 
-def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+def source_assets(settings: Settings) -> list[Asset]:
+    """One asset per declared source."""
+    return [_source_asset(source) for source in declared_sources(tuple(settings.keywords.action_weights)).values()]
+
+
+def _source_asset(source: Source) -> Asset:
     """The asset that takes in a source's landing days."""
     checks = [
         dg.AssetCheckSpec(
@@ -49,48 +52,31 @@ def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinitio
             )
         )
 
-    @dg.asset(
-        name=source.name,
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{source.description} Grain: {source.grain}.",
-        group_name="sources",
-        kinds={"python", "duckdb"},
-        pool=WAREHOUSE_POOL,
-        owners=[OWNER],
-        code_version="1",
-        metadata=table_metadata(source.table),
-        check_specs=checks,
-    )
-    def _source(
-        context: dg.AssetExecutionContext,
-        warehouse: Warehouse,
-        landing_zone: LandingZone,
-        settings: dg.ResourceParam[Settings],
-    ) -> dg.MaterializeResult:
-        days = [date.fromisoformat(key) for key in context.partition_keys]
+    @table_asset(source.table, kinds={"python"}, group="sources", checks=checks, needs=frozenset({"landing_zone"}))
+    def take_in(run: Run) -> dg.MaterializeResult:
+        warehouse, landing = run.warehouse, run.settings.landing
         try:
-            folders = landing_zone.landed_folders(source.name, days)
+            folders = run.landing.landed_folders(source.name, run.days)
         except IncompleteDayError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         taken_in = []
-        for batch in _batches(folders, settings.landing.days_per_batch):
+        for batch in _batches(folders, landing.days_per_batch):
             landed = read_days(
                 source,
                 batch,
-                max_text_length=settings.landing.max_text_length,
-                future_tolerance_hours=settings.landing.future_tolerance_hours,
-                max_rows_per_user_per_day=settings.landing.max_rows_per_user_per_day,
+                max_text_length=landing.max_text_length,
+                future_tolerance_hours=landing.future_tolerance_hours,
+                max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
             )
             write_landed(warehouse, source, landed, list(batch))
             taken_in.append(landed)
-            context.log.info(f"{source.name}: {len(batch)} days up to {max(batch)} taken in")
+            run.log(f"{source.name}: {len(batch)} days up to {max(batch)} taken in")
         if not taken_in:
             # The table must be there for the views on it, also where a platform has no such source.
             warehouse.replace_days([(source.table, _nothing(), {}), (REJECTED_ROWS, _nothing(), {})], [])
-        return _report(warehouse, source, taken_in, context.partition_keys[-1], settings)
+        return _report(warehouse, source, taken_in, run.days[-1].isoformat(), run.settings)
 
-    return _source
+    return take_in
 
 
 def write_landed(warehouse: Warehouse, source: Source, landed: LandedRows, days: Sequence[date]) -> None:

@@ -1,16 +1,19 @@
-"""Step: evergreen, ongoing or ended."""
+"""Evergreen, ongoing or ended."""
 
+import json
 from datetime import date
 
 import polars as pl
 
-from journeys_dagster.inference import steps
-from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
+from journeys_dagster.inference.frames import Frames
+from journeys_dagster.inference.stage_model import StageModel
+from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, phase_journeys, stage_by_model, stage_journeys
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.resources.trained_models import STAGE_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.tables import Column
+from journeys_dagster.settings import Settings
+from journeys_dagster.tables import double, integer, text, utc_day
 
 _JOURNEYS = """
     select user_id, journey_id, first_seen, last_seen, active_weeks, newest_actions
@@ -58,19 +61,15 @@ _SNAPSHOTS_DRAWN = 50_000
 """Of users who have more of them together, a sample is drawn."""
 
 
-def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The journeys of a batch of users, and the model in use with their features where there is one."""
-    frames = {
-        "journeys": snapshot.read(_JOURNEYS, batch=batch),
-        "usual_shares": snapshot.warehouse.query(_USUAL_SHARES, {"as_of": snapshot.as_of}),
-    }
+def model_that_fits(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """The model in use, with the features of the journeys, where there is one."""
     model = stored_model(snapshot.warehouse, STAGE_MODEL, snapshot.as_of)
-    if model is not None:
-        frames |= {"features": snapshot.read(_FEATURES, batch=batch), "model": model}
-    return frames
+    if model is None:
+        return frames
+    return {**frames, "features": snapshot.read(_FEATURES, batch=batch), "model": model}
 
 
-def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
+def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """Stages of the journeys of everyone who was inferred lately, day by day."""
     params = {"as_of": as_of, "days": _DAYS_DRAWN}
     share = min(1.0, _SNAPSHOTS_DRAWN / max(1, warehouse.query(_SNAPSHOTS, params).item()))
@@ -85,38 +84,52 @@ def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     return png, "journeys by stage and day"
 
 
-STAGES = SnapshotStep(
-    name="stages",
-    description="Lifecycle (evergreen or situational), stage (evergreen, ongoing or ended) and phase (inspiration or "
-    "action) of each journey; `stage_model` says what told ongoing from ended.",
+@snapshot_asset(
     grain="one row per as_of, user and journey",
     columns={
-        "journey_id": Column(type="VARCHAR", description="the journey"),
-        "lifecycle": Column(type="VARCHAR", description="evergreen or situational"),
-        "stage": Column(type="VARCHAR", description="evergreen, ongoing or ended"),
-        "stage_model": Column(type="VARCHAR", description="rule, or the id of the model"),
-        "return_probability": Column(
-            type="DOUBLE",
-            description="the model's probability that the user comes back within stages.return_days; null by rule",
+        "journey_id": text("the journey"),
+        "lifecycle": text("evergreen or situational"),
+        "stage": text("evergreen, ongoing or ended"),
+        "stage_model": text("rule, or the id of the model"),
+        "return_probability": double(
+            "the model's probability that the user comes back within stages.return_days; null by rule",
             nullable=True,
         ),
-        "phase": Column(type="VARCHAR", description="inspiration, action, or unknown where the log has one kind only"),
-        "acting_share": Column(type="DOUBLE", description="share of acting among the journey's newest 20 events"),
-        "usual_acting_share": Column(type="DOUBLE", description="share of acting among all events of 84 days"),
-        "span_days": Column(type="INTEGER", description="days from first to last event"),
-        "active_weeks_share": Column(type="DOUBLE", description="share of weeks since the first event with an event"),
-        "days_since_last": Column(type="INTEGER", description="days from the last event to as_of"),
-        "ends_on": Column(type="DATE", description="day from which it counts as ended if nothing happens"),
-        "evergreen_until": Column(
-            type="DATE",
-            description="day from which it no longer counts as evergreen if nothing happens; null for situational",
+        "phase": text("inspiration, action, or unknown where the log has one kind only"),
+        "acting_share": double("share of acting among the journey's newest 20 events"),
+        "usual_acting_share": double("share of acting among all events of 84 days"),
+        "span_days": integer("days from first to last event"),
+        "active_weeks_share": double("share of weeks since the first event with an event"),
+        "days_since_last": integer("days from the last event to as_of"),
+        "ends_on": utc_day("day from which it counts as ended if nothing happens"),
+        "evergreen_until": utc_day(
+            "day from which it no longer counts as evergreen if nothing happens; null for situational",
             nullable=True,
         ),
     },
     key=("as_of", "user_id", "journey_id"),
-    deps=("action_trends", "journey_engagement", "journey_features", "stage_model", "users_in_scope"),
-    kinds=frozenset({"polars", "scipy"}),
-    read=read,
-    compute=steps.stage,
-    draw=draw,
+    reads={"journeys": _JOURNEYS, "usual_shares": _USUAL_SHARES},
+    read=model_that_fits,
+    deps=("journey_features",),
+    models=(STAGE_MODEL,),
+    kinds={"polars", "scipy"},
+    plot=stage_mix,
 )
+def stages(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+    """Lifecycle (evergreen or situational), stage (evergreen, ongoing or ended) and phase (inspiration or action)
+    of each journey; `stage_model` says what told ongoing from ended.
+    """
+    stages, journeys = settings.stages, frames["journeys"]
+    staged = stage_journeys(
+        journeys,
+        as_of=as_of,
+        evergreen_min_span_days=stages.evergreen_min_span_days,
+        evergreen_min_active_weeks_share=stages.evergreen_min_active_weeks_share,
+        ended_after_days=stages.ended_after_days,
+    )
+    if "model" in frames:
+        model = StageModel.stored(json.loads(frames["model"]["card"][0]))
+        staged = stage_by_model(staged, frames["features"], model, as_of=as_of, ended_below=stages.ended_below)
+    usual = dict(frames["usual_shares"].iter_rows())
+    phases = phase_journeys(journeys, usual, acting_actions=stages.acting_actions, acting_odds=stages.acting_odds)
+    return staged.join(phases, on=["user_id", "journey_id"], how="left", maintain_order="left")

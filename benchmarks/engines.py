@@ -21,16 +21,16 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
+from journeys_dagster.graph import STEPS
+from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep, open_snapshot, replace_step
 from rich.console import Console
 from rich.table import Table
 
 from journeys_dagster.definitions import build_defs
-from journeys_dagster.graph import STEPS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.shards import ShardFolder, write_shard
-from journeys_dagster.inference.steps import Frames
 from journeys_dagster.orchestration.runs import infer, ingest, missing_days
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep, open_snapshot, replace_step
 from journeys_dagster.resources.engine import Engine, LocalEngine, engine_in_use
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.ray_engine import connect

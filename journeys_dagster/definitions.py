@@ -1,23 +1,35 @@
 """The code location: the one place where everything is put together."""
 
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Mapping, Sequence
 from datetime import date
+from importlib import import_module
 from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.graph import algorithm_in_use, build_assets
-from journeys_dagster.inference.embedding import TextEmbedder
+import assets
+from assets.inferred_days import ALGORITHM_PARTS
+from assets.sources import source_assets
+from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
+from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.safety_policy import load_policy
+from journeys_dagster.llm.parts import llm_parts
+from journeys_dagster.orchestration.asset import Asset, Location
 from journeys_dagster.orchestration.jobs import build_jobs
 from journeys_dagster.orchestration.partitions import daily_partitions
 from journeys_dagster.orchestration.sensors import build_automation
+from journeys_dagster.orchestration.sql_assets import sql_asset
 from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.landing_state import SEEN_LANDING_DAYS
 from journeys_dagster.resources.landing_zone import LandingZone
-from journeys_dagster.resources.llm import llm_resource
+from journeys_dagster.resources.llm import LLM_ANSWERS, llm_resource
 from journeys_dagster.settings import Settings, load_settings
-from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sql.models import load_models
+from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
+from journeys_dagster.sql.models import ModelError, load_audits, load_models
+from journeys_dagster.tables import Table
 
+RECORDS = (REJECTED_ROWS, LANDED_DAYS, SEEN_LANDING_DAYS, ALGORITHM_PARTS, LLM_ANSWERS)
 _FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE = date(2010, 1, 1)
 
 
@@ -50,17 +62,66 @@ def build_defs(
         "llm": llm_resource(settings.llm),
     }
     first_day = _first_day(settings, landing_zone)
-    partitions_def = daily_partitions(first_day)
-    jobs, models = build_jobs(), load_models()
+    declared = declared_assets(settings)
+    location = build_location(settings, declared, daily_partitions(first_day))
+    jobs = build_jobs(declared)
     graph = dg.Definitions(
-        assets=build_assets(settings, partitions_def, models),
+        assets=[asset.build(location) for asset in declared],
         jobs=list(jobs.values()),
         resources={**resources, **(resource_overrides or {})},
         # A step takes milliseconds in the run's own process and seconds in a new one.
         executor=dg.in_process_executor,
     )
-    version = algorithm_in_use(settings, models).version
-    return dg.Definitions.merge(graph, build_automation(version, jobs, settings, first_day=first_day))
+    automation = build_automation(location.algorithm.version, jobs, settings, first_day=first_day)
+    return dg.Definitions.merge(graph, automation)
+
+
+def declared_assets(settings: Settings) -> list[Asset]:
+    """All assets: landing sources, SQL models, and what the modules of `assets` declare."""
+    modules = (import_module(f"assets.{module.name}") for module in pkgutil.iter_modules(assets.__path__))
+    steps = {id(found): found for module in modules for found in vars(module).values() if isinstance(found, Asset)}
+    return [
+        *source_assets(settings),
+        *(sql_asset(model) for model in load_models().values()),
+        *(step for step in steps.values() if not step.only_with_llm or step.uses_llm(settings)),
+    ]
+
+
+def declared_tables(settings: Settings) -> dict[str, Table]:
+    """All tables and views of a warehouse by name: those of assets, and those that are records of other work."""
+    tables = [asset.table for asset in declared_assets(settings) if asset.table is not None]
+    return {table.name: table for table in (*tables, *RECORDS)}
+
+
+def build_location(settings: Settings, declared: Sequence[Asset], partitions_def: dg.PartitionsDefinition) -> Location:
+    """What all assets share.
+
+    Raises
+    ------
+    ModelError
+        There are audits of something that is no table.
+    """
+    audits, tables = load_audits(), declared_tables(settings)
+    if unknown := audits.keys() - tables.keys():
+        raise ModelError(f"there are audits of {', '.join(sorted(unknown))}, which is no table")
+    return Location(
+        settings=settings,
+        partitions_def=partitions_def,
+        algorithm=algorithm_in_use(settings),
+        assets=frozenset(asset.name for asset in declared),
+        tables=tables,
+        audits=audits,
+    )
+
+
+def algorithm_in_use(settings: Settings) -> Algorithm:
+    """The algorithm of this code location; settings that only steer runs have no part in it."""
+    return current_algorithm(
+        settings=settings.algorithm() | llm_parts(settings.llm),
+        model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
+        policy_revision=load_policy(settings.safety.policy).revision,
+        sql_code_versions={name: model.code_version for name, model in load_models().items()},
+    )
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

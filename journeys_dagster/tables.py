@@ -1,7 +1,25 @@
 """What a warehouse table is: its columns, key and grain, and the DDL that follows from them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["landed", "view", "snapshot", "population", "trained", "kept"]
+"""What becomes of a table's rows.
+
+landed
+    Replaced by arrival day.
+view
+    Holds none.
+snapshot
+    Of users, replaced by (`as_of`, users in scope); pruned when they are old.
+population
+    Of everyone together, replaced by `as_of`; pruned when they are old.
+trained
+    Models and what they are trained on; made now and then, for all days to come.
+kept
+    Added to and never pruned: records, verdicts, embeddings, metrics.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +41,28 @@ class Column:
     nullable: bool = False
 
 
+def _column(type_: str) -> Callable[..., Column]:
+    def column(description: str, *, nullable: bool = False) -> Column:
+        return Column(type=type_, description=description, nullable=nullable)
+
+    return column
+
+
+text, texts = _column("VARCHAR"), _column("VARCHAR[]")
+integer, bigint, double = _column("INTEGER"), _column("BIGINT"), _column("DOUBLE")
+boolean, utc_day, timestamp = _column("BOOLEAN"), _column("DATE"), _column("TIMESTAMP")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One warehouse table (or view), which is also one asset.
+    """One warehouse table (or view), most of which are also an asset.
 
     Attributes
     ----------
     name : str
         Name of the table and of the asset.
+    kind : str
+        What becomes of its rows, see `Kind`.
     description : str
         What the table is for.
     grain : str
@@ -43,16 +75,22 @@ class Table:
         DATE column that a partition key selects: ``arrival_day`` of the data or ``as_of`` of a snapshot.
     order : tuple of str
         Columns by which a query's rows are put in order when they are written.
+    of_every_user : bool
+        Of a snapshot: whether each user in scope has a row, so that the newest one tells the user's newest snapshot.
+    learnt_from : bool
+        Of a snapshot: whether models learn from what it says of journeys that people gave feedback on; these rows stay.
     """
 
     name: str
+    kind: Kind
     description: str
     grain: str
     columns: Mapping[str, Column]
     key: tuple[str, ...] = ()
     partition_column: str | None = None
     order: tuple[str, ...] = ()
-    constraints: tuple[str, ...] = field(default=())
+    of_every_user: bool = True
+    learnt_from: bool = False
 
     def create_sql(self) -> str:
         """``create table if not exists`` with every type and NOT NULL spelled out.
@@ -62,7 +100,7 @@ class Table:
         lines = [
             f'"{name}" {column.type}{"" if column.nullable else " not null"}' for name, column in self.columns.items()
         ]
-        body = ",\n    ".join([*lines, *self.constraints])
+        body = ",\n    ".join(lines)
         return f'create table if not exists "{self.name}" (\n    {body}\n)'
 
 
@@ -74,11 +112,9 @@ def quote_literal(text: str) -> str:
 def snapshot_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
     """Columns of a snapshot table: the given ones between those that every snapshot row carries."""
     return {
-        "as_of": Column(type="DATE", description="day the snapshot was taken; sees what arrived until then"),
-        "user_id": Column(type="VARCHAR", description="the user"),
+        "as_of": utc_day("day the snapshot was taken; sees what arrived until then"),
+        "user_id": text("the user"),
         **columns,
-        "scope": Column(type="VARCHAR", description="kind of run that wrote the row: active_users or all_users"),
-        "algorithm_version": Column(
-            type="VARCHAR", description="fingerprint of step code, model revisions and settings"
-        ),
+        "scope": text("kind of run that wrote the row: active_users or all_users"),
+        "algorithm_version": text("fingerprint of step code, model revisions and settings"),
     }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys_dagster.inference.steps import Frames
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.resources.engine import LocalEngine
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Pipeline
-
 from journeys_dagster.graph import algorithm_in_use
+
 from journeys_dagster.orchestration.sensors import stale_since
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT

@@ -13,9 +13,9 @@ import duckdb
 import pytest
 from click.testing import CliRunner
 from conftest import Pipeline
+from journeys_dagster.graph import declared_tables
 
 from journeys_dagster.cli import cli
-from journeys_dagster.graph import declared_tables
 from journeys_dagster.resources import migrations
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.migrations import MigrationError, load_migrations

@@ -8,8 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Pipeline
-
 from journeys_dagster.graph import algorithm_in_use
+
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql.models import load_models

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from conftest import Pipeline
+from journeys_dagster.graph import STEPS, algorithm_in_use
+from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 
 from assets.clusters import CLUSTERS
-from journeys_dagster.graph import STEPS, algorithm_in_use
 from journeys_dagster.inference import steps
 from journeys_dagster.inference.shards import ShardError, ShardFolder, compute_shard, decisive_versions, write_shard
-from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.ray_engine import RayEngine, RayEngineError
 from journeys_dagster.settings import Settings

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from conftest import WORLD_LAST_DAY, Pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from journeys_dagster.graph import snapshot_tables
 
 from assets.journey_identities import _PREVIOUS as IDENTITIES_READ
 from assets.llm_journeys import LLM_JOURNEYS
 from assets.names import _FORMER as NAMES_READ
 from journeys_dagster.cli import cli
-from journeys_dagster.graph import snapshot_tables
 from journeys_dagster.orchestration.jobs import RETENTION
 from journeys_dagster.resources import retention as retention_module
 from journeys_dagster.resources.home import Home

@@ -3,9 +3,9 @@
 from datetime import date
 
 import pytest
+from journeys_dagster.orchestration.snapshots import open_snapshot
 
 from assets import users_in_scope
-from journeys_dagster.orchestration.snapshots import open_snapshot
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from journeys_dagster.graph import STEPS
 
 from assets import keyword_embeddings, users_in_scope
-from journeys_dagster.graph import STEPS
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql.connection import start_duckdb

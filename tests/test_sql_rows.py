@@ -10,9 +10,9 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
+from journeys_dagster.graph import STEPS
 
 from assets import keyword_embeddings, safety_verdicts, users_in_scope
-from journeys_dagster.graph import STEPS
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql.connection import start_duckdb

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from journeys_dagster.graph import algorithm_in_use
+from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.orchestration.dagster_status import dagster_status
 from journeys_dagster.orchestration.warehouse_status import warehouse_status
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import load_models
 
 
 def home_status(home: Home, settings: Settings) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def home_status(home: Home, settings: Settings) -> dict[str, Any]:
         ``landing``, ``inference``, ``algorithm``, ``models``, ``runs``, ``automation``, and under ``what_to_do`` one
         line for whatever is not as it should be.
     """
-    algorithm = algorithm_in_use(settings, load_models())
+    algorithm = algorithm_in_use(settings)
     status: dict[str, Any] = {
         "home": str(home.path),
         **warehouse_status(home, settings, algorithm),

@@ -13,7 +13,7 @@ from journeys_dagster.cli.progress import err, out
 from journeys_dagster.resources.compaction import compact
 from journeys_dagster.resources.export import export_tables
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.retention import Pruning, prune
+from journeys_dagster.resources.retention import Pruning, prune, pruned_tables
 from journeys_dagster.resources.run_lock import run_lock
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings, load_settings
@@ -43,14 +43,13 @@ def migrate_command() -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 def prune_command(dry_run: bool) -> None:
     """Delete snapshots older than retention.keep_days, and give their space back; current journeys stay as they are."""
-    from journeys_dagster.graph import snapshot_tables
-    from journeys_dagster.sql.models import load_models
+    from journeys_dagster.definitions import declared_tables
 
     with plain_errors():
         settings, warehouse = _settings_and_warehouse()
         with nullcontext() if dry_run else _turn(warehouse, settings, "prune"):
             size = warehouse.path.stat().st_size
-            pruning = prune(warehouse, snapshot_tables(load_models()), settings.retention, dry_run=dry_run)
+            pruning = prune(warehouse, pruned_tables(declared_tables(settings)), settings.retention, dry_run=dry_run)
             if pruning.keep_from is None:
                 raise WarehouseError(f"warehouse {warehouse.path} has no snapshots yet: use `journeys run` first")
             _print_pruning(pruning, dry_run=dry_run)

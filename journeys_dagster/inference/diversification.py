@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.segments import segment_starts
+from journeys_dagster.inference.segments import centroids, segment_starts
+from journeys_dagster.settings import DiversificationSettings
 
 ROWS_AT_ONCE = 512
 """Rows of 384 numbers that fit into a core's cache together; thousands at once take five times as long."""
@@ -145,4 +146,57 @@ def select_diverse(
             rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32),
         )
         .select("user_id", "journey_id", "rank", "score", "rank_before", "score_before", "occurrence")
+    )
+
+
+def ranked_centroids(
+    journeys: pl.DataFrame, members: pl.DataFrame, vectors: NDArray[np.float32]
+) -> tuple[pl.DataFrame, NDArray[np.float32]]:
+    """Users' ranked journeys from the best down, with their centroids.
+
+    Parameters
+    ----------
+    journeys : DataFrame
+        Columns ``user_id``, ``journey_id``, ``rank`` and ``score``, by user; those without a rank are left out.
+    members : DataFrame
+        Keywords by user and keyword: ``journey`` (row of `journeys`), ``code`` (row of `vectors`), ``weight``.
+    vectors : array of shape (keywords, dimensions), float32
+
+    Returns
+    -------
+    ranked : DataFrame
+        ``user_id``, ``rank``, ``journey_id``, ``score``.
+    centroids : array of shape (len(ranked), dimensions), float32
+    """
+    # Those without a rank come last of all, and are cut off.
+    ranked = (
+        journeys.with_columns(user=pl.col("user_id").rle_id())
+        .with_row_index("row")
+        .sort(pl.col("rank").is_null(), "user", "rank")
+    )
+    place_of = np.empty(len(ranked), dtype=np.int64)
+    place_of[ranked["row"].to_numpy()] = np.arange(len(ranked))
+    places = place_of[members["journey"].to_numpy()]
+    # Members come by keyword, and still do within their journey, so that sums have the same bits.
+    order = np.argsort(places, kind="stable")
+    ranked = ranked.head(ranked["rank"].count()).select("user_id", "rank", "journey_id", "score")
+    starts = np.searchsorted(places[order], np.arange(len(ranked) + 1))
+    codes, weights = members["code"].to_numpy()[order], members["weight"].to_numpy()[order]
+    return ranked, centroids(vectors, codes, weights, starts)
+
+
+def rerank(
+    ranked: pl.DataFrame, vectors: NDArray[np.float32], settings: DiversificationSettings, *, list_length: int
+) -> pl.DataFrame:
+    """`diversify` or `select_diverse`, whichever the settings say."""
+    threshold = settings.similarity_threshold
+    if settings.strategy == "penalty":
+        return diversify(ranked, vectors, penalty=settings.penalty, similarity_threshold=threshold)
+    return select_diverse(
+        ranked,
+        vectors,
+        strategy=settings.strategy,
+        diversity=settings.diversity,
+        list_length=list_length,
+        similarity_threshold=threshold,
     )

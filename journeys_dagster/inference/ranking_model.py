@@ -1,5 +1,6 @@
 """A trained ranker: what it is made of, how it is stored, and how it scores journeys."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,3 +116,9 @@ class RankingModel:
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probability that the user comes back to the journey, from raw scores."""
         return np.interp(scores, *self.calibration)
+
+
+def ranking_model(row: pl.DataFrame) -> RankingModel:
+    """The ranker that is stored in the one row of a frame."""
+    stored = row.row(0, named=True)
+    return RankingModel.stored(stored["model_id"], stored["trees"], json.loads(stored["card"]))

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import polars as pl
 
-from journeys_dagster.inference.steps import Frames
+from journeys_dagster.inference.frames import Frames
 
 _PREFIX = "journeys-shards-"
 _DECISIVE_PACKAGES = ("numba", "numpy", "polars", "scipy", "tokenizers", "torch", "xgboost")

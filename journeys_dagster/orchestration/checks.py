@@ -1,11 +1,22 @@
-"""The audits of a model or a step, as checks of its asset and as what the warehouse runs."""
+"""The checks that assets declare beside what Dagster knows by itself, and their results.
 
-from collections.abc import Sequence
+Audits of a table, the promotion of a trained model, and whether a language model answered.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
+import polars as pl
 
-from journeys_dagster.resources.audits import Audit
+from journeys_dagster.llm.answers import Usage
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.resources.audits import Audit, AuditResult
 from journeys_dagster.sql.models import SqlAudit
+
+PROMOTED = "promoted"
+LLM_ANSWERED = "llm_answered"
+_FAILED_SHARE = 0.05
 
 
 def audit_specs(asset: str, audits: Sequence[SqlAudit]) -> list[dg.AssetCheckSpec]:
@@ -19,3 +30,71 @@ def audit_specs(asset: str, audits: Sequence[SqlAudit]) -> list[dg.AssetCheckSpe
 def runnable(audits: Sequence[SqlAudit]) -> list[Audit]:
     """The audits as the warehouse runs them, inside the write that they examine."""
     return [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
+
+
+def promotion_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check whether a newly trained model takes over."""
+    return dg.AssetCheckSpec(
+        PROMOTED,
+        asset=asset,
+        description="The new model beats what is in use and the simple ways; else the old one stays.",
+    )
+
+
+def promotion_result(decision: str, *, promoted: bool, test: pl.DataFrame | None = None) -> dg.AssetCheckResult:
+    """Whether a model takes over, and why, with the figures of the test span; none where nothing was trained."""
+    return dg.AssetCheckResult(
+        check_name=PROMOTED,
+        passed=promoted,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=decision,
+        metadata={} if test is None else {"test": dg.MetadataValue.md(markdown_table(test))},
+    )
+
+
+def merge_check_results(per_partition: Mapping[str, Sequence[AuditResult]]) -> list[dg.AssetCheckResult]:
+    """One check result per audit over all partitions of a run."""
+    by_name: dict[str, list[tuple[str, AuditResult]]] = {}
+    for partition_key, results in per_partition.items():
+        for result in results:
+            by_name.setdefault(result.name, []).append((partition_key, result))
+    return [_check_result(name, found) for name, found in by_name.items()]
+
+
+def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.AssetCheckResult:
+    failed = [(partition_key, result) for partition_key, result in found if not result.passed]
+    metadata: dict[str, Any] = {
+        "rows_found": sum(result.rows for _, result in found),
+        "partitions": len(found),
+    }
+    if failed:
+        metadata["failed_partitions"] = ", ".join(partition_key for partition_key, _ in failed[:20])
+        samples = pl.concat([result.sample for _, result in failed[:5]])
+        metadata["sample"] = dg.MetadataValue.md(markdown_table(samples))
+    blocking = found[0][1].blocking
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+    )
+
+
+def llm_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check whether the language model was asked about everything, and answered."""
+    return dg.AssetCheckSpec(
+        LLM_ANSWERED, asset=asset, description="Nothing is left unasked, and at most one input in twenty has failed."
+    )
+
+
+def llm_check(usage: Usage) -> dg.AssetCheckResult:
+    """A warning where inputs are left for another run, or too many failed; it says why."""
+    passed = not usage.left and usage.failed <= _FAILED_SHARE * usage.inputs
+    said = f"{usage.answered:,} of {usage.inputs:,} inputs have an answer, {usage.failed:,} failed"
+    if usage.faults:
+        said += f" ({'; '.join(usage.faults_by_count())})"
+    if usage.left:
+        said += f"; {usage.left:,} are left, as {usage.stopped}. Run the day again to go on from here."
+    return dg.AssetCheckResult(
+        check_name=LLM_ANSWERED, passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said
+    )

@@ -3,18 +3,19 @@
 Both kinds of inference run the same assets over the same daily partitions.
 """
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 
+from journeys_dagster.orchestration.asset import Asset
 from journeys_dagster.orchestration.run_config import ScopeConfig, TrainingConfig
 
 INGEST_LANDING = "ingest_landing"
 DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
-RETENTION = "retention"
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -22,12 +23,10 @@ _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
-def build_jobs() -> dict[str, AssetJob]:
-    """All jobs by name."""
-    models = dg.AssetSelection.assets(
-        "ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"
-    )
-    daily = dg.AssetSelection.all() - models - dg.AssetSelection.assets(RETENTION)
+def build_jobs(assets: Sequence[Asset]) -> dict[str, AssetJob]:
+    """All jobs by name: `assets` without partitions are trained, or operations."""
+    models = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.table and not asset.partitioned))
+    daily = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.partitioned))
     jobs = [
         dg.define_asset_job(
             INGEST_LANDING,

@@ -1,23 +1,17 @@
 """What every asset shows in the UI: its columns and lineage, row and user counts, a sample, a plot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import duckdb
-import polars as pl
 
 from journeys_dagster.reporting.plots import png_markdown
 from journeys_dagster.reporting.tables import markdown_table
-from journeys_dagster.resources.audits import AuditResult
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Table
 
 SAMPLE_ROWS = 5
-PROMOTED = "promoted"
-OWNER = "team:journeys"
-WAREHOUSE_POOL = "warehouse"
-"""Dagster's pool of all that write to the warehouse: one run at a time, see `dagster.yaml`."""
 _A_USER = "select min(user_id) from users_in_scope where as_of = $day"
 _SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
@@ -93,51 +87,3 @@ def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict
 def plot(png: bytes, *, alt: str) -> dg.MarkdownMetadataValue:
     """A picture for the UI."""
     return dg.MetadataValue.md(png_markdown(png, alt=alt))
-
-
-def promotion_spec(asset: str) -> dg.AssetCheckSpec:
-    """The check whether a newly trained model takes over."""
-    return dg.AssetCheckSpec(
-        PROMOTED,
-        asset=asset,
-        description="The new model beats what is in use and the simple ways; else the old one stays.",
-    )
-
-
-def promotion_result(decision: str, *, promoted: bool, test: pl.DataFrame | None = None) -> dg.AssetCheckResult:
-    """Whether a model takes over, and why, with the figures of the test span; none where nothing was trained."""
-    return dg.AssetCheckResult(
-        check_name=PROMOTED,
-        passed=promoted,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=decision,
-        metadata={} if test is None else {"test": dg.MetadataValue.md(markdown_table(test))},
-    )
-
-
-def merge_check_results(per_partition: Mapping[str, Sequence[AuditResult]]) -> list[dg.AssetCheckResult]:
-    """One check result per audit over all partitions of a run."""
-    by_name: dict[str, list[tuple[str, AuditResult]]] = {}
-    for partition_key, results in per_partition.items():
-        for result in results:
-            by_name.setdefault(result.name, []).append((partition_key, result))
-    return [_check_result(name, found) for name, found in by_name.items()]
-
-
-def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.AssetCheckResult:
-    failed = [(partition_key, result) for partition_key, result in found if not result.passed]
-    metadata: dict[str, Any] = {
-        "rows_found": sum(result.rows for _, result in found),
-        "partitions": len(found),
-    }
-    if failed:
-        metadata["failed_partitions"] = ", ".join(partition_key for partition_key, _ in failed[:20])
-        samples = pl.concat([result.sample for _, result in failed[:5]])
-        metadata["sample"] = dg.MetadataValue.md(markdown_table(samples))
-    blocking = found[0][1].blocking
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=not failed,
-        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
-        metadata=metadata,
-    )

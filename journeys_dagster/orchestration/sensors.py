@@ -12,7 +12,6 @@ from journeys_dagster.orchestration.jobs import (
     DAILY_INCREMENTAL,
     FULL_INFERENCE,
     INGEST_LANDING,
-    RETENTION,
     AssetJob,
     range_tags,
 )
@@ -242,7 +241,7 @@ def build_automation(
     )
     retention_sensor = dg.AutomationConditionSensorDefinition(
         RETENTION_SENSOR,
-        target=dg.AssetSelection.assets(RETENTION),
+        target=dg.AssetSelection.groups("operations"),
         minimum_interval_seconds=60,
         description=f"Prunes old snapshots at {settings.retention.cron} (UTC).",
     )

@@ -1,105 +1,71 @@
 """The files of `dbt_like_sql/models` as assets: what a file says in its header and SQL is all there is to declare."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.orchestration.checks import audit_specs, runnable
-from journeys_dagster.orchestration.metadata import (
-    OWNER,
-    WAREHOUSE_POOL,
-    column_lineage,
-    merge_check_results,
-    plot,
-    row_metadata,
-    sample_metadata,
-    table_metadata,
-)
+from journeys_dagster.orchestration.asset import OWNER, Asset, Results, Run, described
+from journeys_dagster.orchestration.checks import merge_check_results, runnable
+from journeys_dagster.orchestration.metadata import column_lineage, plot, row_metadata, sample_metadata
+from journeys_dagster.orchestration.timing import marts_freshness
+from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import SqlAudit, SqlModel
+from journeys_dagster.sql.models import SqlAudit, SqlModel, load_macros
 from journeys_dagster.sql.parameters import query_parameters
-from journeys_dagster.tables import Table
-
-Draw = Callable[[Warehouse, date], tuple[bytes, str]]
 
 
-def build_sql_asset(
-    model: SqlModel,
-    audits: Sequence[SqlAudit],
-    *,
-    tables: Mapping[str, Table],
-    macros: Sequence[str],
-    partitions_def: dg.PartitionsDefinition,
-    draw: Draw | None = None,
-    freshness_policy: dg.FreshnessPolicy | None = None,
-) -> dg.AssetsDefinition:
-    """The asset of one SQL model, with its audits as checks.
+def sql_asset(model: SqlModel) -> Asset:
+    """The asset of one SQL model.
 
     Audits run inside the write: a blocking one that finds rows undoes it.
-
-    Parameters
-    ----------
-    tables : mapping
-        The tables the model reads.
-    macros : sequence of str
-        Statements that create the SQL functions models use.
-    draw : callable, optional
-        Takes the warehouse and a day; returns a PNG and what it shows.
     """
-
-    @dg.asset(
+    return Asset(
         name=model.name,
-        deps=sorted(model.depends_on),
-        partitions_def=partitions_def,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        description=f"{model.table.description} Grain: {model.table.grain}.\n\n```sql\n{model.sql}\n```",
-        group_name=model.group,
-        kinds={"sql", "duckdb", "view" if model.materialized == "view" else "table"},
-        pool=WAREHOUSE_POOL,
-        owners=[model.owner or OWNER],
+        description=f"{described(model.table)}\n\n```sql\n{model.sql}\n```",
+        table=model.table,
+        materialize=partial(_materialize, model),
+        module="",
+        group=model.group,
+        kinds=frozenset({"sql", "view" if model.table.kind == "view" else "table"}),
+        deps=model.depends_on,
+        freshness=marts_freshness if model.group == "marts" else None,
+        owner=model.owner or OWNER,
         code_version=model.code_version,
-        metadata=table_metadata(model.table),
-        freshness_policy=freshness_policy,
-        check_specs=audit_specs(model.name, audits),
     )
-    def _model(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        checked: dict[str, Sequence[AuditResult]] = {}
-        for partition_key in context.partition_keys:
-            params = query_parameters(settings, date.fromisoformat(partition_key))
-            try:
-                checked[partition_key] = replace_model(warehouse, model, audits, params, macros)
-            except AuditFailedError as error:
-                yield from merge_check_results(checked | {partition_key: error.results})
-                raise dg.Failure(f"{partition_key}: {error}", allow_retries=False) from None
-        newest = context.partition_keys[-1]
-        metadata: dict[str, Any] = {"partition": newest}
-        if model.materialized == "snapshot":
-            metadata = row_metadata(warehouse, model.table, newest)
-        elif model.sampled:
-            metadata = sample_metadata(warehouse, model.table, newest)
-        metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(tables))
-        if draw is not None:
-            png, alt = draw(warehouse, date.fromisoformat(newest))
-            metadata["plot"] = plot(png, alt=alt)
-        yield dg.MaterializeResult(metadata=metadata, check_results=merge_check_results(checked))
-
-    return _model
 
 
 def replace_model(
-    warehouse: Warehouse,
-    model: SqlModel,
-    audits: Sequence[SqlAudit],
-    params: Mapping[str, Any],
-    macros: Sequence[str],
+    warehouse: Warehouse, model: SqlModel, audits: Sequence[SqlAudit], params: Mapping[str, Any]
 ) -> list[AuditResult]:
     """Replace a model's snapshot, or define its view anew, and run its audits."""
-    if model.materialized == "view":
+    if model.table.kind == "view":
+        macros = load_macros()
         return warehouse.replace_view(model.name, model.sql, macros=macros, audits=runnable(audits), params=params)
     return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=runnable(audits))
+
+
+def _materialize(model: SqlModel, run: Run) -> Results:
+    warehouse, audits = run.warehouse, run.location.audits.get(model.name, ())
+    checked: dict[str, Sequence[AuditResult]] = {}
+    for day in run.days:
+        try:
+            checked[day.isoformat()] = replace_model(warehouse, model, audits, query_parameters(run.settings, day))
+        except AuditFailedError as error:
+            yield from merge_check_results(checked | {day.isoformat(): error.results})
+            raise dg.Failure(f"{day}: {error}", allow_retries=False) from None
+    newest = run.days[-1]
+    metadata: dict[str, Any] = {"partition": newest.isoformat()}
+    if model.table.kind != "view":
+        metadata = row_metadata(warehouse, model.table, newest.isoformat())
+    elif model.sampled:
+        metadata = sample_metadata(warehouse, model.table, newest.isoformat())
+    metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(run.location.tables))
+    if model.histogram is not None:
+        values = warehouse.query(f'select "{model.histogram}" from "{model.name}" where as_of = $day', {"day": newest})
+        title = f"{model.histogram} of {model.table.grain.removeprefix('one row per as_of and ')}s, {newest}"
+        png = histogram(values[model.histogram], title=title, x_label=model.histogram, y_label="rows")
+        metadata["plot"] = plot(png, alt=title)
+    yield dg.MaterializeResult(metadata=metadata, check_results=merge_check_results(checked))

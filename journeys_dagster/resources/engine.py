@@ -8,7 +8,7 @@ from typing import Protocol
 
 import polars as pl
 
-from journeys_dagster.inference.steps import Frames
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.resources.ray_engine import RayEngine
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings

@@ -1,18 +1,19 @@
 """What of the landing zone a snapshot has seen: its fingerprint, and the states of landing days in order."""
 
 from journeys_dagster.sources.contracts import LANDED_DAYS
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Table, bigint, text, utc_day
 
 SEEN_LANDING_DAYS = Table(
     name="seen_landing_days",
+    kind="kept",
     description="Every state of a landing day that an inference has seen, in order. Tells what has changed since a "
     "snapshot.",
     grain="one row per number, source and arrival_day",
     columns={
-        "number": Column(type="BIGINT", description="1 for what the first inference saw, then one more per change"),
-        "source": Column(type="VARCHAR", description="the source"),
-        "arrival_day": Column(type="DATE", description="UTC day on which the rows arrived"),
-        "fingerprint": Column(type="VARCHAR", description="as in landed_days"),
+        "number": bigint("1 for what the first inference saw, then one more per change"),
+        "source": text("the source"),
+        "arrival_day": utc_day("UTC day on which the rows arrived"),
+        "fingerprint": text("as in landed_days"),
     },
     key=("number", "source", "arrival_day"),
 )

@@ -11,25 +11,26 @@ from journeys_dagster.llm.budget import Budget
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings.language_model import LLMSettings
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Table, bigint, double, integer, text, timestamp
 
 LLM_ANSWERS = Table(
     name="llm_answers",
+    kind="kept",
     description="What language models answered, so that nothing is asked twice. It holds no input. Rows may be deleted "
     "to have their inputs asked again.",
     grain="one row per model, prompt version and input",
     columns={
-        "key": Column(type="VARCHAR", description="hash of model, prompt version and masked input"),
-        "model": Column(type="VARCHAR", description="name of the model at the endpoint"),
-        "prompt": Column(type="VARCHAR", description="name of the prompt's file"),
-        "prompt_version": Column(type="VARCHAR", description="fingerprint of prompt, schema and request options"),
-        "answer": Column(type="VARCHAR", description="checked answer, as JSON", nullable=True),
-        "fault": Column(type="VARCHAR", description="why there is none: refused, or invalid twice", nullable=True),
-        "calls": Column(type="INTEGER", description="replies it took: 2 where the first was invalid"),
-        "prompt_tokens": Column(type="BIGINT", description="tokens read"),
-        "completion_tokens": Column(type="BIGINT", description="tokens written"),
-        "latency_seconds": Column(type="DOUBLE", description="seconds until the replies had come"),
-        "answered_at": Column(type="TIMESTAMP", description="when, UTC"),
+        "key": text("hash of model, prompt version and masked input"),
+        "model": text("name of the model at the endpoint"),
+        "prompt": text("name of the prompt's file"),
+        "prompt_version": text("fingerprint of prompt, schema and request options"),
+        "answer": text("checked answer, as JSON", nullable=True),
+        "fault": text("why there is none: refused, or invalid twice", nullable=True),
+        "calls": integer("replies it took: 2 where the first was invalid"),
+        "prompt_tokens": bigint("tokens read"),
+        "completion_tokens": bigint("tokens written"),
+        "latency_seconds": double("seconds until the replies had come"),
+        "answered_at": timestamp("when, UTC"),
     },
     key=("key",),
 )

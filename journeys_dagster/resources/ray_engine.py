@@ -18,8 +18,8 @@ from typing import Any
 
 import polars as pl
 
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.shards import ShardFolder, compute_shard, decisive_versions, write_shard
-from journeys_dagster.inference.steps import Frames
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 # Ray reads these when it is imported, once. It would tell its makers how it is used.

@@ -5,7 +5,7 @@ before a day. So every day within the kept span can be inferred again with the s
 keep their journeys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -19,8 +19,6 @@ from journeys_dagster.tables import Table
 
 _CURRENT = "current_user_journeys"
 _LABELS = "feedback_labels"
-# What feedback says of a journey is learnt from with what was known of the journey then.
-_LEARNT_FROM = ("journey_engagement", "journey_features")
 _DAYS = """
     select as_of, bool_or(scope = 'all_users') as is_full
     from users_in_scope
@@ -29,8 +27,9 @@ _DAYS = """
 """
 
 
-_NOT_OF_EVERY_SNAPSHOT = {"expansions", "judge_scores", "llm_journeys"}
-"""Tables that a whole snapshot of a user need have no row in: their newest row does not tell the newest snapshot."""
+def pruned_tables(tables: Mapping[str, Table]) -> list[Table]:
+    """Tables whose rows of old days go: snapshots of users, and of the population by day."""
+    return [table for table in tables.values() if table.kind in {"snapshot", "population"}]
 
 
 class RetentionError(WarehouseError):
@@ -90,7 +89,7 @@ def prune(
     Parameters
     ----------
     tables : sequence of Table
-        The snapshot tables. Those that the warehouse does not have yet are passed over.
+        Those of snapshots and of the population by day. Those that the warehouse does not have yet are passed over.
     dry_run : bool
         Only count.
 
@@ -127,7 +126,7 @@ def _note_what_stays(
     newest = " union all ".join(
         f'select user_id, max(as_of) as as_of from "{table.name}" where as_of < $keep_from group by user_id'
         for table in tables
-        if "user_id" in table.columns and table.name not in _NOT_OF_EVERY_SNAPSHOT
+        if "user_id" in table.columns and table.of_every_user
     )
     params = {"keep_from": keep_from}
     connection.execute(
@@ -147,7 +146,7 @@ def _condition(table: Table) -> str:
     condition = "as_of < $keep_from and as_of not in (select unnest($whole_days::date[]))"
     if "user_id" in table.columns:
         condition += f" and {_not_among('kept_snapshots', table, 'user_id', 'as_of')}"
-    if table.name in _LEARNT_FROM:
+    if table.learnt_from:
         condition += f" and {_not_among('kept_journeys', table, 'user_id', 'journey_id', 'as_of')}"
     return condition
 

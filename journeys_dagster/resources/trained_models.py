@@ -7,24 +7,24 @@ from typing import Any
 
 import polars as pl
 
-from journeys_dagster.inference.ranking_model import RankingModel
+from journeys_dagster.inference.ranking_model import RankingModel, ranking_model
 from journeys_dagster.inference.stage_model import StageModel
-from journeys_dagster.inference.steps import ranking_model
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Column, Table, boolean, text, utc_day
 from journeys_dagster.training.ranker import Attempt
 from journeys_dagster.training.stager import StageAttempt
 
 _COLUMNS = {
-    "as_of": Column(type="DATE", description="day the model was trained; it saw what had arrived until then"),
-    "model_id": Column(type="VARCHAR", description="name of the model, as in the snapshots made with it"),
-    "promoted": Column(type="BOOLEAN", description="whether it took over"),
-    "decision": Column(type="VARCHAR", description="why, with figures"),
-    "card": Column(type="VARCHAR", description="model card, as JSON"),
+    "as_of": utc_day("day the model was trained; it saw what had arrived until then"),
+    "model_id": text("name of the model, as in the snapshots made with it"),
+    "promoted": boolean("whether it took over"),
+    "decision": text("why, with figures"),
+    "card": text("model card, as JSON"),
 }
 
 RANKING_MODEL = Table(
     name="ranking_model",
+    kind="trained",
     description="Rankers that were trained, with their cards. Snapshots from as_of on are ranked by the newest one "
     "that was promoted.",
     grain="one row per training day",
@@ -34,6 +34,7 @@ RANKING_MODEL = Table(
 )
 STAGE_MODEL = Table(
     name="stage_model",
+    kind="trained",
     description="Models of whether users come back, with their cards; the weights are in the card. In snapshots from "
     "as_of on, the newest one that was promoted tells ongoing journeys from ended ones.",
     grain="one row per training day",

@@ -99,6 +99,13 @@ class Warehouse(DuckDBResource):
         with self.read() as connection:
             return name in table_names(connection)
 
+    def create_missing(self, tables: Iterable[Table]) -> None:
+        """Create tables that are not there yet, without rows."""
+        if missing := [table for table in tables if not self.has_table(table.name)]:
+            with self.write() as connection:
+                for table in missing:
+                    connection.execute(table.create_sql())
+
     def replace_days(
         self, parts: Sequence[tuple[Table, pl.DataFrame, Mapping[str, str]]], days: Sequence[date]
     ) -> None:
@@ -342,7 +349,7 @@ def _users_outside(connection: duckdb.DuckDBPyConnection, table: Table, as_of: d
 
 def _is_by_scope(table: Table) -> bool:
     """Whether a snapshot is replaced for the users in scope only, not as a whole."""
-    return "user_id" in table.columns and table.name != "users_in_scope"
+    return table.kind == "snapshot"
 
 
 def table_names(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:

@@ -74,6 +74,7 @@ class Source:
         }
         return Table(
             name=self.name,
+            kind="landed",
             description=self.description,
             grain=self.grain,
             columns=columns,
@@ -178,6 +179,7 @@ MAX_ROW_TEXT = 10_000
 
 REJECTED_ROWS = Table(
     name="rejected_rows",
+    kind="landed",
     description="Landing rows that break their source's contract, with the reason.",
     grain="one row per rejected row, or per file that could not be read",
     columns={
@@ -207,6 +209,7 @@ REJECTED_SHARE = (
 
 LANDED_DAYS = Table(
     name="landed_days",
+    kind="landed",
     description="What has been taken in from the landing zone.",
     grain="one row per source and arrival day",
     columns={

@@ -18,7 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
 
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Column, Kind, Table
 
 SQL_ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 Materialization = Literal["view", "snapshot"]
@@ -36,6 +36,8 @@ _MODEL_KEYS = {
     "owner": str,
     "group": str,
     "sampled": bool,
+    "histogram": str,
+    "learnt_from": bool,
 }
 _MODEL_REQUIRED = {"name", "grain", "materialized", "description"}
 _AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
@@ -60,6 +62,8 @@ class SqlModel:
         A snapshot replaces its (`as_of`, users in scope) each time.
     sampled : bool
         Whether a sample of rows is shown; not of a view that computes all of them for any.
+    histogram : str, optional
+        Column of a snapshot whose values are drawn.
     depends_on : frozenset of str
         Tables the SELECT reads.
     code_version : str
@@ -72,6 +76,7 @@ class SqlModel:
     materialized: Materialization
     owner: str | None
     sampled: bool
+    histogram: str | None
     sql: str
     table: Table
     depends_on: frozenset[str]
@@ -154,16 +159,20 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
     if header["materialized"] not in get_args(Materialization):
         raise ModelError(f"{path}: materialized must be one of {', '.join(get_args(Materialization))}")
     expression = _parse(path, sql)
+    columns = _columns(path, expression)
     table = Table(
         name=header["name"],
+        kind=_kind(header["materialized"], columns),
         description=" ".join(header["description"].split()),
         grain=header["grain"],
-        columns=_columns(path, expression),
+        columns=columns,
         key=tuple(header.get("key", ())),
         order=tuple(header.get("order", ())),
         partition_column=header.get("partition_column"),
+        learnt_from=header.get("learnt_from", False),
     )
-    for name in (*table.key, *table.order, *filter(None, [table.partition_column])):
+    named = (*table.key, *table.order, *filter(None, [table.partition_column, header.get("histogram")]))
+    for name in named:
         if name not in table.columns:
             raise ModelError(f"{path}: the header names {name!r}, which is no column")
     if header["materialized"] == "snapshot" and table.partition_column != "as_of":
@@ -175,11 +184,18 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         materialized=header["materialized"],
         owner=header.get("owner"),
         sampled=header.get("sampled", True),
+        histogram=header.get("histogram"),
         sql=sql,
         table=table,
         depends_on=_tables_read(expression),
         code_version=_code_version(expression, macros),
     )
+
+
+def _kind(materialized: Materialization, columns: Mapping[str, Column]) -> Kind:
+    if materialized == "view":
+        return "view"
+    return "snapshot" if "user_id" in columns else "population"
 
 
 def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
@@ -316,6 +332,12 @@ def _column_lineage(
                     leaf = node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')
                     upstream.setdefault(column, set()).add(leaf)
     return {column: frozenset(leaves) for column, leaves in upstream.items()}
+
+
+def tables_of(*queries: str) -> frozenset[str]:
+    """Tables that queries of a step read; a query may hold the condition ``{of_batch}``."""
+    parsed = (sqlglot.parse_one(sql.replace("{of_batch}", "true"), dialect=_DIALECT) for sql in queries)
+    return frozenset(name for query in parsed if isinstance(query, exp.Query) for name in _tables_read(query))
 
 
 def _tables_read(expression: exp.Query) -> frozenset[str]:

@@ -11,15 +11,15 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from journeys_dagster.graph import STEPS, build_assets
+from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 
 from assets import keyword_embeddings, safety_verdicts, users_in_scope
 from assets.expansions import EXPANSIONS
 from assets.sources import write_landed
-from journeys_dagster.graph import STEPS, build_assets
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.orchestration.partitions import daily_partitions
 from journeys_dagster.orchestration.run_config import ScopeConfig
-from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 from journeys_dagster.orchestration.sql_assets import replace_model
 from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home

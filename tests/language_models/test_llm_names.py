@@ -10,10 +10,10 @@ import dagster as dg
 import polars as pl
 import pytest
 from conftest import Pipeline
+from journeys_dagster.graph import algorithm_in_use
 from loopback import Loopback, running
 from pydantic import ValidationError
 
-from journeys_dagster.graph import algorithm_in_use
 from journeys_dagster.inference.titles import (
     STRONGEST,
     NameAnswer,

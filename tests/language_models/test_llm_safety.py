@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Pipeline
+from journeys_dagster.graph import algorithm_in_use
 from loopback import Loopback, running
 from pydantic import ValidationError
 from rule_server import check_safety
 
 from assets.safety_verdicts import check_new_texts, checked_texts, read_verdicts
-from journeys_dagster.graph import algorithm_in_use
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.llm_safety import (
     NO_OPINION,

@@ -3,6 +3,7 @@ name: journey_features
 grain: one row per as_of, user and journey
 key: [as_of, user_id, journey_id]
 materialized: snapshot
+learnt_from: true
 partition_column: as_of
 owner: team:journeys
 group: inference

@@ -1,0 +1,294 @@
+"""How an asset is declared: a thin wrapper of `dg.asset`, in the asset's own file.
+
+The decorator adds what every asset has: partitions, backfill policy, pool, owner, kinds, code version, columns and
+grain, and the model's audits as checks. What depends on settings, such as the first partition, is known only when a
+code location is put together, so a decorated function is a declaration that `definitions.py` builds.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, TypedDict, Unpack
+
+import dagster as dg
+
+from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS, Algorithm
+from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.llm.client import LLM
+from journeys_dagster.orchestration.checks import audit_specs, llm_check, llm_spec
+from journeys_dagster.orchestration.metadata import row_metadata, table_metadata
+from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql.models import SqlAudit, tables_of
+from journeys_dagster.tables import Table
+
+OWNER = "team:journeys"
+WAREHOUSE_POOL = "warehouse"
+"""Dagster's pool of all that write to the warehouse: one run at a time, see `dagster.yaml`."""
+
+Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+Condition = Callable[[Settings], dg.AutomationCondition]
+Freshness = Callable[[Settings], dg.FreshnessPolicy]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """What all assets of a code location share.
+
+    Attributes
+    ----------
+    algorithm : Algorithm
+        What decides results, as the settings and the code of this location have it.
+    assets : frozenset of str
+        Names of all assets.
+    tables : mapping of str to Table
+        All tables and views by name.
+    audits : mapping of str to sequence of SqlAudit
+        By the table they examine.
+    """
+
+    settings: Settings
+    partitions_def: dg.PartitionsDefinition
+    algorithm: Algorithm
+    assets: frozenset[str]
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    audits: Mapping[str, Sequence[SqlAudit]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What an asset is handed when it is materialised.
+
+    Attributes
+    ----------
+    days : sequence of date
+        The partitions of the run, in order; empty for an asset without partitions.
+    location : Location
+        The code location.
+    warehouse : Warehouse
+    embedder, landing_zone, llm, config, instance : optional
+        Where the asset asks for them; `llm` only where a use of it that the asset names is turned on.
+    log : callable
+        Takes a line for the run's log.
+    warn : callable
+        Takes a line that whoever started the run is told.
+    """
+
+    days: Sequence[date]
+    location: Location
+    warehouse: Warehouse
+    embedder: TextEmbedder | None = None
+    landing_zone: LandingZone | None = None
+    llm: LLM | None = None
+    config: Any = None
+    instance: dg.DagsterInstance | None = None
+    log: Callable[[str], object] = lambda _: None
+    warn: Callable[[str], object] = lambda _: None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.location.settings
+
+    @property
+    def landing(self) -> LandingZone:
+        """The landing zone, of an asset that asks for it."""
+        if self.landing_zone is None:
+            raise LookupError("the asset does not ask for the landing zone: add it to `needs`")
+        return self.landing_zone
+
+    @property
+    def vectors(self) -> TextEmbedder:
+        """The embedder, of an asset that asks for it."""
+        if self.embedder is None:
+            raise LookupError("the asset does not ask for the embedder: add it to `needs`")
+        return self.embedder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """One asset as its file declares it.
+
+    Attributes
+    ----------
+    table : Table or None
+        What it fills; none for an operation.
+    materialize : callable
+        Takes a `Run` and yields Dagster's results.
+    deps : frozenset of str
+        Tables that are read; those that are no asset are left out when the asset is built.
+    checks : sequence of AssetCheckSpec
+        Besides the table's audits.
+    needs : frozenset of str
+        Resources besides the warehouse and settings: ``embedder``, ``landing_zone``.
+    llm : tuple of str
+        Switches of ``[llm]``: with one of them on, the asset is handed a language model.
+    only_with_llm : bool
+        Whether there is no such asset while these are off.
+    partitioned : bool
+        Whether it has a partition per day.
+    condition, freshness : callable, optional
+        When it is materialised by itself, and by when it must have been; made of the settings.
+    """
+
+    name: str
+    description: str
+    table: Table | None
+    materialize: Callable[[Run], Results]
+    module: str
+    group: str
+    kinds: frozenset[str]
+    deps: frozenset[str] = frozenset()
+    checks: Sequence[dg.AssetCheckSpec] = ()
+    needs: frozenset[str] = frozenset()
+    llm: tuple[str, ...] = ()
+    only_with_llm: bool = False
+    partitioned: bool = True
+    config: type[dg.Config] | None = None
+    condition: Condition | None = None
+    freshness: Freshness | None = None
+    owner: str = OWNER
+    code_version: str | None = None
+
+    def uses_llm(self, settings: Settings) -> bool:
+        """Whether a use of the language model that the asset names is turned on."""
+        return any(getattr(settings.llm, switch) for switch in self.llm)
+
+    def build(self, location: Location) -> dg.AssetsDefinition:
+        """The asset as Dagster has it."""
+        with_llm = self.uses_llm(location.settings)
+        audits = location.audits.get(self.name, ())
+        checks = [*audit_specs(self.name, audits), *self.checks, *([llm_spec(self.name)] if with_llm else [])]
+        settings = location.settings
+
+        def materialize(context: dg.AssetExecutionContext, config: dg.Config | None = None) -> Results:
+            yield from self.materialize(self._run(context, location, config, with_llm=with_llm))
+
+        return dg.asset(
+            name=self.name,
+            deps=sorted((self.deps & location.assets) - {self.name}),
+            required_resource_keys={"warehouse", *self.needs, *({"llm"} if with_llm else ())},
+            partitions_def=location.partitions_def if self.partitioned else None,
+            backfill_policy=dg.BackfillPolicy.single_run() if self.partitioned else None,
+            description=self.description,
+            group_name=self.group,
+            kinds={"duckdb", *self.kinds, *({"openai"} if with_llm else ())},
+            pool=WAREHOUSE_POOL,
+            owners=[self.owner],
+            code_version=self.code_version or STEP_CODE_VERSIONS.get(self.name, "1"),
+            metadata=table_metadata(self.table) if self.table else None,
+            automation_condition=self.condition(settings) if self.condition else None,
+            freshness_policy=self.freshness(settings) if self.freshness else None,
+            check_specs=checks or None,
+        )(_with_config(materialize, self.config))
+
+    def _run(self, context: dg.AssetExecutionContext, location: Location, config: object, *, with_llm: bool) -> Run:
+        resources = context.resources
+        return Run(
+            days=[date.fromisoformat(key) for key in context.partition_keys] if self.partitioned else [],
+            location=location,
+            warehouse=resources.warehouse,
+            embedder=resources.embedder if "embedder" in self.needs else None,
+            landing_zone=resources.landing_zone if "landing_zone" in self.needs else None,
+            llm=resources.llm.client() if with_llm else None,
+            config=config,
+            instance=context.instance,
+            log=context.log.info,
+            warn=context.log.warning,
+        )
+
+
+class Declared(TypedDict, total=False):
+    """Attributes of `Asset` that a decorator passes on."""
+
+    checks: Sequence[dg.AssetCheckSpec]
+    needs: frozenset[str]
+    llm: tuple[str, ...]
+    only_with_llm: bool
+    config: type[dg.Config]
+    condition: Condition
+    freshness: Freshness
+
+
+def table_asset(
+    table: Table | None,
+    *,
+    kinds: set[str],
+    group: str = "inference",
+    sql: Sequence[str] = (),
+    deps: Sequence[str] = (),
+    **declared: Unpack[Declared],
+) -> Callable[[Callable[[Run], dg.MaterializeResult]], Asset]:
+    """Declare an asset by a function that fills its table and says what is to be shown of it.
+
+    Row and user counts and a sample of the newest day are added to what the function shows, and what a language model
+    took.
+
+    Parameters
+    ----------
+    table : Table or None
+        What the asset fills.
+    sql : sequence of str
+        Queries that the function runs: the tables they read are dependencies.
+    deps : sequence of str
+        Tables that are read besides.
+    declared
+        Further attributes of `Asset`.
+    """
+
+    def declare(function: Callable[[Run], dg.MaterializeResult]) -> Asset:
+        @functools.wraps(function)
+        def materialize(run: Run) -> Results:
+            result = function(run)
+            shown = dict(result.metadata or {})
+            checks = list(result.check_results or [])
+            if run.days and table is not None and "dagster/row_count" not in shown:
+                shown = row_metadata(run.warehouse, table, run.days[-1].isoformat()) | shown
+            if run.llm is not None:
+                shown |= run.llm.usage.figures()
+                checks.append(llm_check(run.llm.usage))
+            yield dg.MaterializeResult(metadata=shown, check_results=checks)
+
+        return Asset(
+            name=table.name if table else function.__name__,
+            description=described(table) if table else text_of(function),
+            table=table,
+            materialize=materialize,
+            module=function.__module__,
+            group=group,
+            kinds=frozenset(kinds),
+            deps=tables_of(*sql) | set(deps),
+            partitioned=table is not None and table.kind != "trained",
+            **declared,
+        )
+
+    return declare
+
+
+def described(table: Table) -> str:
+    """An asset's description: what the table is for, and its grain."""
+    return f"{table.description} Grain: {table.grain}."
+
+
+def text_of(function: Callable[..., object]) -> str:
+    """A function's docstring on one line."""
+    return " ".join((inspect.getdoc(function) or "").split())
+
+
+def _with_config(materialize: Callable[..., Results], config_type: type[dg.Config] | None) -> Callable[..., Results]:
+    """The function with the parameters that Dagster is to see."""
+    if config_type is None:
+
+        def without_config(context: dg.AssetExecutionContext) -> Results:
+            yield from materialize(context)
+
+        return without_config
+
+    def with_config(context: dg.AssetExecutionContext, config: dg.Config) -> Results:
+        yield from materialize(context, config=config)
+
+    with_config.__annotations__["config"] = config_type
+    return with_config
