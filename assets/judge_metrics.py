@@ -7,7 +7,8 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.inference.judge import EVIDENCE_JUDGE
-from journeys_dagster.monitoring.judge_metrics import ALL, Calibration, calibrate, metrics_of_day
+from journeys_dagster.monitoring.judge_metrics import ALL, Calibration, calibrate
+from journeys_dagster.monitoring.judge_metrics import judge_metrics as metrics_of_day
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.metadata import plot, row_metadata
 from journeys_dagster.reporting.watch_plot import watched_days

@@ -21,16 +21,15 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
-from journeys_dagster.graph import STEPS
-from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep, open_snapshot, replace_step
 from rich.console import Console
 from rich.table import Table
 
-from journeys_dagster.definitions import build_defs
+from journeys_dagster.definitions import build_defs, declared_assets
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.shards import ShardFolder, write_shard
 from journeys_dagster.orchestration.runs import infer, ingest, missing_days
+from journeys_dagster.orchestration.snapshot_asset import Snapshot, SnapshotAsset, open_snapshot, replace_step
 from journeys_dagster.resources.engine import Engine, LocalEngine, engine_in_use
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.ray_engine import connect
@@ -40,7 +39,8 @@ from journeys_dagster.sources.contracts import declared_sources
 from lab.simulation import simulate
 
 # All of them, so that it shows which are worth a cluster.
-MEASURED = [replace(step, is_heavy=True) for step in STEPS]
+STEPS = [asset for asset in declared_assets(Settings()) if isinstance(asset, SnapshotAsset)]
+MEASURED = [replace(step, heavy=True) for step in STEPS]
 EMBEDDING = "keyword_embeddings"
 MIB = 1024 * 1024
 RENUMBER = """
@@ -84,7 +84,7 @@ def clock(seconds: dict[str, float], name: str) -> Iterator[None]:
         seconds[f"{name} cpu"] += time.process_time() - begin_cpu
 
 
-def timed(step: SnapshotStep, seconds: dict[str, float]) -> SnapshotStep:
+def timed(step: SnapshotAsset, seconds: dict[str, float]) -> SnapshotAsset:
     """The step, its reading and computing timed apart."""
 
     def read(snapshot: Snapshot, batch: int) -> Frames:
@@ -98,7 +98,7 @@ def timed(step: SnapshotStep, seconds: dict[str, float]) -> SnapshotStep:
     return replace(step, read=read, compute=compute)
 
 
-def one_round(step: SnapshotStep, warehouse: Warehouse, settings: dict[str, Settings], day: date) -> dict:
+def one_round(step: SnapshotAsset, warehouse: Warehouse, settings: dict[str, Settings], day: date) -> dict:
     """Seconds of a step on either engine, and whether the tables are the same."""
     parts: dict[str, float] = defaultdict(float)
     tables = {}
@@ -112,7 +112,7 @@ def one_round(step: SnapshotStep, warehouse: Warehouse, settings: dict[str, Sett
     return {"seconds": dict(parts), "same": same}
 
 
-def shard_bytes(step: SnapshotStep, warehouse: Warehouse, settings: Settings, day: date, folder: Path) -> dict:
+def shard_bytes(step: SnapshotAsset, warehouse: Warehouse, settings: Settings, day: date, folder: Path) -> dict:
     """Bytes of a step's shards, and of its results."""
     snapshot = open_snapshot(warehouse, settings, day)
     shards = ShardFolder.made_in(str(folder))

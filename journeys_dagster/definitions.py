@@ -62,7 +62,7 @@ def build_defs(
         "llm": llm_resource(settings.llm),
     }
     first_day = _first_day(settings, landing_zone)
-    declared = declared_assets(settings)
+    declared = [asset for asset in declared_assets(settings) if asset.is_in_use(settings)]
     location = build_location(settings, declared, daily_partitions(first_day))
     jobs = build_jobs(declared)
     graph = dg.Definitions(
@@ -83,7 +83,7 @@ def declared_assets(settings: Settings) -> list[Asset]:
     return [
         *source_assets(settings),
         *(sql_asset(model) for model in load_models().values()),
-        *(step for step in steps.values() if not step.only_with_llm or step.uses_llm(settings)),
+        *steps.values(),
     ]
 
 

@@ -8,7 +8,7 @@ from conftest import Pipeline
 
 from journeys_dagster.sql.models import load_models
 
-VIEWS = {name for name, model in load_models().items() if model.materialized == "view"}
+VIEWS = {name for name, model in load_models().items() if model.table.kind == "view"}
 PLOTTED = {"keywords", "clusters", "rankings", "diversified_journeys", "stages", "user_snapshots"}
 
 

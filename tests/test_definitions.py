@@ -2,16 +2,15 @@
 
 import subprocess
 import sys
-from datetime import date
 
 import dagster as dg
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster import graph
-from journeys_dagster.orchestration.partitions import daily_partitions
+from journeys_dagster import definitions
+from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import ModelError, load_models
+from journeys_dagster.sql.models import ModelError
 
 HEAVY = (
     "torch",
@@ -97,7 +96,7 @@ def test_loading_the_code_location_imports_nothing_heavy() -> None:
     assert loaded.stdout.strip() == "[]"
 
 
-def test_an_audit_of_what_is_no_table_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "load_audits", lambda: {"carpets": []})
+def test_an_audit_of_what_is_no_table_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definitions, "load_audits", lambda: {"carpets": []})
     with pytest.raises(ModelError, match="audits of carpets, which is no table"):
-        graph.build_assets(Settings(), daily_partitions(date(2025, 1, 1)), load_models())
+        definitions.build_defs(settings=Settings(), home=home)

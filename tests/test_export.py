@@ -27,6 +27,7 @@ from journeys_dagster.tables import Column, Table, snapshot_columns
 MARTS = [model.table for model in load_models().values() if model.layer == "marts"]
 FIRST = date(2025, 6, 1)
 JOURNEYS = Table(
+    kind="snapshot",
     name="journeys",
     description="",
     grain="",
@@ -35,7 +36,12 @@ JOURNEYS = Table(
     partition_column="as_of",
 )
 SNAPSHOTS = Table(
-    name="user_snapshots", description="", grain="", columns=snapshot_columns({}), key=("as_of", "user_id")
+    kind="snapshot",
+    name="user_snapshots",
+    description="",
+    grain="",
+    columns=snapshot_columns({}),
+    key=("as_of", "user_id"),
 )
 
 

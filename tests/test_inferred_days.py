@@ -7,18 +7,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Pipeline
-from journeys_dagster.graph import algorithm_in_use
 
+from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.orchestration.sensors import stale_since
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.writer import write_day
-from journeys_dagster.sql.models import load_models
 
 DAY = date(2025, 6, 10)
 NEXT = date(2025, 6, 11)
-VERSION = algorithm_in_use(Settings(), load_models()).version
+VERSION = algorithm_in_use(Settings()).version
 
 
 def search(home: Home, day: date, *users: str) -> Path:

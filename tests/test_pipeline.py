@@ -8,11 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Pipeline
-from journeys_dagster.graph import algorithm_in_use
 
+from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import load_models
 
 SNAPSHOTS = (
     "keywords",
@@ -206,10 +205,9 @@ def test_users_who_went_quiet_keep_their_newest_snapshot(finished: Pipeline, wor
 
 
 def test_a_threshold_changes_the_algorithm_version_and_a_timeout_does_not(finished: Pipeline) -> None:
-    models = load_models()
-    version = algorithm_in_use(Settings(), models).version
+    version = algorithm_in_use(Settings()).version
     assert set(finished.table("user_journeys")["algorithm_version"]) == {version}
     wider = Settings.model_validate({"clusters": {"distance_threshold": 0.61}})
     patient = Settings.model_validate({"run": {"lock_timeout_seconds": 1.0}})
-    assert algorithm_in_use(wider, models).version != version
-    assert algorithm_in_use(patient, models).version == version
+    assert algorithm_in_use(wider).version != version
+    assert algorithm_in_use(patient).version == version

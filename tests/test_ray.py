@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from conftest import Pipeline
-from journeys_dagster.graph import STEPS, algorithm_in_use
-from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 
-from assets.clusters import CLUSTERS
-from journeys_dagster.inference import steps
+from assets.clusters import clusters
+from journeys_dagster.definitions import algorithm_in_use, declared_assets
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.shards import ShardError, ShardFolder, compute_shard, decisive_versions, write_shard
+from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset, open_snapshot, replace_step
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.ray_engine import RayEngine, RayEngineError
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import load_models
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
 
 IS_INSTALLED = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not IS_INSTALLED, reason="the extra [ray] is not installed")
-TABLES = (*(step.table.name for step in STEPS), "user_journeys")
+STEPS = [asset for asset in declared_assets(Settings()) if isinstance(asset, SnapshotAsset)]
+TABLES = (*(step.name for step in STEPS), "user_journeys")
 _NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024, "include_dashboard": False}
 _PATIENCE_SECONDS = 120.0
 
@@ -107,7 +107,7 @@ def test_a_worker_is_killed_in_the_middle_and_the_tables_are_the_same(
     (doomed,) = cluster.worker_nodes
     marks = pipeline.home.path / "marks"
     marks.mkdir()
-    slow = replace(CLUSTERS, compute=partial(cluster_slowly, marks=str(marks), doomed=doomed.node_id))
+    slow = replace(clusters, compute=partial(cluster_slowly, marks=str(marks), doomed=doomed.node_id))
 
     def kill_when_running() -> None:
         storage = pipeline.home.path / "shards"
@@ -129,7 +129,7 @@ def test_a_worker_is_killed_in_the_middle_and_the_tables_are_the_same(
     cluster.add_node(**_NODE)
 
 
-def cluster_slowly(frames: steps.Frames, as_of: date, settings: Settings, *, marks: str, doomed: str) -> pl.DataFrame:
+def cluster_slowly(frames: Frames, as_of: date, settings: Settings, *, marks: str, doomed: str) -> pl.DataFrame:
     """The step, marked when it starts; on the node that is to be killed it never ends."""
     import ray
 
@@ -137,7 +137,7 @@ def cluster_slowly(frames: steps.Frames, as_of: date, settings: Settings, *, mar
     Path(marks, f"{node}-{frames['keywords']['user_id'].min()}").touch()
     if node == doomed:
         time.sleep(_PATIENCE_SECONDS)
-    return steps.cluster(frames, as_of, settings)
+    return clusters.compute(frames, as_of, settings)
 
 
 def running_on(marks: Path, node: str) -> set[str]:
@@ -157,19 +157,19 @@ import sys, time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from assets.clusters import CLUSTERS
-from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
-from journeys_dagster.inference import steps
+from assets.clusters import clusters
+from journeys_dagster.orchestration.snapshot_asset import open_snapshot, replace_step
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 
 def cluster_slowly(frames, as_of, settings):
     time.sleep(1)
-    return steps.cluster(frames, as_of, settings)
+    return clusters.compute(frames, as_of, settings)
 
 home, day, settings = Path(sys.argv[1]), date.fromisoformat(sys.argv[2]), Settings.model_validate_json(sys.argv[3])
 snapshot = open_snapshot(Home(home).warehouse(settings), settings, day)
-replace_step(replace(CLUSTERS, compute=cluster_slowly), snapshot)
+replace_step(replace(clusters, compute=cluster_slowly), snapshot)
 """
 
 
@@ -193,7 +193,7 @@ def test_a_killed_run_can_be_run_again_and_leaves_no_shards(
     assert pipeline.table("clusters").equals(before)
     with pipeline.warehouse.write() as connection:
         connection.execute("delete from clusters where as_of = $day", {"day": day})
-    replace_step(CLUSTERS, open_snapshot(pipeline.warehouse, settings, day))
+    replace_step(clusters, open_snapshot(pipeline.warehouse, settings, day))
     assert pipeline.table("clusters").equals(before)
     assert list(storage.iterdir()) == []
 
@@ -204,14 +204,14 @@ def test_a_failing_shard_is_told_and_changes_nothing(
 ) -> None:
     pipeline, day = copy_of_world("failing"), world_days[0]
     before = pipeline.table("clusters")
-    failing = replace(CLUSTERS, compute=fail)
+    failing = replace(clusters, compute=fail)
     with pytest.raises(RayEngineError, match=r"a shard .* failed on the cluster: ValueError: no vectors today"):
         replace_step(failing, open_snapshot(pipeline.warehouse, on_ray(cluster.address), day))
     assert pipeline.table("clusters").equals(before)
     assert list((pipeline.home.path / "shards").iterdir()) == []
 
 
-def fail(frames: steps.Frames, as_of: date, settings: Settings) -> pl.DataFrame:
+def fail(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """A step that cannot be computed."""
     raise ValueError("no vectors today")
 
@@ -223,7 +223,7 @@ def test_a_cluster_too_small_for_a_shard_is_told(cluster: "Cluster", tmp_path: P
         next(engine.map(first, []))
 
 
-def first(frames: steps.Frames) -> pl.DataFrame:
+def first(frames: Frames) -> pl.DataFrame:
     """The one frame of a batch."""
     return next(iter(frames.values()))
 
@@ -237,11 +237,10 @@ def test_without_the_extra_the_setting_is_told_with_what_to_install(
 
 
 def test_the_engine_has_no_part_in_the_algorithm_version() -> None:
-    models = load_models()
     settings = Settings.model_validate(
         {"run": {"engine": "ray", "keywords_per_batch": 7}, "ray": {"address": "10.0.0.5:6379", "storage": "s3://b/c"}}
     )
-    assert algorithm_in_use(settings, models).version == algorithm_in_use(Settings(), models).version
+    assert algorithm_in_use(settings).version == algorithm_in_use(Settings()).version
 
 
 def test_shards_lie_in_the_home_unless_a_storage_is_set(finished: Pipeline) -> None:
@@ -276,7 +275,7 @@ def test_a_shard_is_the_same_from_any_storage(storage: str) -> None:
     assert read.schema == FRAME.schema
 
 
-def whole(frames: steps.Frames) -> pl.DataFrame:
+def whole(frames: Frames) -> pl.DataFrame:
     """Both frames of a shard, one of them empty."""
     return pl.concat([frames["empty"], frames["whole"]])
 

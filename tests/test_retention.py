@@ -13,26 +13,25 @@ from click.testing import CliRunner
 from conftest import WORLD_LAST_DAY, Pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from journeys_dagster.graph import snapshot_tables
 
 from assets.journey_identities import _PREVIOUS as IDENTITIES_READ
-from assets.llm_journeys import LLM_JOURNEYS
+from assets.llm_journeys import llm_journeys
 from assets.names import _FORMER as NAMES_READ
 from journeys_dagster.cli import cli
-from journeys_dagster.orchestration.jobs import RETENTION
+from journeys_dagster.definitions import declared_tables
 from journeys_dagster.resources import retention as retention_module
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.retention import RetentionError, days_to_keep, prune
+from journeys_dagster.resources.retention import RetentionError, days_to_keep, prune, pruned_tables
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import RetentionSettings, Settings
 from journeys_dagster.sql.models import load_models
 from journeys_dagster.tables import Column
 from lab.simulation import simulate
 
-MODELS = load_models()
-TABLES = snapshot_tables(MODELS)
+RETENTION = "retention"
+TABLES = pruned_tables(declared_tables(Settings()))
 # A home that asks no language model for lists has none.
-MADE = [table for table in TABLES if table.name != LLM_JOURNEYS.name]
+MADE = [table for table in TABLES if table.name != llm_journeys.name]
 VIEWS = ("current_user_journeys", "keyword_centrality", "feedback_labels")
 
 
@@ -130,7 +129,7 @@ def fill(warehouse: Warehouse, log: Log) -> None:
                 f"where written > {order.index(table.name)} {'and j = 1' if per_user else ''}"
             ).fetchall()
         for view in VIEWS:
-            connection.execute(f"create view {view} as {MODELS[view].sql}").fetchall()
+            connection.execute(f"create view {view} as {load_models()[view].sql}").fetchall()
         connection.unregister("snapshots")
 
 

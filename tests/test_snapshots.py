@@ -3,9 +3,9 @@
 from datetime import date
 
 import pytest
-from journeys_dagster.orchestration.snapshots import open_snapshot
 
-from assets import users_in_scope
+from assets.users_in_scope import SCOPES, TABLE
+from journeys_dagster.orchestration.snapshot_asset import open_snapshot
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 
@@ -13,11 +13,11 @@ DAY = date(2025, 6, 3)
 BATCHES = {"ann": 0, "bob": 1, "cyd": 0, "eve": 1}
 
 
-@pytest.mark.parametrize("scope", users_in_scope.SCOPES)
+@pytest.mark.parametrize("scope", SCOPES)
 def test_a_batch_is_of_its_users_alone_whoever_lies_between_them(home: Home, scope: str):
     warehouse = home.warehouse(Settings())
     with warehouse.write() as connection:
-        connection.execute(users_in_scope.TABLE.create_sql())
+        connection.execute(TABLE.create_sql())
         for user, batch in BATCHES.items():
             connection.execute(
                 "insert into users_in_scope by name select $day as as_of, $user as user_id, $batch as batch, "

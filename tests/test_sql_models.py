@@ -6,11 +6,9 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from journeys_dagster.graph import STEPS
 
-from assets import keyword_embeddings, users_in_scope
+from journeys_dagster.definitions import declared_assets, declared_tables
 from journeys_dagster.settings import Settings
-from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import (
     SQL_ROOT,
@@ -28,13 +26,7 @@ HEADER = {"name": "rugs", "grain": "one row per rug", "materialized": "view", "d
 SELECT = "select cast(rug as varchar) as rug -- the rug\nfrom sightings"
 MODELS = load_models()
 AUDITS = [audit for audits in load_audits().values() for audit in audits]
-TABLES: dict[str, Table] = {
-    **{name: source.table for name, source in declared_sources(tuple(Settings().keywords.action_weights)).items()},
-    **{name: model.table for name, model in MODELS.items()},
-    **{step.name: step.table for step in STEPS},
-    users_in_scope.TABLE.name: users_in_scope.TABLE,
-    keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
-}
+TABLES = declared_tables(Settings())
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 AS_OF = date(2025, 6, 10)
 WriteModel = Callable[..., Path]
@@ -86,8 +78,9 @@ def test_a_model_is_what_its_header_and_sql_say(write: WriteModel):
 
     model = load_model(path)
 
-    assert (model.name, model.layer, model.materialized, model.owner) == ("rugs", "staging", "view", "team:rugs")
+    assert (model.name, model.layer, model.table.kind, model.owner) == ("rugs", "staging", "view", "team:rugs")
     assert model.table == Table(
+        kind="kept",
         name="rugs",
         description="Rugs that were seen.",
         grain="one row per rug",
@@ -367,7 +360,7 @@ def test_columns_are_traced_through_ctes_that_the_selects_of_a_union_share(write
         "union all by name select size + 1 as size, rug from seen"
     )
     columns = {name: Column(type="VARCHAR", description=name) for name in ("rug", "size")}
-    sightings = Table(name="sightings", description="", grain="", columns=columns)
+    sightings = Table(kind="kept", name="sightings", description="", grain="", columns=columns)
     assert load_model(path).column_lineage({"sightings": sightings}) == {
         "rug": {("sightings", "rug")},
         "size": {("sightings", "size")},
@@ -404,7 +397,7 @@ def test_declared_columns_are_those_that_duckdb_returns(model: SqlModel):
 
 @each_model
 def test_a_view_names_no_parameters(model: SqlModel):
-    if model.materialized == "view":
+    if model.table.kind == "view":
         assert not duckdb.extract_statements(model.sql)[0].named_parameters
 
 
@@ -415,7 +408,7 @@ def test_a_model_lies_in_one_of_the_three_layers(model: SqlModel):
 
 @each_model
 def test_a_snapshot_is_keyed_by_day_and_says_what_made_it(model: SqlModel):
-    if model.materialized == "snapshot":
+    if model.table.kind != "view":
         assert model.table.key[0] == "as_of"
         if "user_id" in model.table.columns:
             assert {"scope", "algorithm_version"} <= model.table.columns.keys()
@@ -427,7 +420,7 @@ def test_every_sql_file_below_models_is_a_model():
 
 @pytest.mark.parametrize("audit", AUDITS, ids=[audit.name for audit in AUDITS])
 def test_an_audit_reads_its_model_or_what_that_is_made_of(audit):
-    needs = {name: model.depends_on for name, model in MODELS.items()} | {step.name: set(step.deps) for step in STEPS}
+    needs = {asset.name: asset.deps for asset in declared_assets(Settings())}
     known, frontier = set(), {audit.model}
     while frontier:
         known |= frontier

@@ -10,27 +10,18 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from journeys_dagster.graph import STEPS
 
-from assets import keyword_embeddings, safety_verdicts, users_in_scope
+from journeys_dagster.definitions import declared_tables
 from journeys_dagster.settings import Settings
-from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import SQL_ROOT, load_audits, load_macros, load_models
 from journeys_dagster.sql.parameters import query_parameters, used_params
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Column
 
 AS_OF = date(2025, 6, 10)  # of a case that does not say
 MODELS = load_models()
 AUDITS = {audit.name: audit for audits in load_audits().values() for audit in audits}
-TABLES: dict[str, Table] = {
-    **{name: source.table for name, source in declared_sources(tuple(Settings().keywords.action_weights)).items()},
-    **{name: model.table for name, model in MODELS.items()},
-    **{step.name: step.table for step in STEPS},
-    users_in_scope.TABLE.name: users_in_scope.TABLE,
-    keyword_embeddings.TABLE.name: keyword_embeddings.TABLE,
-    safety_verdicts.TABLE.name: safety_verdicts.TABLE,
-}
+TABLES = declared_tables(Settings())
 CASE_FILES = sorted((SQL_ROOT / "tests").glob("*"))
 # What a NOT NULL column holds where a case does not care: by name, else by type.
 FOREVER = date(9999, 12, 31)

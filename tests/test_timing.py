@@ -113,7 +113,7 @@ def test_only_marts_must_be_fresh(empty_pipeline: Pipeline) -> None:
     }
     fresh = {name for name, policy in policies.items() if policy is not None}
     assert fresh == {"user_journeys", "user_snapshots", "current_user_journeys"}
-    assert policies["user_journeys"] == marts_freshness(Settings().automation)
+    assert policies["user_journeys"] == marts_freshness(Settings())
 
 
 @pytest.mark.parametrize(

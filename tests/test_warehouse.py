@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from conftest import crowd
 
-from assets import users_in_scope
+from assets.users_in_scope import TABLE as USERS_IN_SCOPE
 from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
@@ -34,6 +34,7 @@ OLD_ROWS: Rows = [
 ]
 
 THINGS = Table(
+    kind="snapshot",
     name="things",
     description="",
     grain="",
@@ -47,6 +48,7 @@ THINGS = Table(
     partition_column="as_of",
 )
 VISITS = Table(
+    kind="landed",
     name="visits",
     description="",
     grain="",
@@ -93,7 +95,7 @@ def put_in_scope(warehouse: Warehouse, *users: str, as_of: date = DAY) -> None:
         "select $as_of as as_of, unnest($users) as user_id, 0 as batch, 'f' as landing_fingerprint, "
         "'all_users' as scope, 'v1' as algorithm_version"
     )
-    warehouse.replace_snapshot_sql(users_in_scope.TABLE, select, params={"as_of": as_of, "users": list(users)})
+    warehouse.replace_snapshot_sql(USERS_IN_SCOPE, select, params={"as_of": as_of, "users": list(users)})
 
 
 def test_rows_of_frames_lie_in_the_order_in_which_they_come(warehouse: Warehouse):
@@ -183,6 +185,7 @@ def test_the_scope_itself_is_replaced_as_a_whole(warehouse: Warehouse):
 
 def test_a_snapshot_that_is_not_about_users_is_replaced_as_a_whole(warehouse: Warehouse):
     rarity = Table(
+        kind="population",
         name="rarity",
         description="",
         grain="",
@@ -437,7 +440,14 @@ def test_no_days_at_all_make_the_table(warehouse: Warehouse):
 def test_parts_are_replaced_together_or_not_at_all(stocked: Warehouse):
     stocked.replace_days([(VISITS, pl.DataFrame([visit(DAY, "ann")]), {})], [DAY])
     good, bad = pl.DataFrame([visit(DAY, "bob")]), pl.DataFrame({"arrival_day": [DAY]})
-    again = Table(name="more_visits", description="", grain="", columns=VISITS.columns, partition_column="arrival_day")
+    again = Table(
+        kind="landed",
+        name="more_visits",
+        description="",
+        grain="",
+        columns=VISITS.columns,
+        partition_column="arrival_day",
+    )
     with pytest.raises(duckdb.ConstraintException):
         stocked.replace_days([(VISITS, good, {}), (again, bad, {})], [DAY])
     assert visits(stocked) == [(DAY, "web", "ann")]
@@ -699,7 +709,7 @@ import polars as pl
 from datetime import date
 from journeys_dagster.tables import Column, Table
 writes, seconds = sys.argv[2] == "writer", float(sys.argv[3])
-table = Table(
+table = Table(kind="snapshot",
     name="halves",
     description="",
     grain="",
@@ -816,7 +826,7 @@ def test_users_are_computed_in_turns_that_are_a_whole_number_of_batches(tmp_path
     warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"), lock_timeout_seconds=60, users_per_query=4)
     batches = pl.DataFrame({"user_id": [f"u{number}" for number in range(9)], "batch": [0, 0, 1, 1, 2, 2, 3, 3, 4]})
     with warehouse.write() as connection:
-        connection.execute(users_in_scope.TABLE.create_sql())
+        connection.execute(USERS_IN_SCOPE.create_sql())
         connection.register("batches", batches)
         connection.execute(
             f"insert into users_in_scope by name select date '{DAY}' as as_of, user_id, batch, "
@@ -829,6 +839,7 @@ def test_users_are_computed_in_turns_that_are_a_whole_number_of_batches(tmp_path
     )
     columns = {"keyword": Column(type="VARCHAR", description="who was seen")}
     table = Table(
+        kind="snapshot",
         name="seen",
         description="",
         grain="",

@@ -21,7 +21,7 @@ METRICS_SCHEMA = {
 _RELEVANT = 4
 
 
-def metrics_of_day(scores: pl.DataFrame) -> pl.DataFrame:
+def judge_metrics(scores: pl.DataFrame) -> pl.DataFrame:
     """Mean level, share of levels 4 and 5, NDCG and faults per list, by stratum and over all.
 
     Parameters

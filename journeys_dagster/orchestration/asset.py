@@ -157,6 +157,10 @@ class Asset:
         """Whether a use of the language model that the asset names is turned on."""
         return any(getattr(settings.llm, switch) for switch in self.llm)
 
+    def is_in_use(self, settings: Settings) -> bool:
+        """Whether the code location has it."""
+        return self.uses_llm(settings) or not self.only_with_llm
+
     def build(self, location: Location) -> dg.AssetsDefinition:
         """The asset as Dagster has it."""
         with_llm = self.uses_llm(location.settings)

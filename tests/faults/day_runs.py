@@ -7,19 +7,18 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import polars as pl
-from journeys_dagster.graph import STEPS, build_assets
-from journeys_dagster.orchestration.snapshots import open_snapshot, replace_step
 
-from assets import keyword_embeddings, safety_verdicts, users_in_scope
-from assets.expansions import EXPANSIONS
+from assets.keyword_embeddings import TABLE as EMBEDDINGS
 from assets.sources import write_landed
+from journeys_dagster.definitions import build_location, declared_assets
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.orchestration.asset import Run
 from journeys_dagster.orchestration.partitions import daily_partitions
 from journeys_dagster.orchestration.run_config import ScopeConfig
+from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset, open_snapshot, replace_step
 from journeys_dagster.orchestration.sql_assets import replace_model
 from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home
@@ -27,39 +26,28 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.writer import write_day
-from journeys_dagster.sql.models import load_audits, load_macros, load_models
+from journeys_dagster.sql.models import load_audits, load_models
 from journeys_dagster.sql.parameters import query_parameters
 
 FIRST_DAY = date(2024, 1, 1)
-MODELS, AUDITS, MACROS = load_models(), load_audits(), load_macros()
+MODELS, AUDITS = load_models(), load_audits()
+ASSETS = {asset.name: asset for asset in declared_assets(Settings())}
 # What is offered beside a user's journeys depends on everyone's newest snapshots, so on which days were run.
-STEP_OF = {step.name: step for step in STEPS if step.name != EXPANSIONS.name}
-_SQL_SNAPSHOTS = [model.table for model in MODELS.values() if model.materialized == "snapshot"]
-OF_USERS = [
-    table.name for table in [*_SQL_SNAPSHOTS, *(step.table for step in STEP_OF.values())] if "user_id" in table.columns
-]
+NOT_RUN = {"expansions", "journey_expansions", "llm_journeys", "quality_metrics", "judge_metrics", "inferred_days"}
+_TABLES = [asset.table for asset in ASSETS.values() if asset.table is not None and asset.name not in NOT_RUN]
+OF_USERS = [table.name for table in _TABLES if table.kind == "snapshot"]
 """Tables whose rows are replaced by (`as_of`, users in scope)."""
-OF_EVERYONE = [table.name for table in _SQL_SNAPSHOTS if "user_id" not in table.columns]
-
-
-@functools.cache
-def _assets() -> dict[str, dg.AssetsDefinition]:
-    assets = build_assets(Settings(), daily_partitions(FIRST_DAY), MODELS)
-    return {asset.key.to_user_string(): asset for asset in assets}
+OF_EVERYONE = [table.name for table in _TABLES if table.kind == "population" and table.name != "users_in_scope"]
 
 
 @functools.cache
 def _in_order() -> list[str]:
     """All assets in the order of the asset graph."""
-    upstream = {
-        name: {key.to_user_string() for key in asset.asset_deps[asset.key]} for name, asset in _assets().items()
-    }
-    return [*TopologicalSorter(upstream).static_order()]
-
-
-@functools.cache
-def _instance() -> dg.DagsterInstance:
-    return dg.DagsterInstance.ephemeral()
+    return [
+        *TopologicalSorter(
+            {name: (asset.deps & ASSETS.keys()) - {name} for name, asset in ASSETS.items()}
+        ).static_order()
+    ]
 
 
 class DayRuns:
@@ -105,7 +93,7 @@ class DayRuns:
                 "model_revision": self.embedder.revision,
             }
         )
-        self.warehouse.replace_table(keyword_embeddings.TABLE, [frame])
+        self.warehouse.replace_table(EMBEDDINGS, [frame])
 
     def land(self, day: date, frames: Mapping[str, pl.DataFrame]) -> None:
         """Put files of a day into the landing zone, in place of those that are there."""
@@ -130,29 +118,32 @@ class DayRuns:
     def infer(self, day: date, scope: str, *, views: bool = False) -> None:
         """What a daily run does after taking in; the views are defined anew where told."""
         for name in _in_order():
-            if name in STEP_OF:
-                replace_step(STEP_OF[name], open_snapshot(self.warehouse, self.settings, day))
-            elif name in MODELS and (views or MODELS[name].materialized == "snapshot"):
-                params = query_parameters(self.settings, day)
-                replace_model(self.warehouse, MODELS[name], AUDITS.get(name, []), params, MACROS)
-            elif name == users_in_scope.TABLE.name:
+            asset = ASSETS[name]
+            if asset.table is None or name in self.sources or name in NOT_RUN or asset.table.kind == "trained":
+                continue
+            if isinstance(asset, SnapshotAsset):
+                replace_step(asset, open_snapshot(self.warehouse, self.settings, day))
+            elif name in MODELS:
+                if views or asset.table.kind != "view":
+                    replace_model(
+                        self.warehouse, MODELS[name], AUDITS.get(name, []), query_parameters(self.settings, day)
+                    )
+            else:
                 self.call(name, day, config=ScopeConfig(scope=scope))
-            elif name in {keyword_embeddings.TABLE.name, safety_verdicts.TABLE.name}:
-                self.call(name, day)
 
-    def call(self, name: str, day: date | None, **arguments: Any) -> None:
-        """Call the body of an asset."""
-        asset = _assets()[name]
-        key = day.isoformat() if day and asset.partitions_def else None
-        context = dg.build_asset_context(partition_key=key, instance=_instance())
-        resources = {
-            "warehouse": self.warehouse,
-            "settings": self.settings,
-            "embedder": self.embedder,
-            "landing_zone": self.home.landing_zone(),
-        }
-        needed = {name: resources[name] for name in asset.required_resource_keys & resources.keys()}
-        asset(context, **arguments, **needed)
+    def call(self, name: str, day: date | None, config: dg.Config | None = None) -> None:
+        """Materialise an asset."""
+        asset = ASSETS[name]
+        run = Run(
+            days=[day] if day and asset.partitioned else [],
+            location=build_location(self.settings, [*ASSETS.values()], daily_partitions(FIRST_DAY)),
+            warehouse=self.warehouse,
+            embedder=self.embedder,
+            landing_zone=self.home.landing_zone(),
+            config=config,
+        )
+        for _ in asset.materialize(run):
+            pass
 
     def tables(self, names: Sequence[str]) -> dict[str, pl.DataFrame]:
         """All rows of several tables."""

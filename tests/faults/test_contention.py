@@ -43,7 +43,8 @@ class TimedWarehouse(Warehouse):
 
 def table(name, columns, make=dict):
     columns = {column: Column(type=kind, description="") for column, kind in columns.items()}
-    return Table(name=name, description="", grain="", columns=make(columns), partition_column="arrival_day")
+    about = dict(description="", grain="", partition_column="arrival_day")
+    return Table(kind="landed", name=name, columns=make(columns), **about)
 
 warehouse = TimedWarehouse(database=path, lock_timeout_seconds=60)
 events = table("events", {"arrival_day": "DATE", "user_id": "VARCHAR", "generation": "VARCHAR"})

@@ -25,6 +25,7 @@ DAY = date(2025, 6, 10)
 MEGABYTE = 1_000_000
 CONSTANTS = {"scope": "all_users", "algorithm_version": "v1"}
 THINGS = Table(
+    kind="snapshot",
     name="things",
     description="",
     grain="",
@@ -32,6 +33,7 @@ THINGS = Table(
     partition_column="as_of",
 )
 VISITS = Table(
+    kind="landed",
     name="visits",
     description="",
     grain="",

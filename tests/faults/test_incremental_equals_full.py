@@ -18,8 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_logs import ODD_TEXTS, PHRASES, LogShape, RandomLog, Rows, changed_day, frames_of, random_log
 
-from assets import keyword_embeddings
-from assets.naming_model import NAMING_MODEL
+from assets.naming_model import TABLE as NAMING_MODEL
 from journeys_dagster.inference.ranking import HEURISTIC
 from journeys_dagster.inference.stages import RULE
 from journeys_dagster.orchestration.run_config import TrainingConfig
@@ -28,7 +27,7 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Table
 
 FIRST = date(2025, 1, 6)
-EMBEDDINGS = keyword_embeddings.TABLE.name
+EMBEDDINGS = "keyword_embeddings"
 Models = list[tuple[Table, pl.DataFrame]]
 SCOPES = ("active_users", "all_users")
 TRAINED = (RANKING_MODEL, STAGE_MODEL, NAMING_MODEL)

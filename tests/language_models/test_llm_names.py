@@ -10,10 +10,10 @@ import dagster as dg
 import polars as pl
 import pytest
 from conftest import Pipeline
-from journeys_dagster.graph import algorithm_in_use
 from loopback import Loopback, running
 from pydantic import ValidationError
 
+from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.inference.titles import (
     STRONGEST,
     NameAnswer,
@@ -26,7 +26,6 @@ from journeys_dagster.inference.titles import (
 from journeys_dagster.llm.prompts import Prompt
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import load_models
 
 Naming = tuple[dg.ExecuteInProcessResult, pl.DataFrame]
 
@@ -190,7 +189,7 @@ def test_without_a_model_nothing_is_there(empty_pipeline: Pipeline, server: Loop
         return {spec.key.to_user_string() for spec in pipeline.defs.resolve_all_asset_specs()}
 
     def version(settings: Settings) -> str:
-        return algorithm_in_use(settings, load_models()).version
+        return algorithm_in_use(settings).version
 
     with_lists = Pipeline(empty_pipeline.home, server.settings(journeys=True))
     assert assets(with_lists) - assets(empty_pipeline) == {"llm_journeys"}
@@ -204,11 +203,11 @@ def test_without_a_model_nothing_is_there(empty_pipeline: Pipeline, server: Loop
 
 def test_a_changed_prompt_is_another_algorithm(server: Loopback, monkeypatch: pytest.MonkeyPatch):
     settings = server.settings(names=True)
-    before = algorithm_in_use(settings, load_models()).version
-    off = algorithm_in_use(Settings(), load_models()).version
+    before = algorithm_in_use(settings).version
+    off = algorithm_in_use(Settings()).version
     monkeypatch.setattr("journeys_dagster.llm.parts.load_prompt", lambda name: Prompt(name, "Another."))
-    assert algorithm_in_use(settings, load_models()).version != before
-    assert algorithm_in_use(Settings(), load_models()).version == off
+    assert algorithm_in_use(settings).version != before
+    assert algorithm_in_use(Settings()).version == off
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from conftest import Pipeline
-from journeys_dagster.graph import algorithm_in_use
 from loopback import Loopback, running
 from pydantic import ValidationError
 from rule_server import check_safety
 
 from assets.safety_verdicts import check_new_texts, checked_texts, read_verdicts
+from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.llm_safety import (
     NO_OPINION,
@@ -29,7 +29,6 @@ from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import load_models
 
 POLICY = load_policy(BUNDLED_POLICY)
 
@@ -171,7 +170,7 @@ def test_a_text_that_tells_the_model_what_to_say_is_still_what_the_rules_say(ser
 
 def test_the_opinion_is_part_of_the_algorithm_once_it_is_asked(server: Loopback) -> None:
     def version(settings: Settings) -> str:
-        return algorithm_in_use(settings, load_models()).version
+        return algorithm_in_use(settings).version
 
     assert version(server.settings(safety=True)) != version(Settings())
     assert version(server.settings(judge=True, expansions=True)) == version(Settings())
