@@ -47,6 +47,7 @@ from journeys_dagster.resources.trained_models import RANKING_MODEL, STAGE_MODEL
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import LLMSettings, Settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
+from journeys_dagster.sources.streams import check_event_models
 from journeys_dagster.sql.models import ModelError, SqlModel, load_audits, load_macros
 from journeys_dagster.tables import Table
 
@@ -69,7 +70,8 @@ def build_assets(
     settings: Settings, partitions_def: dg.PartitionsDefinition, models: Mapping[str, SqlModel]
 ) -> list[dg.AssetsDefinition]:
     """Sources, SQL models and steps."""
-    sources = declared_sources(tuple(settings.keywords.action_weights))
+    sources = declared_sources(settings)
+    check_event_models(models.values(), sources)
     audits, macros = load_audits(), load_macros()
     algorithm = algorithm_in_use(settings, models)
     tables = declared_tables(settings, models)
@@ -129,7 +131,7 @@ def build_assets(
 
 def declared_tables(settings: Settings, models: Mapping[str, SqlModel]) -> dict[str, Table]:
     """All tables and views of the warehouse by name."""
-    sources = declared_sources(tuple(settings.keywords.action_weights))
+    sources = declared_sources(settings)
     tables = [
         *(source.table for source in sources.values()),
         REJECTED_ROWS,

@@ -15,16 +15,17 @@ from assets import keyword_embeddings, safety_verdicts, users_in_scope
 from journeys_dagster.graph import STEPS
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import SQL_ROOT, load_audits, load_macros, load_models
-from journeys_dagster.sql.parameters import query_parameters, used_params
+from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table
 
 AS_OF = date(2025, 6, 10)  # of a case that does not say
 MODELS = load_models()
 AUDITS = {audit.name: audit for audits in load_audits().values() for audit in audits}
 TABLES: dict[str, Table] = {
-    **{name: source.table for name, source in declared_sources(tuple(Settings().keywords.action_weights)).items()},
+    **{name: source.table for name, source in declared_sources(Settings()).items()},
     **{name: model.table for name, model in MODELS.items()},
     **{step.name: step.table for step in STEPS},
     users_in_scope.TABLE.name: users_in_scope.TABLE,

@@ -30,7 +30,7 @@ from journeys_dagster.inference.stage_model import StageModel
 from journeys_dagster.inference.stages import phase_journeys, stage_by_model, stage_journeys
 from journeys_dagster.inference.titles import apply_titles
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_names, action_weights
+from journeys_dagster.sources.parameters import action_names, action_weights
 
 Frames = Mapping[str, pl.DataFrame]
 

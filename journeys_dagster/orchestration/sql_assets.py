@@ -20,8 +20,8 @@ from journeys_dagster.orchestration.metadata import (
 from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
+from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.models import SqlAudit, SqlModel
-from journeys_dagster.sql.parameters import query_parameters
 from journeys_dagster.tables import Table
 
 Draw = Callable[[Warehouse, date], tuple[bytes, str]]
@@ -102,4 +102,6 @@ def replace_model(
     """Replace a model's snapshot, or define its view anew, and run its audits."""
     if model.materialized == "view":
         return warehouse.replace_view(model.name, model.sql, macros=macros, audits=runnable(audits), params=params)
-    return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=runnable(audits))
+    return warehouse.replace_snapshot_sql(
+        model.table, model.sql, params=params, audits=runnable(audits), per_user=model.per == "user"
+    )

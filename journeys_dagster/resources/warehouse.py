@@ -49,7 +49,7 @@ class Warehouse(DuckDBResource):
 
     lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
     users_per_query: int = 50_000
-    """Users in scope whose rows one query of a snapshot computes."""
+    """Users in scope whose rows one query of a snapshot computes, where it is per user."""
 
     @property
     def path(self) -> Path:
@@ -217,10 +217,12 @@ class Warehouse(DuckDBResource):
         params: Mapping[str, Any],
         audits: Sequence[Audit] = (),
         before: Sequence[str] = (),
+        per_user: bool = False,
     ) -> list[AuditResult]:
         """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``.
 
-        The statements `before` come first in the same transaction.
+        The statements `before` come first in the same transaction. A query that is `per_user` computes each user from
+        their own rows, and may be run for some users in scope after the others.
 
         Raises
         ------
@@ -239,7 +241,8 @@ class Warehouse(DuckDBResource):
             if _is_by_scope(table):
                 # Counted, as rows that pass a join on their way into the table do so with all their lists.
                 outside = _users_outside(connection, table, params["as_of"])
-                for _ in self._users_in_turn(connection, table, params["as_of"]):
+                turns = self._users_in_turn(connection, table, params["as_of"]) if per_user else [None]
+                for _ in turns:
                     connection.execute(insert, used_params(insert, params))
                 if _users_outside(connection, table, params["as_of"]) != outside:
                     raise WarehouseError(
@@ -253,8 +256,8 @@ class Warehouse(DuckDBResource):
     def _users_in_turn(self, connection: duckdb.DuckDBPyConnection, table: Table, as_of: date) -> Iterator[None]:
         """Show the connection so many users in scope at a time that a query's rows of them fit in memory.
 
-        A query computes each user by themselves, so temporary views in front of the snapshots that it reads are all it
-        takes. These lie nearly in the order of users, so a span of users is read without most others.
+        The query computes each user by themselves, so it takes no more than temporary views in front of the snapshots
+        that it reads. These lie nearly in the order of users, so a span of users is read without most others.
         """
         spans: list[tuple[str, str, int]] = []
         for first, last, users in connection.execute(_BATCHES, {"as_of": as_of}).fetchall():

@@ -3,6 +3,7 @@ name: user_snapshots
 grain: one row per as_of and user
 key: [as_of, user_id]
 materialized: snapshot
+per: user
 partition_column: as_of
 owner: team:journeys
 description: >
