@@ -11,7 +11,7 @@ from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_ass
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_weights
+from journeys_dagster.sources.parameters import action_weights
 from journeys_dagster.tables import Column, bigint, double, integer, text, texts, timestamp
 
 

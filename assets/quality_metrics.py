@@ -14,7 +14,6 @@ from journeys_dagster.monitoring.queries import (
     KEYWORD_GROWTH,
     LANDED,
     SNAPSHOTS,
-    TEXTS,
     activity_sql,
     journeys_sql,
     letter_pairs_sql,
@@ -93,7 +92,7 @@ _PANEL = pl.when(pl.col("slice") == "").then("scope").otherwise("slice")
     kinds={"python", "table"},
     group="quality",
     deps=[
-        *declared_sources(()),
+        *declared_sources(Settings()),
         *("clusters", "keyword_embeddings", "user_journeys", "user_snapshots", "users_in_scope"),
     ],
     needs=frozenset({"embedder"}),
@@ -138,7 +137,7 @@ def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *
     """
     with warehouse.write() as connection:
         connection.execute(_CREATE)
-    sources = declared_sources(tuple(settings.keywords.action_weights))
+    sources = declared_sources(settings)
     first = min(days) - timedelta(days=settings.quality.trailing_days)
     with warehouse.read():
         landing_days = _days_to_measure(warehouse, "landed_days", _MEASURED_LANDING, days, first)
@@ -183,7 +182,7 @@ def measure_landing(
                     "redelivered": query(redelivered_sql(source)),
                     "activity": query(activity_sql(source)),
                 }
-            if source.name in TEXTS:
+            if source.prose:
                 results |= {"texts": query(texts_sql(source)), "letter_pairs": query(letter_pairs_sql(source))}
             rows += source_rows(source.name, landed, results, days)
     return measured_frame(rows)

@@ -125,10 +125,10 @@ def sampled_history(warehouse: Warehouse, settings: Settings, as_of: date, *, us
     """What a fixed sample of users did until a day, in memory."""
     params = {"as_of": as_of, "users": users}
     frames = {}
-    for name, source in declared_sources(tuple(settings.keywords.action_weights)).items():
-        if name != "items" and not source.user_activity:
+    for name, source in declared_sources(settings).items():
+        if name != "items" and not source.has_events:
             continue
-        only = f" and user_id in ({_SAMPLE})" if source.user_activity else ""
+        only = f" and user_id in ({_SAMPLE})" if source.has_events else ""
         used = params if only else {"as_of": as_of}
         frames[name] = warehouse.query(f"from {name} where arrival_day <= $as_of{only}", used)
     return History(frames, settings)

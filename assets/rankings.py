@@ -12,7 +12,7 @@ from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_names
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.tables import double, integer, text
 
 _JOURNEYS = """

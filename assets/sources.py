@@ -29,7 +29,7 @@ _USERS_LISTED = 20
 
 def source_assets(settings: Settings) -> list[Asset]:
     """One asset per declared source."""
-    return [_source_asset(source) for source in declared_sources(tuple(settings.keywords.action_weights)).values()]
+    return [_source_asset(source) for source in declared_sources(settings).values()]
 
 
 def _source_asset(source: Source) -> Asset:

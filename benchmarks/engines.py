@@ -65,7 +65,7 @@ def make_home(path: Path, *, users: int, days: int) -> Home:
     day = simulate(home.landing, users=users, days=days, seed=7).last_day
     defs, warehouse, zone = build_defs(settings=settings, home=home), home.warehouse(settings), home.landing_zone()
     instance = dg.DagsterInstance.ephemeral(tempdir=str(path))
-    sources = [name for name in declared_sources(tuple(settings.keywords.action_weights)) if zone.days(name)]
+    sources = [name for name in declared_sources(settings) if zone.days(name)]
     limit = settings.landing.max_rejected_share
     missing = missing_days(warehouse, zone, sources, up_to=day, max_rejected_share=limit)
     ingest(defs, instance, missing.ranges, sources=sources)

@@ -128,7 +128,7 @@ def _first_day(settings: Settings, landing_zone: LandingZone) -> date:
     """First partition: as set, else the earliest landing day, so that the UI shows the days there are."""
     if settings.landing.first_day is not None:
         return settings.landing.first_day
-    sources = declared_sources(tuple(settings.keywords.action_weights))
+    sources = declared_sources(settings)
     landed = [day for source in sources for day in landing_zone.days(source)]
     return min(landed, default=_FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE)
 

@@ -130,7 +130,7 @@ class Pipeline:
     def ingest(self, up_to: date) -> None:
         """Take in the landing days that are missing."""
         zone = self.home.landing_zone()
-        sources = [name for name in declared_sources(("save",)) if zone.days(name)]
+        sources = [name for name in declared_sources(Settings()) if zone.days(name)]
         limit = self.settings.landing.max_rejected_share
         missing = missing_days(self.warehouse, zone, sources, up_to=up_to, max_rejected_share=limit)
         ingest(self.defs, self.instance, missing.ranges, sources=sources)

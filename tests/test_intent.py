@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import beta
 
+from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from lab.evaluation.agreement import agreement
 from lab.simulation.grades import draw_human_labels
@@ -66,7 +67,7 @@ def notified(n: int, intent: float, *, position: int = 1, sent_lately: int = 0) 
 
 def drawn(rows: pl.DataFrame) -> dict[str, int]:
     feedback = draw_notification_feedback(np.random.default_rng(0), rows, day=DAY)
-    source = declared_sources(("save",))["notification_feedback"]
+    source = declared_sources(Settings())["notification_feedback"]
     assert {*feedback.columns} == {*source.fields, "arrival_day"}
     assert {*feedback["event"]} <= {*(source.fields["event"].one_of or ())}
     return dict(feedback.group_by("event").len().iter_rows())
@@ -87,7 +88,7 @@ def test_later_places_and_many_notifications_are_opened_less() -> None:
 def test_annotators_agree_in_part_and_know_what_matters() -> None:
     shown = pl.DataFrame({"user_id": "u", "journey_id": [f"j{n}" for n in range(2000)], "intent": [0.0, 0.3] * 1000})
     labels = draw_human_labels(np.random.default_rng(0), shown, day=DAY)
-    assert {*labels.columns} == {*declared_sources(("save",))["human_labels"].fields, "arrival_day"}
+    assert {*labels.columns} == {*declared_sources(Settings())["human_labels"].fields, "arrival_day"}
     assert labels["grade"].is_between(1, 5).all()
     assert labels.height == 4000
     assert labels.unique(["journey_id", "annotator"]).height == 4000

@@ -21,13 +21,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from journeys_dagster.settings import Settings
 from journeys_dagster.sources import files as files_module
 from journeys_dagster.sources import reader as reader_module
 from journeys_dagster.sources.contracts import LANDED_DAYS, MAX_ROW_TEXT, REJECTED_ROWS, declared_sources
 from journeys_dagster.sources.files import failure_text, file_groups, fingerprint, landing_files
 from journeys_dagster.sources.reader import LandedRows, read_days
 
-SOURCES = declared_sources(("closeup", "save"))
+SOURCES = declared_sources(Settings())
 DAY = date(2025, 6, 1)
 NOON = datetime(2025, 6, 1, 12)
 TIME = "2025-06-01T12:00:00"

@@ -18,8 +18,8 @@ from journeys_dagster.inference.ranking_model import RankingModel, RankingModelE
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
 from journeys_dagster.settings import Settings
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.sources.writer import write_days
-from journeys_dagster.sql.parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import (
     FEEDBACK,

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import lab.simulation.world as world_module
+from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from lab.simulation import SimulationError, World, build_world, simulate
 from lab.simulation.catalogue import load_catalogue
@@ -293,7 +294,7 @@ def test_a_history_does_not_depend_on_the_number_of_users(world: World) -> None:
 
 
 def test_the_contract_holds(landing: Path) -> None:
-    sources = declared_sources(("closeup", "save", "clickthrough", "purchase"))
+    sources = declared_sources(Settings())
     for source, schema in SCHEMAS.items():
         assert list(schema) == list(sources[source].fields)
         for file in (landing / source).glob("date=*/part-0.parquet"):

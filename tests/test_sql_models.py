@@ -9,6 +9,7 @@ import pytest
 
 from journeys_dagster.definitions import declared_assets, declared_tables
 from journeys_dagster.settings import Settings
+from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import (
     SQL_ROOT,
@@ -19,10 +20,11 @@ from journeys_dagster.sql.models import (
     load_model,
     load_models,
 )
-from journeys_dagster.sql.parameters import query_parameters, used_params
+from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table
 
-HEADER = {"name": "rugs", "grain": "one row per rug", "materialized": "view", "description": "Rugs that were seen."}
+HEADER = {"name": "rugs", "grain": "one row per rug", "materialized": "view", "per": "population"}
+HEADER |= {"description": "Rugs that were seen."}
 SELECT = "select cast(rug as varchar) as rug -- the rug\nfrom sightings"
 MODELS = load_models()
 AUDITS = [audit for audits in load_audits().values() for audit in audits]
@@ -80,7 +82,7 @@ def test_a_model_is_what_its_header_and_sql_say(write: WriteModel):
 
     assert (model.name, model.layer, model.table.kind, model.owner) == ("rugs", "staging", "view", "team:rugs")
     assert model.table == Table(
-        kind="kept",
+        kind="view",
         name="rugs",
         description="Rugs that were seen.",
         grain="one row per rug",
@@ -95,7 +97,7 @@ def test_a_model_is_what_its_header_and_sql_say(write: WriteModel):
     assert model.sql.endswith("from sightings")
 
 
-@pytest.mark.parametrize("key", ["name", "grain", "materialized", "description"])
+@pytest.mark.parametrize("key", ["name", "grain", "materialized", "per", "description"])
 def test_a_header_without_a_required_key_is_refused(write: WriteModel, key: str):
     path = write(**{key: None})
     with pytest.raises(ModelError, match=rf"rugs\.sql: the header lacks {key}"):
@@ -110,6 +112,7 @@ def test_a_header_without_a_required_key_is_refused(write: WriteModel, key: str)
         ({"grain": "5"}, "grain in the header must be a str, not 5"),
         ({"colour": "red", "size": "4"}, "unknown in the header: colour, size"),
         ({"materialized": "table"}, "materialized must be one of view, snapshot"),
+        ({"per": "item"}, "per must be one of user, population"),
         ({"materialized": "snapshot"}, "a snapshot must have partition_column: as_of"),
         ({"key": "rug"}, "key in the header must be a list, not 'rug'"),
         ({"key": "[rug, size]"}, "the header names 'size', which is no column"),
@@ -304,8 +307,9 @@ def test_comments_and_layout_of_a_macro_do_not_change_the_code_version(write: Wr
 
 
 def test_the_models_that_clean_keywords_follow_the_real_macro():
-    with_macros = {name for name, model in MODELS.items() if model.code_version != load_model(model.path).code_version}
-    assert with_macros == {"stg_searches", "item_keywords", "user_events", "keyword_trends"}
+    alone = {name: model for name, model in MODELS.items() if not model.union_of}
+    with_macros = {name for name, model in alone.items() if model.code_version != load_model(model.path).code_version}
+    assert with_macros == {"item_keywords", "keyword_events", "user_events", "keyword_trends"}
 
 
 def lineage_of(model: SqlModel) -> dict[str, set[str]]:
@@ -319,10 +323,8 @@ def lineage_of(model: SqlModel) -> dict[str, set[str]]:
     ("column", "upstream"),
     [
         ("as_of", set()),
-        ("user_id", {"stg_searches.user_id", "stg_engagements.user_id", "stg_board_items.user_id"}),
-        ("query", {"stg_searches.query"}),
-        ("board_id", {"stg_board_items.board_id"}),
-        ("source", set()),
+        ("user_id", {"stg_events.user_id"}),
+        ("query", {"stg_events.query"}),
         ("scope", {"users_in_scope.scope"}),
     ],
 )
@@ -334,19 +336,23 @@ def test_columns_of_user_events_are_traced_through_its_ctes(column: str, upstrea
     ("column", "upstream"),
     [
         ("user_id", {"stg_searches.user_id", "stg_engagements.user_id", "stg_board_items.user_id"}),
-        ("keyword", {"stg_searches.keyword", "item_keywords.keyword"}),
-        ("source", set()),
+        ("query", {"stg_searches.query"}),
+        ("item_id", {"stg_engagements.item_id", "stg_board_items.item_id"}),
         ("board_id", {"stg_board_items.board_id"}),
+    ],
+)
+def test_columns_of_the_one_stream_of_events_are_traced_to_each_source(column: str, upstream: set[str]):
+    assert lineage_of(MODELS["stg_events"])[column] == upstream
+
+
+@pytest.mark.parametrize(
+    ("column", "upstream"),
+    [
+        ("user_id", {"stg_events.user_id"}),
+        ("keyword", {"stg_events.query", "item_keywords.keyword"}),
+        ("board_id", {"stg_events.board_id"}),
         ("share", {"item_keywords.share"}),
-        (
-            "known_from",
-            {
-                "stg_searches.arrival_day",
-                "stg_engagements.arrival_day",
-                "stg_board_items.arrival_day",
-                "item_keywords.valid_from",
-            },
-        ),
+        ("known_from", {"stg_events.arrival_day", "item_keywords.valid_from"}),
     ],
 )
 def test_columns_of_a_union_are_traced_by_name(column: str, upstream: set[str]):
@@ -426,3 +432,11 @@ def test_an_audit_reads_its_model_or_what_that_is_made_of(audit):
         known |= frontier
         frontier = {name for each in frontier & needs.keys() for name in needs[each]} - known
     assert audit.depends_on <= known
+
+
+def test_whatever_reads_events_reads_the_one_stream_of_them():
+    parts = {name for name, model in MODELS.items() if model.stream == "events"}
+    assert parts == {"stg_searches", "stg_engagements", "stg_board_items"}
+    assert MODELS["stg_events"].depends_on == parts
+    readers = {name: model.depends_on for name, model in MODELS.items()} | {a.name: a.depends_on for a in AUDITS}
+    assert not {name for name, read in readers.items() if read & parts} - {"stg_events"}

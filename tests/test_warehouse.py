@@ -855,3 +855,30 @@ def test_users_are_computed_in_turns_that_are_a_whole_number_of_batches(tmp_path
     assert seen == ["u0 u1 u2 u3", "u4 u5 u6 u7", "u8"]
     assert warehouse.query("select count(*) as rows from seen")["rows"].to_list() == [9]
     assert warehouse.query("select count(*) as users from users_in_scope")["users"].to_list() == [9]
+
+
+@pytest.mark.parametrize("users_per_query", [1, 4, 50_000])
+def test_a_query_that_looks_across_users_sees_everyone_however_many_users_a_query_computes(
+    tmp_path: Path, users_per_query: int
+):
+    warehouse = Warehouse(
+        database=str(tmp_path / "warehouse.duckdb"), lock_timeout_seconds=60, users_per_query=users_per_query
+    )
+    users = [f"u{number}" for number in range(9)]
+    with warehouse.write() as connection:
+        connection.execute(USERS_IN_SCOPE.create_sql())
+        connection.execute(
+            "insert into users_in_scope by name select $day as as_of, user_id, row_number() over () as batch, "
+            "'f' as landing_fingerprint, 'all_users' as scope, 'v' as algorithm_version "
+            "from (select unnest($users) as user_id)",
+            {"day": DAY, "users": users},
+        )
+    select = (
+        "select $as_of as as_of, user_id, row_number() over (order by user_id) as place, scope, algorithm_version "
+        "from users_in_scope where as_of = $as_of"
+    )
+    columns = snapshot_columns({"place": Column(type="BIGINT", description="among all users")})
+    table = Table(name="places", description="", grain="", columns=columns, partition_column="as_of")
+    warehouse.replace_snapshot_sql(table, select, params={"as_of": DAY})
+    places = warehouse.query("select user_id, place from places order by place")
+    assert places.rows() == [(user, place) for place, user in enumerate(users, start=1)]

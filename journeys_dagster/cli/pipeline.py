@@ -154,7 +154,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
 
     landing_zone, warehouse = home.landing_zone(), home.warehouse(settings)
     warehouse.migrate()
-    sources = [name for name in declared_sources(tuple(settings.keywords.action_weights)) if landing_zone.days(name)]
+    sources = [name for name in declared_sources(settings) if landing_zone.days(name)]
     if not sources:
         raise click.ClickException(
             f"landing zone {home.landing} is empty: use `journeys simulate`, `journeys import`, or write your own "

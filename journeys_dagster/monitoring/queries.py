@@ -5,12 +5,6 @@ All take ``$days``, the arrival days or snapshot days to measure. What comes bac
 
 from journeys_dagster.sources.contracts import Source
 
-TEXTS = {
-    "searches": "[query]",
-    "items": "list_concat([title], annotations)",
-    "board_items": "[board_name]",
-}
-"""What people read, by source, as a list expression."""
 CONFIDENCE_BINS = 10
 SCORE_BINS = 24
 _LOWEST_SCORE_BIN = -12  # the first bin ends at 2 ** -11
@@ -168,7 +162,7 @@ def letter_pairs_sql(source: Source) -> str:
     """Pairs of neighbouring characters in a source's texts, their ends counting as blanks, by arrival day."""
     return f"""
         with texts as (
-            select arrival_day, unnest({TEXTS[source.name]}) as text
+            select arrival_day, unnest({_texts(source)}) as text
             from "{source.name}"
             where {_OF_DAYS}
         ),
@@ -200,7 +194,7 @@ def texts_sql(source: Source) -> str:
     """A source's texts by arrival day: how many, and their characters."""
     return f"""
         with texts as (
-            select arrival_day, unnest({TEXTS[source.name]}) as text
+            select arrival_day, unnest({_texts(source)}) as text
             from "{source.name}"
             where {_OF_DAYS}
         )
@@ -209,6 +203,12 @@ def texts_sql(source: Source) -> str:
         from texts
         group by arrival_day
     """
+
+
+def _texts(source: Source) -> str:
+    """What people read of a row, as a list expression."""
+    texts = [name if source.fields[name].kind == "text_list" else f"[{name}]" for name in source.prose]
+    return f"list_concat({', '.join(texts)})"
 
 
 def _counts(column: str, values: list[str] | range) -> str:

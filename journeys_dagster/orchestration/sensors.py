@@ -269,7 +269,7 @@ def _missing(landing_zone: LandingZone, warehouse: Warehouse, settings: Settings
     return missing_days(
         warehouse,
         landing_zone,
-        declared_sources(tuple(settings.keywords.action_weights)),
+        declared_sources(settings),
         since=first_day,
         up_to=datetime.now(UTC).date() - timedelta(days=1),
         max_rejected_share=settings.landing.max_rejected_share,

@@ -69,7 +69,7 @@ class _Warehouse:
 
 def warehouse_status(home: Home, settings: Settings, algorithm: Algorithm) -> dict[str, Any]:
     """``landing``, ``inference``, ``algorithm`` and ``models`` of `journeys_dagster.cli.home_status.home_status`."""
-    landed = home.landing_zone().landed_days(declared_sources(tuple(settings.keywords.action_weights)))
+    landed = home.landing_zone().landed_days(declared_sources(settings))
     with _read(home, settings) as warehouse:
         users = warehouse.rows(_USERS, "user_snapshots")
         return {

@@ -49,7 +49,7 @@ class Warehouse(DuckDBResource):
 
     lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
     users_per_query: int = 50_000
-    """Users in scope whose rows one query of a snapshot computes."""
+    """Users in scope whose rows one query of a snapshot computes, where it is per user."""
 
     @property
     def path(self) -> Path:
@@ -227,7 +227,8 @@ class Warehouse(DuckDBResource):
     ) -> list[AuditResult]:
         """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``.
 
-        The statements `before` come first in the same transaction.
+        The statements `before` come first in the same transaction. Of a snapshot of users the
+        query computes each user from their own rows, so it may be run for some users in scope after the others.
 
         Raises
         ------
@@ -260,8 +261,8 @@ class Warehouse(DuckDBResource):
     def _users_in_turn(self, connection: duckdb.DuckDBPyConnection, table: Table, as_of: date) -> Iterator[None]:
         """Show the connection so many users in scope at a time that a query's rows of them fit in memory.
 
-        A query computes each user by themselves, so temporary views in front of the snapshots that it reads are all it
-        takes. These lie nearly in the order of users, so a span of users is read without most others.
+        The query computes each user by themselves, so it takes no more than temporary views in front of the snapshots
+        that it reads. These lie nearly in the order of users, so a span of users is read without most others.
         """
         spans: list[tuple[str, str, int]] = []
         for first, last, users in connection.execute(_BATCHES, {"as_of": as_of}).fetchall():

@@ -1,12 +1,14 @@
 """The sources a landing zone may hold, declared. Adding a source is adding one `Source` here.
 
-What a declaration says is used by the reader (which rows are good), the warehouse (the table), and the asset graph.
+What a declaration says is used by the reader (which rows are good), the warehouse (the table), and the asset graph. A
+source whose rows are events also has a staging model, ``stg_<name>.sql``, whose header says `stream: events`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from journeys_dagster.settings import Settings
 from journeys_dagster.tables import Column, Table
 
 Kind = Literal["text", "text_list", "timestamp", "integer"]
@@ -31,12 +33,15 @@ class Field:
         The accepted values, when they are a fixed set.
     between : tuple of int, optional
         Smallest and largest accepted integer.
+    prose : bool
+        Whether people read it: the quality watch looks at its letters and its length.
     """
 
     kind: Kind
     description: str
     one_of: tuple[str, ...] = ()
     between: tuple[int, int] | None = None
+    prose: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +52,30 @@ class Source:
     ----------
     fields : mapping of str to Field
         The contract's columns. Others are ignored.
-    user_activity : bool
-        Whether a row shows that its user was active on the arrival day.
+    action_weights : mapping of str to float
+        Of a source whose rows are events: weight of one event of each of its actions. Empty: its rows are none.
     """
 
     name: str
     description: str
     grain: str
     fields: Mapping[str, Field]
-    user_activity: bool = False
+    action_weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def has_events(self) -> bool:
+        """Whether a row is an event: it gives keywords, and shows that its user was active on the arrival day."""
+        return bool(self.action_weights)
 
     @property
     def has_user_events(self) -> bool:
         """Whether a row is something a user did at a time. What one user may bring of it in a day is limited."""
         return {"user_id", "occurred_at"} <= self.fields.keys()
+
+    @property
+    def prose(self) -> tuple[str, ...]:
+        """Fields that people read."""
+        return tuple(name for name, contract in self.fields.items() if contract.prose)
 
     @property
     def table(self) -> Table:
@@ -86,23 +101,18 @@ _USER = Field(kind="text", description="the user")
 _OCCURRED_AT = Field(kind="timestamp", description="when it happened, UTC; may be days before the arrival day")
 
 
-def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
-    """All sources of the landing zone by name.
-
-    Parameters
-    ----------
-    actions : tuple of str
-        The engagement actions that the settings know.
-    """
+def declared_sources(settings: Settings) -> dict[str, Source]:
+    """All sources of the landing zone by name; the settings say what actions on items there are, and their weights."""
+    keywords = settings.keywords
     sources = (
         Source(
             name="searches",
             description="What users searched for.",
             grain="one row per search",
-            user_activity=True,
+            action_weights={"search": keywords.search_weight},
             fields={
                 "user_id": _USER,
-                "query": Field(kind="text", description="the text as typed"),
+                "query": Field(kind="text", description="the text as typed", prose=True),
                 "occurred_at": _OCCURRED_AT,
             },
         ),
@@ -110,11 +120,13 @@ def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
             name="engagements",
             description="What users did with items.",
             grain="one row per action of a user on an item",
-            user_activity=True,
+            action_weights=keywords.action_weights,
             fields={
                 "user_id": _USER,
                 "item_id": Field(kind="text", description="the item"),
-                "action": Field(kind="text", description="what the user did with it", one_of=actions),
+                "action": Field(
+                    kind="text", description="what the user did with it", one_of=tuple(keywords.action_weights)
+                ),
                 "occurred_at": _OCCURRED_AT,
             },
         ),
@@ -124,8 +136,8 @@ def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
             grain="one row per item and day on which it was new or changed",
             fields={
                 "item_id": Field(kind="text", description="the item"),
-                "title": Field(kind="text", description="the item's title"),
-                "annotations": Field(kind="text_list", description="short phrases that describe the item"),
+                "title": Field(kind="text", description="the item's title", prose=True),
+                "annotations": Field(kind="text_list", description="short phrases that describe the item", prose=True),
                 "interests": Field(kind="text_list", description="broader topics the item belongs to"),
             },
         ),
@@ -133,11 +145,11 @@ def declared_sources(actions: tuple[str, ...]) -> dict[str, Source]:
             name="board_items",
             description="Items that users put on their boards.",
             grain="one row per item put on a board",
-            user_activity=True,
+            action_weights={"board": keywords.board_weight},
             fields={
                 "user_id": _USER,
                 "board_id": Field(kind="text", description="the board"),
-                "board_name": Field(kind="text", description="the board's name as the user gave it"),
+                "board_name": Field(kind="text", description="the board's name as the user gave it", prose=True),
                 "item_id": Field(kind="text", description="the item"),
                 "occurred_at": _OCCURRED_AT,
             },

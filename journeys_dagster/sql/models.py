@@ -6,8 +6,8 @@ belongs to the assets.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,10 +18,12 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
 
+from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
 from journeys_dagster.tables import Column, Kind, Table
 
 SQL_ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 Materialization = Literal["view", "snapshot"]
+Per = Literal["user", "population"]
 
 _DIALECT = "duckdb"
 _HEADER = re.compile(r"\A\s*/\*(?P<header>.*?)\*/\s*(?P<sql>.*)\Z", re.DOTALL)
@@ -29,6 +31,9 @@ _MODEL_KEYS = {
     "name": str,
     "grain": str,
     "materialized": str,
+    "per": str,
+    "stream": str,
+    "union_of": str,
     "description": str,
     "partition_column": str,
     "key": list,
@@ -39,7 +44,7 @@ _MODEL_KEYS = {
     "histogram": str,
     "learnt_from": bool,
 }
-_MODEL_REQUIRED = {"name", "grain", "materialized", "description"}
+_MODEL_REQUIRED = {"name", "grain", "materialized", "per", "description"}
 _AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
 _NULLABLE = "(nullable)"
 
@@ -60,6 +65,13 @@ class SqlModel:
         Where the asset graph shows it: the layer, unless the header names another group.
     materialized : {'view', 'snapshot'}
         A snapshot replaces its (`as_of`, users in scope) each time.
+    per : {'user', 'population'}
+        Per user, a row depends on rows of its user and on tables of the population alone, so users may be computed
+        some at a time. What looks across users is of the population.
+    stream : str or None
+        The stream that the model is a part of.
+    union_of : str or None
+        The stream whose parts, put together, the SELECT reads under that name.
     sampled : bool
         Whether a sample of rows is shown; not of a view that computes all of them for any.
     histogram : str, optional
@@ -74,6 +86,9 @@ class SqlModel:
     layer: str
     group: str
     materialized: Materialization
+    per: Per
+    stream: str | None
+    union_of: str | None
     owner: str | None
     sampled: bool
     histogram: str | None
@@ -86,6 +101,15 @@ class SqlModel:
     def name(self) -> str:
         """Name of the model, its table and its asset."""
         return self.table.name
+
+    @property
+    def constants(self) -> dict[str, str]:
+        """Columns that have one text in every row."""
+        return {
+            projection.alias: projection.this.this.this
+            for projection in _parse(self.path, self.sql).selects
+            if isinstance(projection.this, exp.Cast) and projection.this.this.is_string
+        }
 
     def column_lineage(self, tables: Mapping[str, Table]) -> dict[str, frozenset[tuple[str, str]]]:
         """Which upstream columns each column is made of.
@@ -133,7 +157,7 @@ def load_models(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
     Raises
     ------
     ModelError
-        A file breaks the conventions, or two files have one name.
+        A file breaks the conventions, two files have one name, or a model that says it is per user looks across users.
     """
     macros = load_macros(root)
     models: dict[str, SqlModel] = {}
@@ -142,6 +166,12 @@ def load_models(root: Path = SQL_ROOT) -> dict[str, SqlModel]:
         if model.name in models:
             raise ModelError(f"{path}: there is another model called {model.name}: {models[model.name].path}")
         models[model.name] = model
+    united = {name: _unite(model, models.values(), macros) for name, model in models.items() if model.union_of}
+    models |= united
+    population = frozenset(name for name, model in models.items() if model.per == "population")
+    for model in models.values():
+        if model.per == "user":
+            _check_per_user(model.path, model.sql, population)
     return models
 
 
@@ -158,14 +188,15 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         raise ModelError(f"{path}: the header's name {header['name']!r} is not the file's name")
     if header["materialized"] not in get_args(Materialization):
         raise ModelError(f"{path}: materialized must be one of {', '.join(get_args(Materialization))}")
+    if header["per"] not in get_args(Per):
+        raise ModelError(f"{path}: per must be one of {', '.join(get_args(Per))}")
     expression = _parse(path, sql)
-    columns = _columns(path, expression)
     table = Table(
         name=header["name"],
-        kind=_kind(header["materialized"], columns),
+        kind=_kind(header["materialized"], header["per"]),
         description=" ".join(header["description"].split()),
         grain=header["grain"],
-        columns=columns,
+        columns=_columns(path, expression),
         key=tuple(header.get("key", ())),
         order=tuple(header.get("order", ())),
         partition_column=header.get("partition_column"),
@@ -182,6 +213,9 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         layer=path.parent.name,
         group=header.get("group", path.parent.name),
         materialized=header["materialized"],
+        per=header["per"],
+        stream=header.get("stream"),
+        union_of=header.get("union_of"),
         owner=header.get("owner"),
         sampled=header.get("sampled", True),
         histogram=header.get("histogram"),
@@ -192,10 +226,45 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
     )
 
 
-def _kind(materialized: Materialization, columns: Mapping[str, Column]) -> Kind:
+def _kind(materialized: Materialization, per: Per) -> Kind:
     if materialized == "view":
         return "view"
-    return "snapshot" if "user_id" in columns else "population"
+    return "snapshot" if per == "user" else "population"
+
+
+def _unite(model: SqlModel, models: Iterable[SqlModel], macros: Sequence[str]) -> SqlModel:
+    """The model with the parts of its stream in place of the stream's name."""
+    parts = [part for part in models if part.stream == model.union_of]
+    if not parts:
+        raise ModelError(f"{model.path}: no model says `stream: {model.union_of}`")
+    selects = []
+    for part in parts:
+        chosen = []
+        for name, column in model.table.columns.items():
+            given = part.table.columns.get(name)
+            if given is None and not column.nullable:
+                raise ModelError(f"{part.path}: a part of the stream {model.union_of} must have a column {name!r}")
+            if given is not None and given.type != column.type:
+                raise ModelError(f"{part.path}: {name} is {given.type}, and {column.type} in {model.name}")
+            # With all columns in one order, so that lineage can be followed by place.
+            chosen.append(name if given is not None else f"null as {name}")
+        selects.append(f"    select {', '.join(chosen)}\n    from {part.name}")
+    sql = f"with {model.union_of} as (\n" + "\n    union all by name\n".join(selects) + f"\n)\n\n{model.sql}"
+    expression = _parse(model.path, sql)
+    return replace(
+        model, sql=sql, depends_on=_tables_read(expression), code_version=_code_version(expression, tuple(macros))
+    )
+
+
+@cache
+def _check_per_user(path: Path, sql: str, population: frozenset[str]) -> None:
+    try:
+        check_per_user(_parse(path, sql), population)
+    except LooksAcrossUsersError as error:
+        raise ModelError(
+            f"{path}: the header says `per: user`, but {error}. What is needed of everyone belongs in a model whose "
+            "header says `per: population`."
+        ) from None
 
 
 def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:

@@ -14,9 +14,10 @@ from journeys_dagster.inference.keywords import collect_keywords
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.parameters import action_weights, query_parameters
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import load_macros, load_models
-from journeys_dagster.sql.parameters import action_weights, query_parameters, used_params
+from journeys_dagster.sql.parameters import used_params
 
 _EVENTS = "user_events"
 _ITEM_KEYWORDS = "select item_id, keyword, share from item_keywords where valid_from <= $as_of and valid_until > $as_of"
@@ -38,7 +39,7 @@ class History:
         self._connection.execute("set TimeZone = 'UTC'")
         for macro in load_macros():
             self._connection.execute(macro)
-        for name, source in declared_sources(tuple(settings.keywords.action_weights)).items():
+        for name, source in declared_sources(settings).items():
             self._connection.execute(source.table.create_sql())
             if name in frames:
                 self._connection.register("landed", frames[name].select(list(source.table.columns)))

@@ -12,7 +12,7 @@ from journeys_dagster.inference.ranking import heuristic_score
 from journeys_dagster.inference.ranking_model import RankingModel, feature_matrix, feature_names
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain, bootstrap_mean
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_names
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
 from journeys_dagster.training.replay import RETURN
 from journeys_dagster.training.spans import Spans, TooFewReturnsError

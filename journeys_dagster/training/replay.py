@@ -8,7 +8,7 @@ import polars as pl
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
 from journeys_dagster.inference.identity import continue_journeys
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_names
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
 
 RETURN = "return"

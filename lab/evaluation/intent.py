@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_names
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import attempt_ranker, heuristic_scores, label_mix
 from journeys_dagster.training.ranking_metrics import CUTOFF

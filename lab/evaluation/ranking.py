@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import action_names
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import Attempt, attempt_ranker, heuristic_scores
 from journeys_dagster.training.ranking_metrics import order_quality

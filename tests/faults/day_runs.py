@@ -24,10 +24,10 @@ from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.writer import write_day
 from journeys_dagster.sql.models import load_audits, load_models
-from journeys_dagster.sql.parameters import query_parameters
 
 FIRST_DAY = date(2024, 1, 1)
 MODELS, AUDITS = load_models(), load_audits()
@@ -56,7 +56,7 @@ class DayRuns:
     def __init__(self, path: Path, settings: Settings, embedder: TextEmbedder) -> None:
         self.home = Home(path)
         self.embedder = embedder
-        self.sources = declared_sources(tuple(settings.keywords.action_weights))
+        self.sources = declared_sources(settings)
         self.use(settings)
 
     def use(self, settings: Settings) -> None:

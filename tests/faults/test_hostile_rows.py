@@ -20,7 +20,7 @@ from journeys_dagster.sources.writer import day_folder
 
 DAYS = [date(2025, 6, day) for day in (10, 11, 12)]
 SETTINGS = Settings.model_validate({"landing": {"max_rejected_share": 1.0}})
-SOURCES = declared_sources(tuple(SETTINGS.keywords.action_weights))
+SOURCES = declared_sources(SETTINGS)
 
 
 @pytest.mark.parametrize(

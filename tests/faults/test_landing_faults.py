@@ -166,7 +166,7 @@ def test_a_cut_file_is_told_and_once_mended_the_day_is_as_if_nothing_had_been(tm
 
 def read(folder: Path) -> LandedRows:
     return read_days(
-        declared_sources(("save",))["searches"],
+        declared_sources(Settings())["searches"],
         {DAY: folder},
         max_text_length=500,
         future_tolerance_hours=24,

@@ -19,7 +19,6 @@ from planted import EVENT_FAULTS, SNAPSHOT_FAULTS, SNAPSHOT_TABLES, TEXT_FAULTS,
 from assets.quality_metrics import measure_landing, measure_snapshots, watch_days
 from assets.sources import write_landed
 from journeys_dagster.monitoring.metrics import LANDING
-from journeys_dagster.monitoring.queries import TEXTS
 from journeys_dagster.monitoring.watch import judge
 from journeys_dagster.resources.home import Home
 from journeys_dagster.sources.contracts import Source, declared_sources
@@ -53,7 +52,7 @@ class WatchedHome:
     def __init__(self, pipeline: Pipeline, first: date, last: date) -> None:
         self.pipeline, self.warehouse = pipeline, pipeline.warehouse
         self.settings = pipeline.settings
-        self.sources = declared_sources(tuple(self.settings.keywords.action_weights))
+        self.sources = declared_sources(self.settings)
         self.days = [first + timedelta(days=step) for step in range((last - first).days + 1)]
         watch_days(self.warehouse, self.settings, self.days, model_revision=EMBEDDER.revision)
 
@@ -141,7 +140,7 @@ def plant_into_landing(home: WatchedHome, source: str, *, days: int, seed: int =
     landed = [day for day in home.landed_days(source) if day in home.days]
     chosen = sorted(generator.choice(len(landed), min(days, len(landed)), replace=False))
     has_times = "occurred_at" in home.sources[source].fields
-    faults = {**(EVENT_FAULTS if has_times else {}), **(TEXT_FAULTS if source in TEXTS else {})}
+    faults = {**(EVENT_FAULTS if has_times else {}), **(TEXT_FAULTS if home.sources[source].prose else {})}
     return {
         name: [home.alarms_of_landing(fault, home.sources[source], landed[index], generator) for index in chosen]
         for name, fault in faults.items()
@@ -193,7 +192,7 @@ def test_faults_planted_into_a_simulated_world_are_caught(
         assert share_caught(caught, "source silent, no folder", "source silent, empty folder") == 1
         assert share_caught(caught, "file delivered twice", "yesterday in place of today") == 1
         assert share_caught(caught, "clock a day behind", "all rows under one user") == 1
-        if source in TEXTS:
+        if home.sources[source].prose:
             assert share_caught(caught, "random letters", "letters read as ?", "wrong character set") == 1
     after = home.metrics
     watch_days(pipeline.warehouse, pipeline.settings, home.days, model_revision=EMBEDDER.revision)

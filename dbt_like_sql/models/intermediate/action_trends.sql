@@ -3,6 +3,7 @@ name: action_trends
 grain: one row per as_of and action
 key: [as_of, action]
 materialized: snapshot
+per: population
 partition_column: as_of
 owner: team:journeys
 group: inference
@@ -10,20 +11,12 @@ description: >
   How often the whole population does what as of a day: searches, boards and each action's share of all events of the
   last 84 days.
 */
-with events as (
-    select 'search' as action, arrival_day, occurred_at from stg_searches
-    union all
-    select 'board' as action, arrival_day, occurred_at from stg_board_items
-    union all
-    select action, arrival_day, occurred_at from stg_engagements
-)
-
 select
     cast($as_of as date) as as_of, -- day of the snapshot; sees what arrived until then
     cast(action as varchar) as action, -- search, board, or an action on an item
     cast(count(*) as bigint) as events, -- events of the last 84 days
     cast(count(*) / sum(count(*)) over () as double) as share -- of all of them
-from events
+from stg_events
 where arrival_day <= $as_of
     and cast(occurred_at as date) > $as_of - 84
     and list_contains($action_names, action)

@@ -3,6 +3,7 @@ name: feedback_labels
 grain: one row per label_source, as_of, user and journey
 key: [label_source, as_of, user_id, journey_id]
 materialized: view
+per: user
 owner: team:journeys
 group: training
 description: >

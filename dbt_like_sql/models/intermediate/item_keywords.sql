@@ -3,6 +3,7 @@ name: item_keywords
 grain: one row per item, version and keyword
 key: [item_id, valid_from, keyword]
 materialized: view
+per: population
 partition_column: valid_from
 description: What each item is about, as keywords from its annotations and interests.
 */

@@ -3,6 +3,7 @@ name: keyword_centrality
 grain: one row per keyword that two users or more have
 key: [keyword]
 materialized: view
+per: population
 owner: team:journeys
 group: training
 sampled: false

@@ -3,6 +3,7 @@ name: keyword_trends
 grain: one row per as_of and keyword
 key: [as_of, keyword]
 materialized: snapshot
+per: population
 partition_column: as_of
 owner: team:journeys
 group: inference
@@ -10,25 +11,17 @@ description: >
   How the whole population takes to each keyword as of a day: the share of active users in the last 7, 28 and 84 days,
   and how often those who use it come back to it.
 */
-with events as (
-    select user_id, query, null as item_id, 'search' as action, arrival_day, occurred_at from stg_searches
-    union all
-    select user_id, null as query, item_id, action, arrival_day, occurred_at from stg_engagements
-    union all
-    select user_id, null as query, item_id, 'board' as action, arrival_day, occurred_at from stg_board_items
-),
-
 -- The first and the last time tell as much as all times do here, and need no distinct events; they are looked for
 -- before an event becomes one row for each keyword of its item. Users, queries, items and keywords are told apart by 64
 -- bits of a hash, which are grouped in two thirds of the time that texts take; of a million, two are taken for one once
 -- in 37 million times.
-of_item as (
+with of_item as (
     select
         hash(user_id) as user_id,
         hash(query, item_id) as about,
         min(cast(occurred_at as date)) as first_day,
         max(cast(occurred_at as date)) as last_day
-    from events
+    from stg_events
     where arrival_day <= $as_of
         and cast(occurred_at as date) > $as_of - 84
         and list_contains($action_names, action)
@@ -40,7 +33,7 @@ of_item as (
 -- What an event may be about.
 topics as (
     select hash(query, cast(null as varchar)) as about, normalize_keyword(query) as keyword
-    from (select distinct query from stg_searches where arrival_day <= $as_of)
+    from (select distinct query from stg_events where query is not null and arrival_day <= $as_of)
     union all
     select hash(cast(null as varchar), item_id) as about, keyword
     from item_keywords

@@ -2,6 +2,7 @@
 name: user_activity
 grain: one row per landed row of user activity
 materialized: view
+per: user
 partition_column: arrival_day
 description: Which user was active when, over all sources.
 */
@@ -9,8 +10,4 @@ select
     cast(user_id as varchar) as user_id, -- the user
     cast(arrival_day as date) as arrival_day, -- UTC day on which the row arrived
     cast(occurred_at as timestamp) as occurred_at -- when it happened, UTC
-from stg_searches
-union all by name
-select user_id, arrival_day, occurred_at from stg_engagements
-union all by name
-select user_id, arrival_day, occurred_at from stg_board_items
+from stg_events

@@ -4,43 +4,23 @@ grain: one row per as_of, user and distinct event; an event that arrived twice c
 key: [as_of, user_id, source, action, query, item_id, board_id, occurred_at]
 order: [user_id, occurred_at]
 materialized: snapshot
+per: user
 partition_column: as_of
 owner: team:journeys
 group: inference
 description: >
-  What each user in scope did within the look-back, as far as it was known: the three inputs (searches, engagements,
-  boards) as one stream, in the order of users and time.
+  What each user in scope did within the look-back, as far as it was known, in the order of users and time.
 */
 with users as (
     select user_id, scope, algorithm_version from users_in_scope where as_of = $as_of
 ),
 
 events as (
-    -- Each with all columns in one order, so that lineage can be followed by place. Of the searches of users in scope
-    -- alone the spelling is made: a join does not keep columns of a view from being computed for everyone.
+    -- The spelling is made of the events of users in scope alone: a join does not keep columns of a view from being
+    -- computed for everyone.
     select distinct
-        user_id,
-        'search' as source,
-        'search' as action,
-        normalize_keyword(query) as query,
-        null as item_id,
-        null as board_id,
-        occurred_at
-    from stg_searches
-    semi join users using (user_id)
-    where arrival_day <= $as_of
-        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
-    union all by name
-    select distinct
-        user_id, 'engagement' as source, action, null as query, item_id, null as board_id, occurred_at
-    from stg_engagements
-    semi join users using (user_id)
-    where arrival_day <= $as_of
-        and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))
-    union all by name
-    select distinct
-        user_id, 'board' as source, 'board' as action, null as query, item_id, board_id, occurred_at
-    from stg_board_items
+        user_id, source, action, normalize_keyword(query) as query, item_id, board_id, occurred_at
+    from stg_events
     semi join users using (user_id)
     where arrival_day <= $as_of
         and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))

@@ -3,6 +3,7 @@ name: current_user_journeys
 grain: one row per user and journey
 key: [user_id, journey_id]
 materialized: view
+per: population
 owner: team:journeys
 description: >
   Each user's newest snapshot. Lifecycle and stage are re-evaluated for the newest inferred day, so that the

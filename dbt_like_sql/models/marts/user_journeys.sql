@@ -3,6 +3,7 @@ name: user_journeys
 grain: one row per as_of, user and journey
 key: [as_of, user_id, journey_id]
 materialized: snapshot
+per: user
 partition_column: as_of
 owner: team:journeys
 description: >

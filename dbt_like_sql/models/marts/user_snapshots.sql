@@ -4,6 +4,7 @@ grain: one row per as_of and user
 key: [as_of, user_id]
 materialized: snapshot
 histogram: journeys
+per: user
 partition_column: as_of
 owner: team:journeys
 description: >

@@ -3,6 +3,7 @@ name: stg_items
 grain: one row per item and version
 key: [item_id, valid_from]
 materialized: view
+per: population
 partition_column: valid_from
 description: >
   Versions of items, each with the days on which it was the newest one known. Of several rows of one item on one
