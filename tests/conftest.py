@@ -62,7 +62,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def figures(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Record figures of the test by name, for `docs/reliability.md`; they are printed when all tests have ended."""
+    """Record figures of the test by name, for `docs/results.md`; they are printed when all tests have ended."""
 
     def record(**values: object) -> None:
         for name, value in values.items():

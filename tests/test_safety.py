@@ -319,7 +319,7 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
     halves = {row["half"]: row for row in safety_report(verdicts, by=["half"]).to_dicts()}
     assert halves[REPORT]["recall"] >= 0.95
     assert halves[REPORT]["false_blocks"] <= 0.05
-    # Names that none of the policy's authors knew; see docs/safety.md.
+    # Names that none of the policy's authors knew; see docs/results.md.
     unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND]))
     found = safety_report(unknown, by=["half"])
     assert (found["recall"] >= 0.9).all()

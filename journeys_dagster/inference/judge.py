@@ -44,7 +44,7 @@ RUBRIC = (
 )
 EVIDENCE = ("coverage", "recency", "cohesion", "distinctness", "name_fit")
 WEIGHTS = {"coverage": 0.5, "recency": 0.4, "cohesion": 0.04, "distinctness": 0.03, "name_fit": 0.03}
-"""Of each evidence in the score; chosen on the half of the simulated world that is for tuning, see docs/judge.md."""
+"""Of each evidence in the score; chosen on the tune half of the simulated world, see docs/how-it-works.md."""
 CUTS = (0.15, 0.5, 0.62, 0.97)
 """Scores from which levels 2 to 5 are given."""
 DUPLICATE, WRONG_NAME, WRONG_STAGE, MISSED = "duplicate", "wrong name", "wrong stage", "missed"

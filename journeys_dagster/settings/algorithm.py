@@ -27,7 +27,8 @@ class KeywordSettings(Section):
     )
     search_result_minutes: Annotated[int, Field(ge=0, le=1440)] = Field(
         30,
-        description="Minutes after a search in which an item engaged with, before the next search, is a result of it.",
+        description="Minutes after a search, and before the next one, in which an engaged item counts as a result of "
+        "it.",
     )
     recent_limit: Annotated[int, Field(ge=1, le=64)] = Field(
         8, description="Newest times and items kept per user and keyword, for comparing keywords."
@@ -58,30 +59,35 @@ class ClusterSettings(Section):
     )
     time_weights: SourceValues = Field(
         default={"search": 0.35, "engagement": 0.3, "board": 0.3},
-        description="Most that nearness in time adds, by source of the keyword; of two sources the lower one counts.",
+        description="Most that closeness in time adds to the similarity, by source of the keyword; of two sources "
+        "the lower one counts.",
     )
     time_scale_hours: SourceScales = Field(
         default={"search": 0.5, "engagement": 6.0, "board": 72.0},
-        description="Hours between two keywords at which nearness in time counts half, by source; of two the longer.",
+        description="Hours between two keywords at which closeness in time counts half, by source; of two sources "
+        "the longer one counts.",
     )
     crowded_moment: Count = Field(
-        6, description="Keywords at one moment, as in a basket, above which nearness in time counts less and less."
+        6, description="Keywords at one time, as in a basket, above which closeness in time counts less and less."
     )
     shared_item_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.2, description="What an item that two keywords share adds: they came from it, or their searches led to it."
+        0.2,
+        description="What a shared item adds to the similarity of two keywords: both came from it, or their searches "
+        "led to it.",
     )
     sharpness: Annotated[float, Field(gt=0, le=50)] = Field(
         10.0,
-        description="How much more the close pairs of two clusters count than the distant ones.",
+        description="Slope of the logistic curve over similarities; higher: close pairs of two clusters count more "
+        "than distant ones.",
     )
     saturation: Annotated[float, Field(ge=0, le=4)] = Field(
-        0.75, description="Similarity above which being still more similar hardly counts."
+        0.75, description="Centre of the logistic curve: more similarity than this hardly counts."
     )
     size_weight: Annotated[float, Field(ge=0, le=2)] = Field(
         0.1, description="Added to every similarity of a user, times ln(keywords / 50): long histories merge more."
     )
     background_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        1.0, description="Share of the user's mean similarity, above the usual one, that does not count."
+        1.0, description="Share of the user's mean similarity, above that of a typical user, that is subtracted."
     )
     max_keywords_per_user: Count = Field(
         400,
@@ -96,15 +102,19 @@ class RankingSettings(Section):
         30.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     half_confidence_score: Positive = Field(
-        10.0, description="Score at which the heuristic's confidence, score / (score + this), is one half."
+        10.0, description="Score at which the heuristic's confidence, score / (score + this), is 0.5."
     )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
     test_days: Days = Field(
-        45, description="Newest days of snapshots on which a new model must win; a quarter of the history at most."
+        45,
+        description="Test span: newest days of snapshots, on which a new model must win; a quarter of the history at "
+        "most.",
     )
     validation_days: Days = Field(
-        28, description="Days of snapshots before those, for early stopping and calibration; a quarter at most."
+        28,
+        description="Validation span: days of snapshots before those, for early stopping and calibration; a quarter "
+        "at most.",
     )
     max_training_users: Count = Field(
         5_000, description="Users whose history a model is trained on; of more, a fixed sample is drawn."
@@ -114,12 +124,12 @@ class RankingSettings(Section):
     )
     label_weights: dict[LabelSource, Positive] = Field(
         default={"return": 1.0, "notification": 2.0, "human": 4.0},
-        description="How much one label counts in training, by source; 1 where left out.",
+        description="Weight of one label in training, by source; 1 where left out.",
     )
     trend_share: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
-        description="Share of users, always the same ones, whose activity says how everyone takes to each keyword. "
-        "Fifty thousand users tell as much as twice as many; twenty thousand tell less.",
+        description="Share of users, always the same ones, that keyword trends are computed from; 50,000 users are "
+        "enough.",
     )
 
 
@@ -160,11 +170,12 @@ class StageSettings(Section):
     )
     acting_actions: list[ActionName] = Field(
         default=["clickthrough", "purchase"],
-        description="Actions that are acting; searches, boards and the others are looking around.",
+        description="Actions of the phase action; searches, boards and other actions are inspiration.",
     )
     acting_odds: Positive = Field(
         1.5,
-        description="Odds of acting among a journey's newest events over the usual ones from which it is action.",
+        description="Odds of these actions among a journey's newest events, relative to the population's, from which "
+        "its phase is action.",
     )
 
 
@@ -173,7 +184,8 @@ class NamingSettings(Section):
 
     closeness_weight: Share = Field(0.7, description="Weight of closeness to the journey's centroid.")
     centrality_weight: Share = Field(
-        0.2, description="Weight of how close the keyword lies to the centroids of everyone's journeys with it."
+        0.2,
+        description="Weight of centrality: how close the keyword lies to the centroids of everyone's journeys with it.",
     )
     frequency_weight: Share = Field(0.06, description="Weight of the keyword's number of events.")
     keyword_weight: Annotated[float, Field(ge=-1, le=1)] = Field(
@@ -181,7 +193,7 @@ class NamingSettings(Section):
     )
     search_weight: Share = Field(0.02, description="Weight of being the user's own words, from a search.")
     readability_weight: Share = Field(0.08, description="Weight of readability (words and characters, no codes).")
-    stability_weight: Share = Field(0.03, description="Weight of having named the journey before.")
+    stability_weight: Share = Field(0.03, description="Weight of having named the journey in the snapshot before.")
 
 
 class SafetySettings(Section):
@@ -194,12 +206,12 @@ class SafetySettings(Section):
     )
     quiet_probability: Share = Field(
         0.55,
-        description="Probability, by its meaning, that a text is in any category, from which it is quiet. 1: by terms "
-        "only.",
+        description="The classifier's probability that a text is in any category, from which it is quiet. 1: by "
+        "terms only.",
     )
     block_probability: Share = Field(
         0.6,
-        description="Probability, given that it is in any category, that it is in one that blocks, from which it is "
+        description="The classifier's probability that such a text is in a blocking category, from which it is "
         "blocked.",
     )
     blocked_share: Share = Field(
@@ -207,8 +219,8 @@ class SafetySettings(Section):
     )
     quiet_share: Share = Field(
         0.25,
-        description="Share of its weight in keywords that are quiet or blocked by their meaning alone, from which it "
-        "is quiet. One keyword with a term is enough.",
+        description="Share of its weight in keywords that the classifier alone flags, from which the journey is "
+        "quiet. One keyword with a term is enough.",
     )
 
 
@@ -217,26 +229,28 @@ class ExpansionSettings(Section):
 
     min_users: Count = Field(3, description="Users who must have a keyword before another user is offered it.")
     prior_users: Positive = Field(
-        1.0, description="Users by whom what is had together is drawn towards what chance would give."
+        1.0, description="Strength of the prior: users with the lift of chance that are added to each pair of journeys."
     )
     similarity_weight: Annotated[float, Field(ge=0, le=10)] = Field(
-        2.0, description="Weight of nearness in meaning beside the logarithm of the lift."
+        2.0, description="Weight of the cosine of two journeys, beside the logarithm of the lift."
     )
     near_similarity: Share = Field(
-        0.4, description="Cosine from which a journey is related by its meaning, whoever has both."
+        0.4, description="Cosine from which two journeys are candidates for a relation, even if no user has both."
     )
     model_weight: Annotated[float, Field(ge=0, le=10)] = Field(
-        1.0, description="What a journey's score gains that a language model has named, where one is used."
+        1.0, description="Added to the score of a related journey that a language model named, where one is used."
     )
-    same_similarity: Share = Field(0.7, description="Cosine from which two journeys are the same one.")
-    popularity_weight: Share = Field(0.0, description="Weight of how many have it, beside its relation to the user's.")
+    same_similarity: Share = Field(0.7, description="Cosine from which two journeys count as the same one.")
+    popularity_weight: Share = Field(
+        0.0, description="Weight of a related journey's popularity, beside its relation to the user's journeys."
+    )
     max_users: Count = Field(
-        20_000, description="Users whose journeys say what goes together; of more, a fixed sample is drawn."
+        20_000, description="Users whose journeys relations are computed from; of more, a fixed sample is drawn."
     )
     refresh_share: Share = Field(
         0.05,
-        description="Share of users with newer snapshots from which relations are found anew; until then those of the "
-        "day before count on.",
+        description="Share of users with newer snapshots from which relations are recomputed; until then those of "
+        "the day before are kept.",
     )
     related_per_journey: Count = Field(30, description="Related journeys kept for each journey.")
     max_per_user: Count = Field(10, description="Related journeys kept for each user.")

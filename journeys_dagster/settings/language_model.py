@@ -25,13 +25,13 @@ class LLMSettings(OperationSection):
         description="Whether keywords of users may be sent to the endpoint; e-mail addresses, phone and other long "
         "numbers are masked first. Nothing is sent without.",
     )
-    names: bool = Field(False, description="Whether the model names journeys; the best keyword does where it does not.")
+    names: bool = Field(False, description="Whether the model names journeys; otherwise the best keyword does.")
     journeys: bool = Field(
         False, description="Whether the model infers whole lists of journeys too, into llm_journeys, to compare."
     )
     judge: bool = Field(
         False,
-        description="Whether the model judges the lists of sampled users; the evidence judge does where it does not.",
+        description="Whether the model judges the lists of sampled users; otherwise the evidence judge does.",
     )
     expansions: bool = Field(
         False,

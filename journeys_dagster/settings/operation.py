@@ -16,7 +16,7 @@ class OperationSection(Section):
 
 
 class LandingSettings(OperationSection):
-    """What is taken in from the landing zone."""
+    """What is ingested from the landing zone."""
 
     first_day: date | None = Field(
         None, description="First daily partition (UTC day). Left out: the earliest day in the landing zone."
@@ -33,8 +33,8 @@ class LandingSettings(OperationSection):
     )
     max_rows_per_user_per_day: Count = Field(
         10_000,
-        description="Rows of one source and arrival day that are kept of one user, the newest ones; the others are "
-        "counted and told. Days that were taken in before keep what they have until their files change.",
+        description="Rows of one user, source and arrival day that are kept, the newest ones; the others are counted "
+        "and reported. Days that were ingested before keep what they have until their files change.",
     )
     days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
 
@@ -43,13 +43,10 @@ class RetentionSettings(OperationSection):
     """Which snapshots are kept. Each user's newest is, in any case, and what feedback is about."""
 
     keep_days: Days = Field(400, description="Days before the newest inferred day of which every snapshot is kept.")
-    keep_month_ends: bool = Field(
-        True, description="Whether of older days the last inferred one of each month is kept whole."
-    )
+    keep_month_ends: bool = Field(True, description="Whether the last inferred day of each older month is kept whole.")
     rewrite_above_free_share: Share = Field(
         0.25,
-        description="Share of the warehouse file that is free above which pruning rewrites the file without it; "
-        "1: never.",
+        description="Share of free space in the warehouse file above which pruning rewrites the file; 1: never.",
     )
     cron: Cron = Field(
         "0 3 * * 0",
@@ -58,7 +55,7 @@ class RetentionSettings(OperationSection):
 
 
 class JudgeSettings(OperationSection):
-    """Whose lists are judged, and when the judge is not believed."""
+    """Whose lists are judged, and when a judge's metrics are withheld."""
 
     top: Count = Field(5, description="Journeys of a list that are judged, from the first.")
     sample_shares: dict[Stratum, Share] = Field(
@@ -86,14 +83,15 @@ def _check(tolerance: float, deviations: float, severity: Literal["warn", "error
 
 
 class QualitySettings(OperationSection):
-    """When a day is unusual: its value differs by more than `tolerance` and by more than so many usual `deviations`."""
+    """When a day is unusual: it differs by more than `tolerance` and by more than `deviations` usual deviations."""
 
     trailing_days: Days = Field(56, description="Days before a day from which its values are expected.")
     min_history_days: Annotated[int, Field(ge=3, le=3_650)] = Field(
         21, description="Days with a value among them below which nothing is expected, and nothing is an alarm."
     )
     min_observations: Count = Field(
-        10, description="Rows, users, … behind a value below which it is not judged; a volume always is."
+        10,
+        description="Observations (rows, users, …) behind a value below which it is not checked; a volume always is.",
     )
     closed_days: list[date] = Field(
         default=[], description="Days on which no rows are ordinary, such as holidays; left out of what is expected."
@@ -155,8 +153,8 @@ class RunSettings(OperationSection):
     users_per_batch: Count = Field(20_000, description="Users held in memory at once by a step, and users of a shard.")
     users_per_query: Count = Field(
         50_000,
-        description="Users whose rows one query computes, in multiples of users_per_batch; more are faster and need a "
-        "higher warehouse_memory_limit.",
+        description="Users whose rows one query computes, in multiples of users_per_batch; more are faster and need "
+        "a higher warehouse_memory_limit.",
     )
     keywords_per_batch: Count = Field(16_384, description="Keywords embedded and written at once, or of a shard.")
     engine: Literal["local", "ray"] = Field(
@@ -193,24 +191,24 @@ class RaySettings(OperationSection):
 
 
 class AutomationSettings(OperationSection):
-    """When what runs by itself runs, once it is turned on, UTC. None of these changes a result."""
+    """When sensors and schedules run, once they are turned on, UTC. None of these changes a result."""
 
     daily_cron: Cron = Field("0 6 * * *", description="When days that are still missing are requested again.")
     training_cron: Cron = Field("0 4 * * 1", description="When the models are trained.")
     freshness_cron: Cron = Field(
-        "0 9 * * *", description="When the marts must have been inferred anew; else they are late."
+        "0 9 * * *", description="Deadline by which the marts must have been made; after it they are late."
     )
     freshness_hours: Annotated[float, Field(ge=0.1, le=744)] = Field(
-        9.0, description="Hours before that from which an inference counts."
+        9.0, description="Hours before the deadline from which an inference counts."
     )
 
 
 class AlertSettings(OperationSection):
-    """Who is told when a run fails, or a check of a run that does not."""
+    """Where failed runs, and failed checks of runs that succeed, are reported."""
 
     webhook_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
         "JOURNEYS_WEBHOOK",
-        description="Environment variable that holds the URL to post to, a secret; without it, nobody is told.",
+        description="Environment variable that holds the URL to post to, a secret; without it nothing is posted.",
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=30)] = Field(
         5.0, description="Seconds to wait for an answer; 40 over all attempts."

@@ -7,8 +7,8 @@ per: user
 owner: team:journeys
 group: training
 description: >
-  What users and annotators said about journeys, each with the newest snapshot of the journey before the day they said
-  it. Of several notifications since one snapshot the best event counts, but a thumb down overrules; grades are averaged.
+  Feedback of users and grades of annotators, as labels of the journey's newest snapshot before that day. Of several
+  notifications since one snapshot the best event counts, but a thumb down overrules all; grades are averaged.
 */
 with said as (
     select

@@ -9,8 +9,8 @@ partition_column: as_of
 owner: team:journeys
 group: inference
 description: >
-  What a ranker knows of each journey as of a day: the user, how much and how regularly they engaged with it, how long
-  ago, and how the whole population takes to its keywords now. Nothing that arrived later is seen.
+  What a ranker knows of each journey as of a day: the user, how much, how regularly and how long ago they engaged with
+  it, and how common its keywords are in the population now. Nothing that arrived later is seen.
 */
 with of_clusters as (
     select
@@ -72,7 +72,7 @@ users as (
     from user_days
 ),
 
--- Days as lists, in one pass; distinct and ordered rows take several times as long.
+-- Days as lists, so that one pass over the rows is enough.
 windows as (
     select
         user_id,
@@ -177,7 +177,7 @@ select
     cast(rhythm.gap_deviation as double) as gap_deviation, -- their standard deviation (nullable)
     cast(rhythm.gap_longest as double) as gap_longest, -- the longest (nullable)
     cast(rhythm.gap_newest as double) as gap_newest, -- the newest (nullable)
-    -- Above 1: the journey has been left alone for longer than usual.
+    -- Above 1: the journey has rested for longer than it usually does.
     cast(rhythm.days_since_last / (rhythm.gap_mean + 1) as double) as overdue, -- days since last per usual gap (nullable)
     cast(of_keywords.repeated_keywords as double) as repeated_keywords, -- keywords used on two days or more
     cast(of_keywords.most_days_of_keyword as double) as most_days_of_keyword, -- days of the keyword used on most

@@ -32,7 +32,7 @@ everyone as (
 select
     cast(closeness.keyword as varchar) as keyword, -- the keyword
     cast(closeness.users as bigint) as users, -- users who have it
-    -- Three users of the usual closeness are mixed in; few users say little.
+    -- Three users of average closeness are added, as few users say little.
     cast(
         (cast(closeness.total as double) + 3 * everyone.usual) / (closeness.users + 3) as double
     ) as centrality, -- mean cosine to the centre of its journeys

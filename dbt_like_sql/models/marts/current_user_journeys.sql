@@ -9,7 +9,7 @@ description: >
   Each user's newest snapshot. Lifecycle and stage are re-evaluated for the newest inferred day, so that the
   journeys of users who went quiet end without being recomputed.
 */
--- By itself, so that looking one user up reads no other user's snapshots.
+-- A query of its own, so that looking up one user reads no other user's snapshots.
 with newest as (
     select user_id, max(as_of) as as_of from user_snapshots group by user_id
 ),
@@ -41,11 +41,11 @@ select
         end as varchar
     ) as stage, -- evergreen, ongoing or ended, as of read_on
     cast(user_journeys.phase as varchar) as phase, -- inspiration, action, or unknown
-    cast(user_journeys.stage_model as varchar) as stage_model, -- what told ongoing from ended: rule or a model
+    cast(user_journeys.stage_model as varchar) as stage_model, -- what decided between ongoing and ended: rule, or a model's id
     cast(user_journeys.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
     cast(user_journeys.confidence as double) as confidence, -- 0 to 1
     cast(user_journeys.score as double) as score, -- after diversification
-    cast(user_journeys.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model
+    cast(user_journeys.ranker as varchar) as ranker, -- what ranked it: heuristic, or a model's id
     cast(user_journeys.search_count as bigint) as search_count, -- searches
     cast(user_journeys.action_count as bigint) as action_count, -- actions on items, boards included
     cast(user_journeys.first_seen as timestamp) as first_seen, -- first event, UTC

@@ -36,7 +36,7 @@ listed as materialized (
         * exclude (place),
         row_number() over (partition by user_id order by place) as rank
     from safe
-    -- One search or one look is no journey yet; but nobody's list is empty for that.
+    -- One event is no journey yet, but it may not leave a user without a list.
     where place = 1 or search_count + action_count >= $min_events_per_journey
     qualify row_number() over (partition by user_id order by place) <= $max_journeys_per_user
 ),
@@ -45,7 +45,7 @@ journey_keywords as (
     select
         listed.user_id,
         listed.journey_id,
-        -- The heaviest alone are kept in order; to sort all of them as lists takes three times as long.
+        -- Only the heaviest are sorted; sorting all of them as lists takes much longer.
         arg_min(
             struct_pack(
                 keyword := clusters.keyword,
@@ -66,7 +66,7 @@ journey_keywords as (
     group by listed.user_id, listed.journey_id
 ),
 
--- By itself, so that keyword lists are joined to it last: in one query with it they are carried through each join.
+-- A query of its own, so that keyword lists are joined last and not carried through every other join.
 details as materialized (
     select
         listed.*,
@@ -104,11 +104,11 @@ select
     cast(details.lifecycle as varchar) as lifecycle, -- evergreen or situational
     cast(details.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
     cast(details.phase as varchar) as phase, -- inspiration, action, or unknown
-    cast(details.stage_model as varchar) as stage_model, -- what told ongoing from ended: rule or a model
+    cast(details.stage_model as varchar) as stage_model, -- what decided between ongoing and ended: rule, or a model's id
     cast(details.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
     cast(details.confidence as double) as confidence, -- 0 to 1
     cast(details.score as double) as score, -- after diversification
-    cast(details.ranker as varchar) as ranker, -- what gave score and confidence: heuristic or a model
+    cast(details.ranker as varchar) as ranker, -- what ranked it: heuristic, or a model's id
     cast(details.search_count as bigint) as search_count, -- searches
     cast(details.action_count as bigint) as action_count, -- actions on items, boards included
     cast(details.first_seen as timestamp) as first_seen, -- first event, UTC
