@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from journeys_dagster.settings import Settings
+from journeys_dagster.settings import KeywordSettings, Settings
 from journeys_dagster.tables import Column, Table
 
 Kind = Literal["text", "text_list", "timestamp", "integer"]
@@ -103,8 +103,11 @@ _OCCURRED_AT = Field(kind="timestamp", description="when it happened, UTC; may b
 
 def declared_sources(settings: Settings) -> dict[str, Source]:
     """All sources of the landing zone by name; the settings say what actions on items there are, and their weights."""
-    keywords = settings.keywords
-    sources = (
+    return {source.name: source for source in _declarations(settings.keywords)}
+
+
+def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
+    return (
         Source(
             name="searches",
             description="What users searched for.",
@@ -183,7 +186,6 @@ def declared_sources(settings: Settings) -> dict[str, Source]:
             },
         ),
     )
-    return {source.name: source for source in sources}
 
 
 MAX_ROW_TEXT = 10_000
