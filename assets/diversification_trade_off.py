@@ -6,8 +6,8 @@ import dagster as dg
 import polars as pl
 
 from assets.ranking_labels import known_vectors, sampled_history
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
 from journeys_dagster.orchestration.timing import TRAINING_GROUP, after_labels
 from journeys_dagster.reporting.plots import trade_off
@@ -48,7 +48,7 @@ def build_diversification_trade_off() -> dg.AssetsDefinition:
         kinds={"python", "duckdb", "table"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[TRADE_OFF.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(TRADE_OFF),
     )
     def _trade_off(

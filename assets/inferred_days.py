@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.inference.algorithm import Algorithm
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
 from journeys_dagster.orchestration.run_config import ScopeConfig
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
@@ -66,7 +67,7 @@ def build_inferred_days(*, partitions_def: dg.PartitionsDefinition, algorithm: A
         group_name="inference",
         kinds={"sql", "duckdb", "table"},
         owners=[OWNER],
-        code_version="1",
+        code_version=step_version(__name__),
         metadata=table_metadata(INFERRED_DAYS),
         pool=WAREHOUSE_POOL,
     )

@@ -10,9 +10,9 @@ import polars as pl
 from assets.keyword_embeddings import store_embeddings
 from assets.safety_verdicts import TABLE as VERDICTS
 from assets.safety_verdicts import check_new_texts, read_verdicts
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
 from journeys_dagster.inference.expansions import known_journeys, related_journeys
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.llm_expansions import EXPAND_PROMPT, RelatedAnswer, with_model_relations
 from journeys_dagster.inference.safety import checked_text
 from journeys_dagster.inference.safety_policy import ALLOW
@@ -107,7 +107,7 @@ def build_journey_expansions(
         kinds={"polars", "duckdb", "openai" if asks_llm else "table"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[JOURNEY_EXPANSIONS.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(JOURNEY_EXPANSIONS),
         check_specs=[answered_spec(JOURNEY_EXPANSIONS.name)] if asks_llm else None,
     )

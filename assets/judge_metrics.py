@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from assets.judge_scores import JUDGE_SCORES
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.judge import EVIDENCE_JUDGE
 from journeys_dagster.monitoring.judge_metrics import ALL, Calibration, calibrate, judge_metrics
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, row_metadata, table_metadata
@@ -54,7 +55,7 @@ def build_judge_metrics(*, partitions_def: dg.PartitionsDefinition) -> dg.Assets
         kinds={"polars", "duckdb", "table"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version="1",
+        code_version=step_version(__name__),
         metadata=table_metadata(JUDGE_METRICS),
         check_specs=[
             dg.AssetCheckSpec(

@@ -7,8 +7,8 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder, embed_frame
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
@@ -58,7 +58,7 @@ def build_keyword_embeddings(*, partitions_def: dg.PartitionsDefinition) -> dg.A
         kinds={"python", "duckdb", "pytorch"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[TABLE.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(TABLE),
     )
     def keyword_embeddings(

@@ -58,5 +58,4 @@ LLM_JOURNEYS = SnapshotStep(
     kinds=frozenset({"polars"}),
     read=read,
     compute=compute,
-    code_version="1",
 )

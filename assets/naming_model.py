@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, table_metadata
 from journeys_dagster.orchestration.timing import TRAINING_GROUP
 from journeys_dagster.reporting.tables import markdown_table
@@ -42,7 +42,7 @@ def build_naming_model(*, condition: dg.AutomationCondition) -> dg.AssetsDefinit
         kinds={"sql", "duckdb", "table"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[NAMING_MODEL.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(NAMING_MODEL),
     )
     def naming_model(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:

@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.monitoring.measures import measured_frame, snapshot_rows, source_rows, volume_rows
 from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
 from journeys_dagster.monitoring.queries import (
@@ -113,7 +114,7 @@ def build_quality_metrics(
         group_name="quality",
         kinds={"python", "duckdb", "table"},
         owners=[OWNER],
-        code_version="1",
+        code_version=step_version(__name__),
         pool=WAREHOUSE_POOL,
         metadata=table_metadata(QUALITY_METRICS),
         check_specs=[

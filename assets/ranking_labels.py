@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot, table_metadata
 from journeys_dagster.orchestration.run_config import TrainingConfig
 from journeys_dagster.orchestration.timing import TRAINING_GROUP
@@ -85,7 +85,7 @@ def build_ranking_labels(features: Table, *, condition: dg.AutomationCondition) 
         kinds={"python", "duckdb", "table"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[table.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(table),
     )
     def ranking_labels(

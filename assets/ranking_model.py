@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import (
     OWNER,
     WAREHOUSE_POOL,
@@ -40,7 +40,7 @@ def build_ranking_model() -> dg.AssetsDefinition:
         kinds={"python", "duckdb", "xgboost"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[RANKING_MODEL.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(RANKING_MODEL),
         check_specs=[promotion_spec(RANKING_MODEL.name)],
     )

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.jobs import RETENTION
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, plot
 from journeys_dagster.reporting.plots import daily_counts
@@ -30,7 +31,7 @@ def build_retention(tables: Sequence[Table], *, cron: str) -> dg.AssetsDefinitio
         group_name="operations",
         kinds={"python", "duckdb"},
         owners=[OWNER],
-        code_version="1",
+        code_version=step_version(__name__),
         pool=WAREHOUSE_POOL,
         automation_condition=dg.AutomationCondition.on_cron(cron),
     )

@@ -7,8 +7,8 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.llm_safety import SAFETY_PROMPT, SafetyAnswer, safety_inputs, with_opinions
 from journeys_dagster.inference.safety import checked_text, judge_frame, verdict_revision
 from journeys_dagster.inference.safety_classifier import safety_classifier
@@ -85,7 +85,7 @@ def build_safety_verdicts(*, partitions_def: dg.PartitionsDefinition, asks_llm: 
         kinds={"python", "duckdb", "openai" if asks_llm else "pytorch"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[TABLE.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(TABLE),
         check_specs=[answered_spec(TABLE.name)] if asks_llm else None,
     )

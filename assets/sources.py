@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import (
     OWNER,
     SAMPLE_ROWS,
@@ -58,7 +59,7 @@ def build_source_asset(source: Source, *, partitions_def: dg.PartitionsDefinitio
         kinds={"python", "duckdb"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version="1",
+        code_version=step_version(__name__),
         metadata=table_metadata(source.table),
         check_specs=checks,
     )

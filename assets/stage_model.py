@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.stage_model import FEATURES
 from journeys_dagster.orchestration.metadata import (
     OWNER,
@@ -39,7 +39,7 @@ def build_stage_model() -> dg.AssetsDefinition:
         kinds={"python", "duckdb", "scipy"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[STAGE_MODEL.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(STAGE_MODEL),
         check_specs=[promotion_spec(STAGE_MODEL.name)],
     )

@@ -4,7 +4,7 @@ from datetime import date
 
 import dagster as dg
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.metadata import OWNER, WAREHOUSE_POOL, row_metadata, table_metadata
 from journeys_dagster.orchestration.run_config import EVERYONE, SCOPES, ScopeConfig
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
@@ -52,7 +52,7 @@ def build_users_in_scope(*, partitions_def: dg.PartitionsDefinition, algorithm_v
         kinds={"sql", "duckdb", "table"},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=STEP_CODE_VERSIONS[TABLE.name],
+        code_version=step_version(__name__),
         metadata=table_metadata(TABLE),
     )
     def users_in_scope(

@@ -35,6 +35,7 @@ from assets.sources import build_source_asset
 from assets.stages import STAGES
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import model_revision
+from journeys_dagster.inference.fingerprint import step_names, step_version
 from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.orchestration.snapshots import build_snapshot_asset
@@ -63,6 +64,8 @@ STEPS = (
     EXPANSIONS,
     JUDGE_SCORES,
 )
+_ONLY_OBSERVING = ("inferred_days", "judge_metrics", "llm_journeys", "quality_metrics", "retention", "sources")
+"""Modules of ``assets`` that have no part in what is inferred."""
 
 
 def build_assets(
@@ -173,6 +176,7 @@ def algorithm_in_use(settings: Settings, models: Mapping[str, SqlModel]) -> Algo
         settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         policy_revision=load_policy(settings.safety.policy).revision,
+        step_code_versions={name: step_version(name) for name in step_names() if name not in _ONLY_OBSERVING},
         sql_code_versions={name: model.code_version for name, model in models.items()},
     )
 

@@ -64,7 +64,7 @@ NOTHING = CRAFTS
 _SCORES = 20 * np.eye(4, dtype=np.float32)[:, [1, 0, 2]]
 CLASSIFIER = SafetyClassifier(
     policy_revision="policy",
-    model_revision="model",
+    model="model",
     classes=("ailment", "drugs", HARMLESS),
     hidden_weights=np.hstack([np.eye(4), -np.eye(4)]).astype(np.float32),
     hidden_bias=np.zeros(8, dtype=np.float32),

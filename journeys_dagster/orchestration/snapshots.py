@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.steps import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.orchestration.checks import audit_specs, runnable
@@ -122,8 +122,6 @@ class SnapshotStep:
         Takes the warehouse and a day; returns a PNG and what it shows.
     draw_example : callable, optional
         Takes the snapshot; returns a PNG of one user's rows and what it shows.
-    code_version : str, optional
-        Of a step that decides no journey. Default: the step's in `STEP_CODE_VERSIONS`.
     """
 
     name: str
@@ -139,7 +137,6 @@ class SnapshotStep:
     count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
     draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
-    code_version: str = ""
 
     @property
     def table(self) -> Table:
@@ -191,7 +188,7 @@ def build_snapshot_asset(
         kinds={"python", "duckdb", *step.kinds, *(("openai",) if asks_llm else ())},
         pool=WAREHOUSE_POOL,
         owners=[OWNER],
-        code_version=step.code_version or STEP_CODE_VERSIONS[step.name],
+        code_version=step_version(step.name),
         metadata=table_metadata(table),
         check_specs=[*audit_specs(step.name, audits), *([answered_spec(step.name)] if asks_llm else [])] or None,
     )
