@@ -52,7 +52,7 @@ def build_ranking_model() -> dg.AssetsDefinition:
         try:
             labels = read_labels(warehouse)
             spans = labels.spans(settings.ranking, horizon_days=settings.ranking.return_days)
-            current = ranking_model_in_use(warehouse, labels.read_until, before_training_on=True)
+            current = ranking_model_in_use(warehouse, settings, labels.read_until, before_training_on=True)
             attempt = attempt_ranker(labels.rows, spans, settings, current=current)
         except TooFewReturnsError as error:
             decision = f"not trained: {error}"

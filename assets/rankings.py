@@ -7,7 +7,6 @@ from journeys_dagster.orchestration.snapshots import Snapshot, SnapshotStep
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.trained_models import RANKING_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.sql.parameters import action_names
 from journeys_dagster.tables import Column
 
 _JOURNEYS = """
@@ -23,14 +22,10 @@ _FEATURES = """
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
     """The journeys of a batch of users, and the model in use with their features where there is one that fits."""
     journeys = snapshot.read(_JOURNEYS, batch=batch)
-    model = stored_model(snapshot.warehouse, RANKING_MODEL, snapshot.as_of)
-    if model is not None:
-        features = snapshot.read(_FEATURES, batch=batch)
-        if steps.ranking_model(model).fits(features, action_names(snapshot.settings)):
-            return {"journeys": journeys, "features": features, "model": model}
-        # After an upgrade or a change of actions, until the next training; the column ranker says so.
-        snapshot.note("journeys_the_model_does_not_fit", len(journeys))
-    return {"journeys": journeys}
+    model = stored_model(snapshot.warehouse, snapshot.settings, RANKING_MODEL, snapshot.as_of)
+    if model is None:
+        return {"journeys": journeys}
+    return {"journeys": journeys, "features": snapshot.read(_FEATURES, batch=batch), "model": model}
 
 
 def draw(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -68,5 +63,6 @@ RANKINGS = SnapshotStep(
     read=read,
     is_heavy=True,
     compute=steps.rank,
+    model=RANKING_MODEL,
     draw=draw,
 )

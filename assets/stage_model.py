@@ -49,7 +49,7 @@ def build_stage_model() -> dg.AssetsDefinition:
         try:
             labels = read_labels(warehouse, (*_COLUMNS, *FEATURES))
             spans = labels.spans(settings.ranking, horizon_days=settings.stages.return_days)
-            current = stage_model_in_use(warehouse, labels.read_until, before_training_on=True)
+            current = stage_model_in_use(warehouse, settings, labels.read_until, before_training_on=True)
             attempt = attempt_stage_model(labels.rows, spans, settings, current=current)
         except TooFewReturnsError as error:
             decision = f"not trained: {error}"

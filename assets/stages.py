@@ -59,12 +59,12 @@ _SNAPSHOTS_DRAWN = 50_000
 
 
 def read(snapshot: Snapshot, batch: int) -> steps.Frames:
-    """The journeys of a batch of users, and the model in use with their features where there is one."""
+    """The journeys of a batch of users, and the model in use with their features where there is one that fits."""
     frames = {
         "journeys": snapshot.read(_JOURNEYS, batch=batch),
         "usual_shares": snapshot.warehouse.query(_USUAL_SHARES, {"as_of": snapshot.as_of}),
     }
-    model = stored_model(snapshot.warehouse, STAGE_MODEL, snapshot.as_of)
+    model = stored_model(snapshot.warehouse, snapshot.settings, STAGE_MODEL, snapshot.as_of)
     if model is not None:
         frames |= {"features": snapshot.read(_FEATURES, batch=batch), "model": model}
     return frames
@@ -118,5 +118,6 @@ STAGES = SnapshotStep(
     kinds=frozenset({"polars", "scipy"}),
     read=read,
     compute=steps.stage,
+    model=STAGE_MODEL,
     draw=draw,
 )

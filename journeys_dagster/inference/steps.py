@@ -150,7 +150,7 @@ def stage(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         ended_after_days=stages.ended_after_days,
     )
     if "model" in frames:
-        model = StageModel.stored(json.loads(frames["model"]["card"][0]))
+        model = stage_model(frames["model"])
         staged = stage_by_model(staged, frames["features"], model, as_of=as_of, ended_below=stages.ended_below)
     usual = dict(frames["usual_shares"].iter_rows())
     phases = phase_journeys(journeys, usual, acting_actions=stages.acting_actions, acting_odds=stages.acting_odds)
@@ -215,3 +215,8 @@ def ranking_model(row: pl.DataFrame) -> RankingModel:
     """The ranker that is stored in the one row of a frame."""
     stored = row.row(0, named=True)
     return RankingModel.stored(stored["model_id"], stored["trees"], json.loads(stored["card"]))
+
+
+def stage_model(row: pl.DataFrame) -> StageModel:
+    """The stage model of a row of the table `stage_model`."""
+    return StageModel.stored(json.loads(row["card"][0]))

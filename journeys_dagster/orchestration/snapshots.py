@@ -17,7 +17,7 @@ import polars as pl
 from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.steps import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
-from journeys_dagster.orchestration.checks import audit_specs, runnable
+from journeys_dagster.orchestration.checks import audit_specs, model_fits_result, model_fits_spec, runnable
 from journeys_dagster.orchestration.language_models import answered_check, answered_spec, every_tenth
 from journeys_dagster.orchestration.metadata import (
     OWNER,
@@ -32,6 +32,7 @@ from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.llm import LLMResource
 from journeys_dagster.resources.read_ahead import one_ahead
+from journeys_dagster.resources.trained_models import model_misfit
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql.models import SqlAudit
@@ -122,6 +123,8 @@ class SnapshotStep:
         Takes the warehouse and a day; returns a PNG and what it shows.
     draw_example : callable, optional
         Takes the snapshot; returns a PNG of one user's rows and what it shows.
+    model : Table, optional
+        That of the trained model it uses; a check says so where the newest one does not fit.
     """
 
     name: str
@@ -137,6 +140,7 @@ class SnapshotStep:
     count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None
     draw: Callable[[Warehouse, date], tuple[bytes, str]] | None = None
     draw_example: Callable[[Snapshot], tuple[bytes, str]] | None = None
+    model: Table | None = None
 
     @property
     def table(self) -> Table:
@@ -190,7 +194,12 @@ def build_snapshot_asset(
         owners=[OWNER],
         code_version=step_version(step.name),
         metadata=table_metadata(table),
-        check_specs=[*audit_specs(step.name, audits), *([answered_spec(step.name)] if asks_llm else [])] or None,
+        check_specs=[
+            *audit_specs(step.name, audits),
+            *([model_fits_spec(step.name)] if step.model is not None else []),
+            *([answered_spec(step.name)] if asks_llm else []),
+        ]
+        or None,
     )
 
     def _materialize(
@@ -217,7 +226,10 @@ def build_snapshot_asset(
             if step.draw_example is not None:
                 png, alt = step.draw_example(open_snapshot(warehouse, settings, date.fromisoformat(newest)))
                 metadata["example"] = plot(png, alt=alt)
+            misfit = model_misfit(warehouse, settings, step.model, date.fromisoformat(newest)) if step.model else ""
         results = merge_check_results(checked)
+        if step.model is not None:
+            results.append(model_fits_result(step.name, misfit))
         if llm is not None:
             metadata |= llm.usage.figures()
             results.append(answered_check(llm.usage))
