@@ -53,7 +53,14 @@ _IN_SCOPE = """
 """
 
 
-@table_asset(INFERRED_DAYS, kinds={"sql", "table"}, sql=[_IN_SCOPE], deps=["current_user_journeys"], config=ScopeConfig)
+@table_asset(
+    INFERRED_DAYS,
+    kinds={"sql", "table"},
+    sql=[_IN_SCOPE],
+    deps=["current_user_journeys"],
+    config=ScopeConfig,
+    decides=False,
+)
 def inferred_days(run: Run) -> dg.MaterializeResult:
     """Record the days of a run, and what the algorithm is made of."""
     for day in run.days:

@@ -47,6 +47,7 @@ _PLOTTED = ("mean_level", "share_relevant", "ndcg")
     TABLE,
     kinds={"polars", "table"},
     group="quality",
+    decides=False,
     sql=[_SCORES, _LABELS],
     checks=[
         dg.AssetCheckSpec(

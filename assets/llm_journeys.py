@@ -52,6 +52,7 @@ def lists_of_model(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFram
     of_every_user=False,
     llm=("journeys",),
     only_with_llm=True,
+    decides=False,
 )
 def llm_journeys(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Each user's journeys as a language model lists them, from the same history in one call; keywords that it

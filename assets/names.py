@@ -99,7 +99,7 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         "usual": _USUAL,
     },
     read=with_titles,
-    models=(NAMING_MODEL,),
+    empty_until_trained=(NAMING_MODEL,),
     kinds={"polars"},
     heavy=True,
     llm=("names",),

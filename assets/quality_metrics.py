@@ -91,6 +91,7 @@ _PANEL = pl.when(pl.col("slice") == "").then("scope").otherwise("slice")
     TABLE,
     kinds={"python", "table"},
     group="quality",
+    decides=False,
     deps=[
         *declared_sources(Settings()),
         *("clusters", "keyword_embeddings", "user_journeys", "user_snapshots", "users_in_scope"),

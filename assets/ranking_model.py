@@ -33,7 +33,7 @@ def ranking_model(run: Run) -> dg.MaterializeResult:
     try:
         labels = read_labels(run.warehouse)
         spans = labels.spans(run.settings.ranking, horizon_days=run.settings.ranking.return_days)
-        current = ranking_model_in_use(run.warehouse, labels.read_until, before_training_on=True)
+        current = ranking_model_in_use(run.warehouse, run.settings, labels.read_until, before_training_on=True)
         attempt = attempt_ranker(labels.rows, spans, run.settings, current=current)
     except TooFewReturnsError as error:
         decision = f"not trained: {error}"

@@ -27,14 +27,8 @@ _FEATURES = """
 
 def model_that_fits(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """The model in use, with the features of the journeys, where there is one that fits."""
-    model = stored_model(snapshot.warehouse, RANKING_MODEL, snapshot.as_of)
-    if model is not None:
-        features = snapshot.read(_FEATURES, batch=batch)
-        if ranking_model(model).fits(features, action_names(snapshot.settings)):
-            return {**frames, "features": features, "model": model}
-        # After an upgrade or a change of actions, until the next training; the column ranker says so.
-        snapshot.note("journeys_the_model_does_not_fit", len(frames["journeys"]))
-    return frames
+    model = stored_model(snapshot.warehouse, snapshot.settings, RANKING_MODEL, snapshot.as_of)
+    return frames if model is None else {**frames, "features": snapshot.read(_FEATURES, batch=batch), "model": model}
 
 
 def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -67,7 +61,7 @@ def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     reads={"journeys": _JOURNEYS},
     read=model_that_fits,
     deps=("journey_features",),
-    models=(RANKING_MODEL,),
+    model=RANKING_MODEL,
     kinds={"xgboost"},
     heavy=True,
     plot=confidences,

@@ -17,7 +17,7 @@ from journeys_dagster.resources.retention import prune, pruned_tables
 _WEEKS_DRAWN = 104
 
 
-@table_asset(None, kinds={"python"}, group="operations", condition=at_retention_time)
+@table_asset(None, kinds={"python"}, group="operations", decides=False, condition=at_retention_time)
 def retention(run: Run) -> dg.MaterializeResult:
     """Prunes snapshots older than retention.keep_days, in one transaction, and rewrites the warehouse file where
     enough of it is free. `current_user_journeys` never changes by it.

@@ -52,7 +52,9 @@ def _source_asset(source: Source) -> Asset:
             )
         )
 
-    @table_asset(source.table, kinds={"python"}, group="sources", checks=checks, needs=frozenset({"landing_zone"}))
+    @table_asset(
+        source.table, kinds={"python"}, group="sources", decides=False, checks=checks, needs=frozenset({"landing_zone"})
+    )
     def take_in(run: Run) -> dg.MaterializeResult:
         warehouse, landing = run.warehouse, run.settings.landing
         try:

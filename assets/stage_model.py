@@ -32,7 +32,7 @@ def stage_model(run: Run) -> dg.MaterializeResult:
     try:
         labels = read_labels(run.warehouse, (*_COLUMNS, *FEATURES))
         spans = labels.spans(run.settings.ranking, horizon_days=run.settings.stages.return_days)
-        current = stage_model_in_use(run.warehouse, labels.read_until, before_training_on=True)
+        current = stage_model_in_use(run.warehouse, run.settings, labels.read_until, before_training_on=True)
         attempt = attempt_stage_model(labels.rows, spans, run.settings, current=current)
     except TooFewReturnsError as error:
         decision = f"not trained: {error}"

@@ -1,12 +1,11 @@
 """Evergreen, ongoing or ended."""
 
-import json
 from datetime import date
 
 import polars as pl
 
 from journeys_dagster.inference.frames import Frames
-from journeys_dagster.inference.stage_model import StageModel
+from journeys_dagster.inference.stage_model import stage_model
 from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, phase_journeys, stage_by_model, stage_journeys
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import daily_counts
@@ -62,11 +61,9 @@ _SNAPSHOTS_DRAWN = 50_000
 
 
 def model_that_fits(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
-    """The model in use, with the features of the journeys, where there is one."""
-    model = stored_model(snapshot.warehouse, STAGE_MODEL, snapshot.as_of)
-    if model is None:
-        return frames
-    return {**frames, "features": snapshot.read(_FEATURES, batch=batch), "model": model}
+    """The model in use, with the features of the journeys, where there is one that fits."""
+    model = stored_model(snapshot.warehouse, snapshot.settings, STAGE_MODEL, snapshot.as_of)
+    return frames if model is None else {**frames, "features": snapshot.read(_FEATURES, batch=batch), "model": model}
 
 
 def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -111,7 +108,7 @@ def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     reads={"journeys": _JOURNEYS, "usual_shares": _USUAL_SHARES},
     read=model_that_fits,
     deps=("journey_features",),
-    models=(STAGE_MODEL,),
+    model=STAGE_MODEL,
     kinds={"polars", "scipy"},
     plot=stage_mix,
 )
@@ -128,7 +125,7 @@ def stages(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         ended_after_days=stages.ended_after_days,
     )
     if "model" in frames:
-        model = StageModel.stored(json.loads(frames["model"]["card"][0]))
+        model = stage_model(frames["model"])
         staged = stage_by_model(staged, frames["features"], model, as_of=as_of, ended_below=stages.ended_below)
     usual = dict(frames["usual_shares"].iter_rows())
     phases = phase_journeys(journeys, usual, acting_actions=stages.acting_actions, acting_odds=stages.acting_odds)

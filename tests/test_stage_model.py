@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from conftest import Pipeline
+from dagster import AssetCheckSeverity
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import expon
@@ -20,7 +21,6 @@ from journeys_dagster.inference.stage_model import (
     FOREVER_DAYS,
     TERMS,
     StageModel,
-    StageModelError,
     return_terms,
 )
 from journeys_dagster.inference.stages import (
@@ -119,8 +119,10 @@ def test_what_falls_in_silence_gets_no_negative_weight() -> None:
     features = features_of(5_000)
     found = train_stage_model(with_returns(features, upside_down.probabilities(features)), return_days=30, model_id="n")
     assert all(found.weights[name] >= 0 for name in AGEING_TERMS)
-    with pytest.raises(StageModelError, match="journeys train"):
-        StageModel.stored({"model_id": "m", "return_days": 30, "intercept": 0.0, "weights": dict(upside_down.weights)})
+    assert found.misfit() == ""
+    assert "rise in silence" in upside_down.misfit()
+    assert "(another)" in replace(found, weights={**found.weights, "another": 0.1}).misfit()
+    assert "(idle)" in replace(found, weights={name: 0.1 for name in TERMS if name != "idle"}).misfit()
 
 
 @given(
@@ -318,3 +320,35 @@ def test_stages_are_the_models_once_it_is_promoted(
         shown.join(told, on=["user_id", "journey_id"])["stage"].to_list()
         == shown.join(told, on=["user_id", "journey_id"])["expected"].to_list()
     )
+
+
+def test_a_model_of_other_terms_counts_as_none_and_a_check_says_so_until_the_next_training(
+    copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    pipeline, attempt, day = copy_of_world("misfit"), attempted(), world_days[2]
+    other = {**attempt.card, "weights": {**attempt.card["weights"], "another": 0.1}}
+
+    def staged_by() -> tuple[list[str], list[tuple[bool, AssetCheckSeverity, str | None]]]:
+        done = pipeline.materialize("stages", days=(day, day))
+        assert done.success
+        checks = [found for found in done.get_asset_check_evaluations() if found.check_name == "model_fits"]
+        models = pipeline.table("stages", f"as_of = date '{day}'")["stage_model"].unique().to_list()
+        return models, [(check.passed, check.severity, check.description) for check in checks]
+
+    warn = AssetCheckSeverity.WARN
+    assert staged_by() == (["rule"], [(True, warn, None)])
+    keep_stage_model(pipeline.warehouse, world_days[0], replace(attempt, card=other))
+    models, [(passed, severity, said)] = staged_by()
+    assert (models, passed, severity) == (["rule"], False, warn)
+    assert said is not None
+    assert "(another)" in said
+    assert "journeys train" in said
+
+    short = {"ranking": {"return_days": 2, "snapshot_every_days": 1, "min_returns": 5}, "stages": {"return_days": 2}}
+    training = Pipeline(pipeline.home, Settings.model_validate(short))
+    result = training.defs.resolve_job_def("train_models").execute_in_process(instance=training.instance)
+    (trained,) = result.asset_materializations_for_node("stage_model")
+    assert "not trained" not in str(trained.metadata["decision"].value)
+
+    keep_stage_model(pipeline.warehouse, day, attempt)
+    assert staged_by() == ([attempt.model.model_id], [(True, warn, None)])

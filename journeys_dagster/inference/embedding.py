@@ -15,6 +15,7 @@ from journeys_dagster.inference.encoders import (
     TextEncoder,
     bundled_model_path,
 )
+from journeys_dagster.inference.fingerprint import code_version
 
 BUNDLED_MODEL = "bundled:all-MiniLM-L6-v2"
 
@@ -22,8 +23,8 @@ _LENGTH_STEPS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, LONGEST_INPU
 _FULL_BATCH_LENGTH = 16
 
 
-def model_revision(model: str, revision: str) -> str:
-    """Name under which a model's embeddings are kept: same name, same numbers.
+def model_identity(model: str, revision: str) -> str:
+    """Which model it is.
 
     Parameters
     ----------
@@ -35,6 +36,14 @@ def model_revision(model: str, revision: str) -> str:
     if model == BUNDLED_MODEL:
         return f"all-MiniLM-L6-v2@{BUNDLED_SHA256[:12]}"
     return f"{model}@{revision}"
+
+
+def model_revision(model: str, revision: str) -> str:
+    """Name under which a model's embeddings are kept: same name, same numbers.
+
+    It is the model's, see `model_identity`, with the version of the code that computes vectors.
+    """
+    return f"{model_identity(model, revision)}/{code_version(TextEmbedder)}"
 
 
 class TextEmbedder:
@@ -51,6 +60,7 @@ class TextEmbedder:
     """
 
     def __init__(self, *, model: str, revision: str = "main", batch_size: int = 64) -> None:
+        self.identity = model_identity(model, revision)
         self.revision = model_revision(model, revision)
         self._model_name = model
         self._hub_revision = revision

@@ -85,9 +85,13 @@ class RankingModel:
         knots = card["calibration"]
         return cls(model_id, trees, tuple(card["features"]), (tuple(knots["score"]), tuple(knots["probability"])))
 
-    def fits(self, features: pl.DataFrame, actions: Sequence[str]) -> bool:
-        """Whether it was trained on these features."""
-        return tuple(feature_names(features, actions)) == self.features
+    def misfit(self, features: pl.DataFrame, actions: Sequence[str]) -> str:
+        """Why it cannot score these features; empty where it can."""
+        names = feature_names(features, actions)
+        if tuple(names) == self.features:
+            return ""
+        differing = ", ".join(sorted({*names} ^ {*self.features})) or "their order"
+        return f"was trained on other features ({differing})"
 
     def scores(self, features: pl.DataFrame, actions: Sequence[str]) -> NDArray[np.float64]:
         """Raw score of each journey, between 0 and 1; orders a user's journeys.
@@ -99,18 +103,13 @@ class RankingModel:
         """
         import xgboost
 
-        names = feature_names(features, actions)
-        if not self.fits(features, actions):
-            differing = ", ".join(sorted({*names} ^ {*self.features})) or "their order"
-            raise RankingModelError(
-                f"ranking model {self.model_id} was trained on other features ({differing}): train a new one with "
-                "`journeys train`"
-            )
+        if misfit := self.misfit(features, actions):
+            raise RankingModelError(f"ranking model {self.model_id} {misfit}: train a new one with `journeys train`")
         matrix = feature_matrix(features)
         scores = np.empty(len(matrix))
         for begin in range(0, len(matrix), ROWS_AT_ONCE):
             rows = slice(begin, begin + ROWS_AT_ONCE)
-            scores[rows] = self.booster.predict(xgboost.DMatrix(matrix[rows], feature_names=names))
+            scores[rows] = self.booster.predict(xgboost.DMatrix(matrix[rows], feature_names=list(self.features)))
         return scores
 
     def probabilities(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:

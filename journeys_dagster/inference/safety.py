@@ -12,9 +12,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.fingerprint import code_version
+from journeys_dagster.inference.llm_safety import safety_inputs, with_opinions
 from journeys_dagster.inference.members import number_words
-from journeys_dagster.inference.safety_classifier import SafetyClassifier
-from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy
+from journeys_dagster.inference.safety_classifier import SafetyClassifier, safety_classifier
+from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy, load_policy
 from journeys_dagster.inference.safety_text import first_found, needles, plain_forms, spaced, without
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.settings import SafetySettings, Settings
@@ -36,7 +38,10 @@ _SAYS = ": says '"
 
 def verdict_revision(settings: Settings, policy: Policy) -> str:
     """Name under which verdicts are kept: same name, same verdicts, but for those that a language model still owes."""
+    computing = (checked_text, judge_frame, load_policy, safety_classifier)
+    asking = (safety_inputs, with_opinions) if settings.llm.safety else ()
     parts = {
+        "code": code_version(*computing, *asking),
         "policy": policy.revision,
         "model": model_revision(settings.embedding.model, settings.embedding.revision),
         "settings": settings.safety.model_dump(exclude={"policy", "blocked_share", "quiet_share"}),

@@ -40,8 +40,8 @@ class SafetyClassifier:
 
     Attributes
     ----------
-    policy_revision, model_revision : str
-        The policy whose phrases it has learnt, and the embedding model.
+    policy_revision, model : str
+        The policy whose phrases it has learnt, and the embedding model, see `embedding.model_identity`.
     classes : tuple of str
         `HARMLESS` and the policy's categories, in the order of the columns.
     hidden_weights : array of shape (dimensions, units), float32
@@ -51,7 +51,7 @@ class SafetyClassifier:
     """
 
     policy_revision: str
-    model_revision: str
+    model: str
     classes: tuple[str, ...]
     hidden_weights: NDArray[np.float32]
     hidden_bias: NDArray[np.float32]
@@ -75,7 +75,7 @@ class SafetyClassifier:
         from safetensors.numpy import save_file
 
         arrays = {name: getattr(self, name).astype(np.float16) for name in _ARRAYS}
-        about = {"policy": self.policy_revision, "model": self.model_revision, "classes": json.dumps(self.classes)}
+        about = {"policy": self.policy_revision, "model": self.model, "classes": json.dumps(self.classes)}
         save_file(arrays, path, metadata=about)
 
 
@@ -136,7 +136,7 @@ def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
     }
     # In order, since safetensors writes an array's memory as it lies.
     rounded = {name: np.ascontiguousarray(array, np.float16).astype(np.float32) for name, array in layers.items()}
-    return SafetyClassifier(policy.revision, embedder.revision, tuple(names), **rounded)
+    return SafetyClassifier(policy.revision, embedder.identity, tuple(names), **rounded)
 
 
 @lru_cache(maxsize=1)
@@ -146,20 +146,20 @@ def _ordinary() -> tuple[str, ...]:
 
 def _embedded(phrases: list[str], embedder: TextEmbedder) -> NDArray[np.float32]:
     """Vectors of phrases; those of ordinary texts, which every policy shares, are made once per process."""
-    if embedder.revision not in _ORDINARY_VECTORS:
-        _ORDINARY_VECTORS[embedder.revision] = embedder.embed(list(_ordinary()))
+    if embedder.identity not in _ORDINARY_VECTORS:
+        _ORDINARY_VECTORS[embedder.identity] = embedder.embed(list(_ordinary()))
     places = {text: place for place, text in enumerate(_ordinary())}
     new = [phrase for phrase in phrases if phrase not in places]
     places |= {phrase: len(places) + place for place, phrase in enumerate(new)}
-    vectors = np.concatenate([_ORDINARY_VECTORS[embedder.revision], embedder.embed(new)])
+    vectors = np.concatenate([_ORDINARY_VECTORS[embedder.identity], embedder.embed(new)])
     return vectors[[places[phrase] for phrase in phrases]]
 
 
 def safety_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
     """The classifier of a policy and a model: from its file, or fitted once per process."""
     stored = stored_classifier()
-    key = policy.revision, embedder.revision
-    if stored is not None and key == (stored.policy_revision, stored.model_revision):
+    key = policy.revision, embedder.identity
+    if stored is not None and key == (stored.policy_revision, stored.model):
         return stored
     if key not in _FITTED:
         _FITTED[key] = fit_classifier(policy, embedder)

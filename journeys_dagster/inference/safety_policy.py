@@ -67,7 +67,7 @@ class Policy:
     harmless : sequence of str
         What harmless texts are like.
     revision : str
-        Fingerprint of the file's content.
+        Fingerprint of what the file says; comments and layout do not count.
     """
 
     categories: Sequence[Category]
@@ -112,7 +112,8 @@ def _load(path: Path) -> Policy:
     if faults := "; ".join(_faults(file)):
         raise PolicyError(f"policy {path}: {faults}")
     strictest_first = sorted(file.category, key=lambda category: -OUTCOMES.index(category.outcome))
-    return Policy(tuple(strictest_first), file.harmless.descriptions, hashlib.sha256(content).hexdigest()[:12])
+    revision = hashlib.sha256(file.model_dump_json().encode()).hexdigest()[:12]
+    return Policy(tuple(strictest_first), file.harmless.descriptions, revision)
 
 
 def _faults(file: _File) -> Iterator[str]:

@@ -5,18 +5,17 @@ was given up on, and lives, writes beside what is being read.
 """
 
 import functools
-import hashlib
 import platform
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
 
+from journeys_dagster.inference.fingerprint import installed
 from journeys_dagster.inference.frames import Frames
 
 _PREFIX = "journeys-shards-"
@@ -127,9 +126,7 @@ def compute_shard(
 
 @functools.cache
 def decisive_versions() -> Mapping[str, str]:
-    """Versions of what rows depend on: Python, packages, and a hash of this project's computing code."""
-    package = Path(__file__).parent
-    sources = sorted(path for part in (package, package.parent / "settings") for path in part.glob("*.py"))
-    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    """Versions of what rows depend on: Python, packages, and this project's computing code."""
+    code = installed().version("journeys_dagster.inference", "journeys_dagster.settings")
     versions: Iterable[tuple[str, str]] = ((name, version(name)) for name in _DECISIVE_PACKAGES)
     return {"python": platform.python_version(), "journeys_dagster": code, **dict(versions)}

@@ -1,5 +1,6 @@
 """A trained model of whether users come back to a journey: what it is made of, and how it ages in silence."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,6 @@ FEATURES = (
 """Columns of the model `journey_features` that the terms are made of."""
 
 
-class StageModelError(ValueError):
-    """A stored model that this code cannot use; the message says what to do."""
-
-
 def return_terms(features: pl.DataFrame, *, silent_days: int = 0) -> dict[str, Floats]:
     """What the model looks at, on a logarithmic scale.
 
@@ -89,20 +86,16 @@ class StageModel:
 
     @classmethod
     def stored(cls, card: Mapping[str, Any]) -> "StageModel":
-        """A model from its card.
+        """A model from its card."""
+        return cls(card["model_id"], card["return_days"], card["intercept"], card["weights"])
 
-        Raises
-        ------
-        StageModelError
-            It was trained on other terms, or one of them would let the probability rise in silence.
-        """
-        weights = card["weights"]
-        if weights.keys() != TERMS.keys() or any(weights[name] < 0 for name in AGEING_TERMS):
-            raise StageModelError(
-                f"stage model {card['model_id']} was trained by another version of this code: train a new one with "
-                "`journeys train`"
-            )
-        return cls(card["model_id"], card["return_days"], card["intercept"], weights)
+    def misfit(self) -> str:
+        """Why this code cannot use it; empty where it can."""
+        if differing := ", ".join(sorted(self.weights.keys() ^ TERMS.keys())):
+            return f"was trained on other terms ({differing})"
+        if any(self.weights[name] < 0 for name in AGEING_TERMS):
+            return "would let the probability of a return rise in silence"
+        return ""
 
     def probabilities(self, features: pl.DataFrame, *, silent_days: int | NDArray[np.int64] = 0) -> Floats:
         """Probability of a return within `return_days`, if the user stays away for `silent_days` first.
@@ -139,3 +132,8 @@ class StageModel:
             is_below = self.probabilities(features, silent_days=middle) < ended_below
             low, high = np.where(is_below, low, np.minimum(middle + 1, high)), np.where(is_below, middle, high)
         return high
+
+
+def stage_model(row: pl.DataFrame) -> StageModel:
+    """The stage model of a row of the table `stage_model`."""
+    return StageModel.stored(json.loads(row["card"][0]))

@@ -24,7 +24,6 @@ _WITHOUT_USER_TEXT = {
     "LockTimeoutError",
     "OSError",
     "PermissionError",
-    "StageModelError",
     "TooFewReturnsError",
     "WarehouseError",
 }

@@ -14,8 +14,9 @@ from typing import Any, TypedDict, Unpack
 
 import dagster as dg
 
-from journeys_dagster.inference.algorithm import STEP_CODE_VERSIONS, Algorithm
+from journeys_dagster.inference.algorithm import Algorithm
 from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.orchestration.checks import audit_specs, llm_check, llm_spec
 from journeys_dagster.orchestration.metadata import row_metadata, table_metadata
@@ -130,6 +131,8 @@ class Asset:
         Whether there is no such asset while these are off.
     partitioned : bool
         Whether it has a partition per day.
+    decides : bool
+        Whether it has a part in what is inferred, and so in `algorithm_version`.
     condition, freshness : callable, optional
         When it is materialised by itself, and by when it must have been; made of the settings.
     """
@@ -148,6 +151,7 @@ class Asset:
     only_with_llm: bool = False
     partitioned: bool = True
     config: type[dg.Config] | None = None
+    decides: bool = True
     condition: Condition | None = None
     freshness: Freshness | None = None
     owner: str = OWNER
@@ -182,7 +186,7 @@ class Asset:
             kinds={"duckdb", *self.kinds, *({"openai"} if with_llm else ())},
             pool=WAREHOUSE_POOL,
             owners=[self.owner],
-            code_version=self.code_version or STEP_CODE_VERSIONS.get(self.name, "1"),
+            code_version=self.code_version or step_version(self.module),
             metadata=table_metadata(self.table) if self.table else None,
             automation_condition=self.condition(settings) if self.condition else None,
             freshness_policy=self.freshness(settings) if self.freshness else None,
@@ -213,6 +217,7 @@ class Declared(TypedDict, total=False):
     llm: tuple[str, ...]
     only_with_llm: bool
     config: type[dg.Config]
+    decides: bool
     condition: Condition
     freshness: Freshness
 

@@ -1,6 +1,6 @@
 """The checks that assets declare beside what Dagster knows by itself, and their results.
 
-Audits of a table, the promotion of a trained model, and whether a language model answered.
+Audits of a table, the promotion of a trained model and whether it fits, and whether a language model answered.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from journeys_dagster.sql.models import SqlAudit
 PROMOTED = "promoted"
 LLM_ANSWERED = "llm_answered"
 _FAILED_SHARE = 0.05
+MODEL_FITS = "model_fits"
 
 
 def audit_specs(asset: str, audits: Sequence[SqlAudit]) -> list[dg.AssetCheckSpec]:
@@ -97,4 +98,23 @@ def llm_check(usage: Usage) -> dg.AssetCheckResult:
         said += f"; {usage.left:,} are left, as {usage.stopped}. Run the day again to go on from here."
     return dg.AssetCheckResult(
         check_name=LLM_ANSWERED, passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said
+    )
+
+
+def model_fits_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check of whether the trained model that an asset uses fits what is computed now."""
+    return dg.AssetCheckSpec(
+        MODEL_FITS, asset=asset, description="The stored model fits; one that does not counts as none."
+    )
+
+
+def model_fits_result(asset: str, misfit: str) -> dg.AssetCheckResult:
+    """Its result; `misfit` from `model_misfit`."""
+    until = "without it until the next training (`journeys train`)"
+    return dg.AssetCheckResult(
+        check_name=MODEL_FITS,
+        asset_key=asset,
+        passed=not misfit,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{misfit}: {asset} goes {until}" if misfit else None,
     )

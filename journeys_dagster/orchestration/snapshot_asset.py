@@ -17,13 +17,20 @@ import polars as pl
 from journeys_dagster.inference.frames import Compute, Frames
 from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.orchestration.asset import Asset, Declared, Results, Run, described, text_of
-from journeys_dagster.orchestration.checks import llm_check, merge_check_results, runnable
+from journeys_dagster.orchestration.checks import (
+    llm_check,
+    merge_check_results,
+    model_fits_result,
+    model_fits_spec,
+    runnable,
+)
 from journeys_dagster.orchestration.metadata import plot as plot_metadata
 from journeys_dagster.orchestration.metadata import row_metadata
 from journeys_dagster.orchestration.run_config import EVERYONE
 from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.engine import LocalEngine, engine_in_use
 from journeys_dagster.resources.read_ahead import one_ahead
+from journeys_dagster.resources.trained_models import model_misfit
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql.models import SqlAudit, tables_of
@@ -109,7 +116,8 @@ class SnapshotAsset(Asset):
     compute: Compute
     reads: Mapping[str, str] = field(default_factory=dict)
     read: Read | None = None
-    models: Sequence[Table] = ()
+    model: Table | None = None
+    empty_until_trained: Sequence[Table] = ()
     heavy: bool = False
     count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None
     plot: Plot | None = None
@@ -135,7 +143,8 @@ def snapshot_asset(
     reads: Mapping[str, str] | None = None,
     read: Read | None = None,
     deps: Sequence[str] = (),
-    models: Sequence[Table] = (),
+    model: Table | None = None,
+    empty_until_trained: Sequence[Table] = (),
     kinds: set[str],
     heavy: bool = False,
     count: Callable[[pl.DataFrame], Mapping[str, float]] | None = None,
@@ -156,8 +165,10 @@ def snapshot_asset(
         Adds to these frames what SQL alone does not say; takes the snapshot, the batch's number and the frames.
     deps : sequence of str
         Tables that `read` reads.
-    models : sequence of Table
-        Tables of trained models that are read, and are empty until there was a training.
+    model : Table, optional
+        That of the trained model which is used where there is one that fits; a check says so where it does not.
+    empty_until_trained : sequence of Table
+        Tables that training fills, which are read as empty before.
     heavy : bool
         Whether the engine that is set computes it; else this process does.
     count : callable, optional
@@ -183,6 +194,7 @@ def snapshot_asset(
             partition_column="as_of",
             of_every_user=of_every_user,
         )
+        trained = [each.name for each in (model, *empty_until_trained) if each is not None]
         return SnapshotAsset(
             name=table.name,
             description=described(table),
@@ -191,10 +203,12 @@ def snapshot_asset(
             module=compute.__module__,
             group="inference",
             kinds=frozenset({"python", *kinds}),
-            deps=tables_of(*(reads or {}).values()) | {*deps, *(model.name for model in models), "users_in_scope"},
+            deps=tables_of(*(reads or {}).values()) | {*deps, *trained, "users_in_scope"},
+            checks=[model_fits_spec(table.name)] if model is not None else [],
             reads=reads or {},
             read=read,
-            models=models,
+            model=model,
+            empty_until_trained=empty_until_trained,
             heavy=heavy,
             count=count,
             plot=plot,
@@ -225,7 +239,7 @@ def replace_step(
     log: Callable[[str], object] | None = None,
 ) -> list[AuditResult]:
     """Compute a step batch by batch, replace its rows of (`as_of`, users in scope), and run its audits."""
-    snapshot.warehouse.create_missing([step.table, *step.models])
+    snapshot.warehouse.create_missing([step.table, *step.empty_until_trained])
     with closing(_rows(step, snapshot, log)) as rows:
         return snapshot.warehouse.replace_snapshot(
             step.table, rows, as_of=snapshot.as_of, constants=snapshot.constants, audits=runnable(audits)
@@ -274,6 +288,8 @@ def _materialize(step: SnapshotAsset, run: Run) -> Results:
             png, alt = step.example(open_snapshot(warehouse, settings, newest))
             metadata["example"] = plot_metadata(png, alt=alt)
     results = merge_check_results(checked)
+    if step.model is not None:
+        results.append(model_fits_result(step.name, model_misfit(warehouse, settings, step.model, newest)))
     if run.llm is not None:
         metadata |= run.llm.usage.figures()
         results.append(llm_check(run.llm.usage))

@@ -8,8 +8,10 @@ from typing import Any
 import polars as pl
 
 from journeys_dagster.inference.ranking_model import RankingModel, ranking_model
-from journeys_dagster.inference.stage_model import StageModel
+from journeys_dagster.inference.stage_model import StageModel, stage_model
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.tables import Column, Table, boolean, text, utc_day
 from journeys_dagster.training.ranker import Attempt
 from journeys_dagster.training.stager import StageAttempt
@@ -45,9 +47,47 @@ STAGE_MODEL = Table(
 
 
 def stored_model(
+    warehouse: Warehouse, settings: Settings, table: Table, as_of: date, *, before_training_on: bool = False
+) -> pl.DataFrame | None:
+    """The row of the newest model that was promoted until a day; none where there is none, or it does not fit.
+
+    Parameters
+    ----------
+    table : Table
+        `RANKING_MODEL` or `STAGE_MODEL`.
+    before_training_on : bool
+        Leave out a model of the day itself: what was in use when it was trained.
+    """
+    found = _newest_promoted(warehouse, table, as_of, before_training_on=before_training_on)
+    return None if found is None or _misfit(warehouse, settings, table, found) else found
+
+
+def model_misfit(warehouse: Warehouse, settings: Settings, table: Table, as_of: date) -> str:
+    """Why the newest model that was promoted until a day counts as none; empty where it fits, or there is none."""
+    found = _newest_promoted(warehouse, table, as_of)
+    misfit = "" if found is None else _misfit(warehouse, settings, table, found)
+    return f"{table.name} {found['model_id'][0]} {misfit}" if found is not None and misfit else ""
+
+
+def ranking_model_in_use(
+    warehouse: Warehouse, settings: Settings, as_of: date, *, before_training_on: bool = False
+) -> RankingModel | None:
+    """The newest ranker that was promoted until a day, or none; as `stored_model`."""
+    found = stored_model(warehouse, settings, RANKING_MODEL, as_of, before_training_on=before_training_on)
+    return None if found is None else ranking_model(found)
+
+
+def stage_model_in_use(
+    warehouse: Warehouse, settings: Settings, as_of: date, *, before_training_on: bool = False
+) -> StageModel | None:
+    """The newest stage model that was promoted until a day, or none; as `stored_model`."""
+    found = stored_model(warehouse, settings, STAGE_MODEL, as_of, before_training_on=before_training_on)
+    return None if found is None else stage_model(found)
+
+
+def _newest_promoted(
     warehouse: Warehouse, table: Table, as_of: date, *, before_training_on: bool = False
 ) -> pl.DataFrame | None:
-    """The row of the newest model that was promoted until a day, or none; parameters as of `ranking_model_in_use`."""
     if not warehouse.has_table(table.name):
         return None
     condition = "as_of < $as_of" if before_training_on else "as_of <= $as_of"
@@ -57,28 +97,14 @@ def stored_model(
     return None if found.is_empty() else found
 
 
-def ranking_model_in_use(warehouse: Warehouse, as_of: date, *, before_training_on: bool = False) -> RankingModel | None:
-    """The newest ranker that was promoted until a day, or none.
-
-    Parameters
-    ----------
-    before_training_on : bool
-        Leave out a model of the day itself: what was in use when it was trained.
-    """
-    found = stored_model(warehouse, RANKING_MODEL, as_of, before_training_on=before_training_on)
-    return None if found is None else ranking_model(found)
-
-
-def stage_model_in_use(warehouse: Warehouse, as_of: date, *, before_training_on: bool = False) -> StageModel | None:
-    """The newest stage model that was promoted until a day, or none; as `ranking_model_in_use`.
-
-    Raises
-    ------
-    StageModelError
-        It was trained by another version of the code.
-    """
-    found = stored_model(warehouse, STAGE_MODEL, as_of, before_training_on=before_training_on)
-    return None if found is None else StageModel.stored(json.loads(found["card"][0]))
+def _misfit(warehouse: Warehouse, settings: Settings, table: Table, row: pl.DataFrame) -> str:
+    """Why a stored model cannot be used with what is computed now; empty where it can."""
+    if table is STAGE_MODEL:
+        return stage_model(row).misfit()
+    if not warehouse.has_table("journey_features"):
+        return ""
+    features = warehouse.query("from journey_features limit 0")
+    return ranking_model(row).misfit(features, action_names(settings))
 
 
 def keep_ranking_model(warehouse: Warehouse, as_of: date, attempt: Attempt) -> None:

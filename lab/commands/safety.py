@@ -15,28 +15,34 @@ from lab.commands.shared import PATH, json_option, print_numbers
 @click.command("safety")
 @click.option("--online-retail", "retail", type=PATH, help="List what is flagged of UCI Online Retail (Parquet) too.")
 @click.option("--world", is_flag=True, help="List what is flagged of all texts of the simulated platform too.")
-@click.option(
-    "--refit", is_flag=True, help="First fit the classifier of meanings anew, and write it beside the policy."
-)
+@click.option("--refit", is_flag=True, help="First fit the classifier of meanings anew, and write it to a file.")
+@click.option("--to", "fitted_file", type=click.Path(path_type=Path), help="The file for --refit, which is a new one.")
 @json_option
-def safety_command(*, retail: Path | None, world: bool, refit: bool, as_json: bool) -> None:
+def safety_command(*, retail: Path | None, world: bool, refit: bool, fitted_file: Path | None, as_json: bool) -> None:
     """On names written by hand, half of them harmless look-alikes: recall and false alarms by the shipped policy."""
     from journeys_dagster.inference.embedding import TextEmbedder
-    from journeys_dagster.inference.safety_classifier import FILE, fit_classifier, stored_classifier
+    from journeys_dagster.inference.safety_classifier import fit_classifier, safety_classifier
     from journeys_dagster.inference.safety_policy import load_policy
     from lab.evaluation.safety import confusion, evaluate_safety, flagged_texts, safety_report
 
+    if refit != (fitted_file is not None):
+        raise click.UsageError("--refit and --to FILE go together")
+    if fitted_file is not None and fitted_file.exists():
+        raise click.UsageError(f"{fitted_file} exists already: name a new file")
     with plain_errors():
         settings = load_settings()
         policy, chosen = load_policy(settings.safety.policy), settings.embedding
         embedder = TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size)
-        if refit:
-            fit_classifier(policy, embedder).save(FILE)
-            stored_classifier.cache_clear()
+        classifier = fit_classifier(policy, embedder) if refit else safety_classifier(policy, embedder)
+        if fitted_file is not None:
+            classifier.save(fitted_file)
         with progress_bar("check names", total=None):
-            verdicts = evaluate_safety(policy, settings.safety, embedder)
+            verdicts = evaluate_safety(policy, settings.safety, embedder, classifier)
             corpora = _corpora(retail, world=world, settings=settings)
-            flagged = {name: flagged_texts(texts, policy, settings.safety, embedder) for name, texts in corpora.items()}
+            flagged = {
+                name: flagged_texts(texts, policy, settings.safety, embedder, classifier)
+                for name, texts in corpora.items()
+            }
     reports = {
         "halves": safety_report(verdicts, by=["half"]),
         "written": safety_report(verdicts, by=["written", "half"]),

@@ -9,7 +9,7 @@ import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.safety import judge_texts
-from journeys_dagster.inference.safety_classifier import learnt_phrases, safety_classifier
+from journeys_dagster.inference.safety_classifier import SafetyClassifier, learnt_phrases
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, Policy
 from journeys_dagster.settings import SafetySettings
 
@@ -59,24 +59,38 @@ def _half(text: str) -> str:
     return TUNING if int(hashlib.sha256(text.encode()).hexdigest(), 16) % 2 == 0 else REPORT
 
 
-def flagged_texts(texts: pl.Series, policy: Policy, settings: SafetySettings, embedder: TextEmbedder) -> pl.DataFrame:
+def flagged_texts(
+    texts: pl.Series,
+    policy: Policy,
+    settings: SafetySettings,
+    embedder: TextEmbedder,
+    classifier: SafetyClassifier,
+) -> pl.DataFrame:
     """Texts that are not allowed: ``text``, ``outcome``, ``reasons``, blocked ones first."""
-    verdicts = _judged(texts, policy, settings, embedder).filter(pl.col("outcome") != ALLOW)
+    verdicts = _judged(texts, policy, settings, embedder, classifier).filter(pl.col("outcome") != ALLOW)
     return verdicts.sort("outcome", "text").select("text", "outcome", "reasons")
 
 
-def _judged(texts: pl.Series, policy: Policy, settings: SafetySettings, embedder: TextEmbedder) -> pl.DataFrame:
-    return judge_texts(texts, embedder.embed(texts.to_list()), policy, safety_classifier(policy, embedder), settings)
+def _judged(
+    texts: pl.Series,
+    policy: Policy,
+    settings: SafetySettings,
+    embedder: TextEmbedder,
+    classifier: SafetyClassifier,
+) -> pl.DataFrame:
+    return judge_texts(texts, embedder.embed(texts.to_list()), policy, classifier, settings)
 
 
-def evaluate_safety(policy: Policy, settings: SafetySettings, embedder: TextEmbedder) -> pl.DataFrame:
+def evaluate_safety(
+    policy: Policy, settings: SafetySettings, embedder: TextEmbedder, classifier: SafetyClassifier
+) -> pl.DataFrame:
     """The names written by hand with verdicts: `load_names` with ``outcome``, ``found`` (category), ``reasons``.
 
     Names to report that stand in the policy to the letter, by chance, are left out: the classifier has learnt them.
     """
     is_learnt = pl.col("text").is_in(learnt_phrases(policy)[0]) & (pl.col("half") != TUNING)
     names = load_names(policy).filter(~is_learnt)
-    verdicts = _judged(names["text"], policy, settings, embedder)
+    verdicts = _judged(names["text"], policy, settings, embedder, classifier)
     return names.with_columns(outcome=verdicts["outcome"], found=verdicts["category"], reasons=verdicts["reasons"])
 
 
