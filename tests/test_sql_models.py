@@ -23,8 +23,13 @@ from journeys_dagster.sql.models import (
 from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table
 
-HEADER = {"name": "rugs", "grain": "one row per rug", "materialized": "view", "per": "population"}
-HEADER |= {"description": "Rugs that were seen."}
+HEADER = {
+    "name": "rugs",
+    "grain": "one row per rug",
+    "materialized": "view",
+    "per": "population",
+    "description": "Rugs that were seen.",
+}
 SELECT = "select cast(rug as varchar) as rug -- the rug\nfrom sightings"
 MODELS = load_models()
 AUDITS = [audit for audits in load_audits().values() for audit in audits]
