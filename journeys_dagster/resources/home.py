@@ -99,6 +99,7 @@ class Home:
             "database": str(self.warehouse_path),
             "connection_config": self._connection_config(settings),
             "lock_timeout_seconds": settings.run.lock_timeout_seconds,
+            "query_limit_hours": settings.run.query_limit_hours,
             "users_per_query": settings.run.users_per_query,
         }
 
