@@ -88,7 +88,7 @@ def take_in() -> dict[str, Any]:
         instance,
         [(first, FULL_DAY - timedelta(days=1))],
         sources=SOURCES,
-        progress=lambda step, _done, _steps: meter.end(step),
+        ended=lambda step, _before, _steps: meter.end(step),
     )
     return {"steps": meter.rows}
 
@@ -102,7 +102,7 @@ def infer_day(as_of: date, scope: str) -> dict[str, Any]:
     instance, meter = home.dagster_instance(), Meter()
     defs = build_defs(settings=settings, home=home)
     meter.end("definitions")
-    infer(defs, instance, as_of=as_of, scope=scope, progress=lambda step, _done, _steps: meter.end(step))
+    infer(defs, instance, as_of=as_of, scope=scope, ended=lambda step, _before, _steps: meter.end(step))
     warehouse = home.warehouse(settings)
     for row in meter.rows:
         row["rows"] = _rows(warehouse, row["step"], as_of)

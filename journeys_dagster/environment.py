@@ -1,4 +1,4 @@
-"""Where things are: the project's own files, the home, the settings file. Imports nothing that takes time."""
+"""Where things are: the packages, the home, the settings file. Imports nothing that takes time."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,10 @@ from pathlib import Path
 SETTINGS_VARIABLE = "JOURNEYS_SETTINGS"
 HOME_VARIABLE = "JOURNEYS_HOME"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+"""Folder that holds the packages: a clone, or where a wheel was installed."""
 _SETTINGS_FILE = "journeys.toml"
+DEFAULT_SETTINGS = PROJECT_ROOT / "journeys_dagster" / "settings" / _SETTINGS_FILE
+"""Every setting with its default, explained; what is read where there is no other file."""
 
 
 def home_path() -> Path:
@@ -15,8 +18,8 @@ def home_path() -> Path:
 
 
 def settings_path() -> Path:
-    """``$JOURNEYS_SETTINGS``, else ``journeys.toml`` in the working folder, else the project's own."""
+    """``$JOURNEYS_SETTINGS``, else ``journeys.toml`` in the working folder, else the defaults."""
     if named := os.environ.get(SETTINGS_VARIABLE):
         return Path(named)
     local = Path(_SETTINGS_FILE)
-    return local if local.exists() else PROJECT_ROOT / _SETTINGS_FILE
+    return local if local.exists() else DEFAULT_SETTINGS

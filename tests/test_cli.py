@@ -1,6 +1,7 @@
 """The `journeys` command: what it prints, and what it says when it cannot."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,11 @@ def test_run_takes_in_what_is_missing_and_counts(landed: Path) -> None:
     assert result.exit_code == 0, result.output
     for what in ("landing rows read", "users in scope", "distinct keywords", "journeys listed"):
         assert what in result.output
+    said = result.stderr.splitlines()
+    found = (re.fullmatch(r"infer as of .*, all_users: (\w+) \((\d+) of (\d+)\)", line) for line in said)
+    steps = [match for match in found if match]
+    assert {"keyword_events", "clusters", "user_journeys"} <= {step[1] for step in steps}
+    assert [int(step[2]) for step in steps] == [*range(1, int(steps[0][3]) + 1)]
     assert "simulated" not in journeys(landed, "show", "--sample", "1").output
 
 
@@ -126,6 +132,7 @@ def test_init_prints_the_dagster_home(tmp_path: Path) -> None:
     folder = Path(result.stdout.strip())
     assert (folder / "dagster.yaml").exists()
     assert folder == tmp_path / "new" / "dagster"
+    assert "Every setting is explained in" in result.stderr
 
 
 def test_importing_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:

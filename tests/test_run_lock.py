@@ -16,7 +16,6 @@ import pytest
 from dagster._core.launcher import WorkerStatus
 
 from journeys_dagster.definitions import build_defs
-from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.orchestration.run_launcher import HomeRunLauncher
 from journeys_dagster.resources.file_lock import LockTimeoutError, file_lock
 from journeys_dagster.resources.home import Home
@@ -204,5 +203,6 @@ def test_a_run_that_was_killed_before_it_left_a_mark_is_found_too(
     assert instance.run_launcher.check_run_worker_health(run).status == WorkerStatus.FAILED
 
 
-def test_the_settings_of_dagster_name_the_launcher() -> None:
-    assert "class: HomeRunLauncher" in (PROJECT_ROOT / "dagster.yaml").read_text()
+def test_the_settings_of_dagster_name_the_launcher(home: Home) -> None:
+    home.dagster_instance().dispose()
+    assert "class: HomeRunLauncher" in (home.dagster / "dagster.yaml").read_text()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from journeys_dagster.environment import HOME_VARIABLE, PROJECT_ROOT, SETTINGS_VARIABLE, home_path
+from journeys_dagster.environment import DEFAULT_SETTINGS, HOME_VARIABLE, SETTINGS_VARIABLE, home_path
 from journeys_dagster.settings import Settings, SettingsError, load_settings
 
-SHIPPED = PROJECT_ROOT / "journeys.toml"
+SHIPPED = DEFAULT_SETTINGS
 SECTIONS: dict[str, type[BaseModel]] = {name: type(getattr(Settings(), name)) for name in Settings.model_fields}
 NUMBERS = [
     (f"{section}.{name}", field.annotation)
@@ -285,7 +285,7 @@ def test_without_any_other_file_the_shipped_one_is_read(elsewhere: Path, monkeyp
     assert load_settings() == Settings()
     (elsewhere / "project").mkdir()
     (elsewhere / "project" / "journeys.toml").write_text("[output]\nmax_journeys_per_user = 2\n")
-    monkeypatch.setattr("journeys_dagster.environment.PROJECT_ROOT", elsewhere / "project")
+    monkeypatch.setattr("journeys_dagster.environment.DEFAULT_SETTINGS", elsewhere / "project" / "journeys.toml")
     assert load_settings().output.max_journeys_per_user == 2
 
 

@@ -791,6 +791,24 @@ def test_a_home_keeps_the_dagster_settings_that_its_owner_changed(home: Home, mo
         assert os.environ["DAGSTER_HOME"] == str(home.dagster)
 
 
+def test_a_home_of_an_older_version_names_the_launcher_where_it_is_now(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    home.dagster_instance().dispose()
+    file = home.dagster / "dagster.yaml"
+    shipped = file.read_text()
+    older = shipped.replace("journeys_dagster.orchestration.run_launcher", "journeys_dagster.automation.run_launcher")
+    file.write_text(older.replace("max_retries: 2", "max_retries: 7") + "# mine\n")
+    with home.dagster_instance() as instance:
+        assert type(instance.run_launcher).__name__ == "HomeRunLauncher"
+    assert file.read_text() == shipped.replace("max_retries: 2", "max_retries: 7") + "# mine\n"
+    assert "is now journeys_dagster.orchestration.run_launcher" in caplog.text
+    caplog.clear()
+    home.dagster_instance().dispose()
+    assert caplog.text == ""
+
+
 OPEN_DAGSTER = """
 import sys
 from pathlib import Path

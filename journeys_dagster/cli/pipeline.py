@@ -11,6 +11,7 @@ from rich.table import Table
 from journeys_dagster.cli.errors import plain_errors
 from journeys_dagster.cli.progress import err, out, progress_bar
 from journeys_dagster.cli.show import show_journeys
+from journeys_dagster.environment import DEFAULT_SETTINGS, settings_path
 from journeys_dagster.orchestration.runs import MissingDays, infer, ingest, missing_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
@@ -29,6 +30,7 @@ def init_command() -> None:
         home = Home.from_environment()
         home.dagster_instance().dispose()
     click.echo(home.dagster)
+    err.print(f"Settings: {settings_path()}. Every setting is explained in {DEFAULT_SETTINGS}.", soft_wrap=True)
 
 
 @click.command("simulate")
@@ -113,9 +115,9 @@ def demo_command(users: int, days: int, seed: int) -> None:
         _print_counts(warehouse, last_day)
         show_journeys(home.look_up(), None, sample=3)
     out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
-    out.print("  make ui                             the asset graph, checks, samples and plots in the Dagster UI")
-    out.print("  .venv/bin/journeys show --sample 10 more users")
-    out.print("  README.md, 'Your own data'          how to point it at your log")
+    out.print("  journeys show --sample 10  more users")
+    out.print("  make ui                    in a clone: the asset graph, checks, samples and plots in the Dagster UI")
+    out.print("  README.md, 'Your own data' how to point it at your log")
 
 
 def _simulate(home: Home, *, users: int, days: int, seed: int, half: Half | None = None) -> date:
@@ -138,8 +140,8 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
     defs = build_defs(settings=settings, home=home)
     instance = home.dagster_instance()
     try:
-        with progress_bar("replay history and train", total=None):
-            report = train(defs, instance, as_of=as_of, warn=err.print)
+        with progress_bar("replay history and train", total=None) as advance:
+            report = train(defs, instance, as_of=as_of, begun=advance, warn=err.print)
     finally:
         instance.dispose()
     for model, said in report.items():
@@ -181,9 +183,9 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
             with progress_bar(
                 f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
             ) as advance:
-                ingest(defs, instance, missing.ranges, sources=sources, progress=advance, warn=err.print)
+                ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=err.print)
         with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
-            infer(defs, instance, as_of=as_of, scope=scope, progress=advance, warn=err.print)
+            infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=err.print)
     finally:
         instance.dispose()
 

@@ -1,6 +1,8 @@
-"""What both command modules share: the consoles and the progress bar."""
+"""What commands share that print: the consoles, and how far the work is, as a bar or, without a terminal, as lines."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,11 +10,26 @@ from rich.console import Console
 
 out = Console(width=None if sys.stdout.isatty() else 120)
 err = Console(stderr=True)
+Advance = Callable[..., None]
+"""Takes (what is being done, how much is done) or (what, done, of how much)."""
+_TELL_EVERY_SECONDS = 60.0
 
 
 @contextmanager
-def progress_bar(title: str, *, total: float | None) -> Iterator[Callable[..., None]]:
-    """A progress bar on stderr; the callable takes (what, done) or (what, done, total)."""
+def progress_bar(title: str, *, total: float | None) -> Iterator[Advance]:
+    """Show on stderr how far the work of the block is.
+
+    Parameters
+    ----------
+    total : float, optional
+        How much there is to do; none where it is told with each advance, which then counts steps.
+    """
+    with _bar(title, total=total) if err.is_terminal else _lines(title, steps=total is None) as advance:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, *, total: float | None) -> Iterator[Advance]:
     # Late, for the commands that only print.
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -32,3 +49,43 @@ def progress_bar(title: str, *, total: float | None) -> Iterator[Callable[..., N
 
         yield advance
         progress.update(task, what="", completed=progress.tasks[0].total)
+
+
+@contextmanager
+def _lines(title: str, *, steps: bool) -> Iterator[Advance]:
+    """A line as the work begins and ends, for each step, and once a minute, so that a log shows what stands still."""
+    began = since = time.monotonic()
+    running = ""
+    has_ended = threading.Event()
+
+    def advance(what: str, done: float, of: float | None = None) -> None:
+        nonlocal running, since
+        if what == running:
+            return
+        running, since = what, time.monotonic()
+        if steps and of is not None:
+            _say(f"{title}: {what} ({done + 1:.0f} of {of:.0f})")
+
+    def tell() -> None:
+        while not has_ended.wait(_TELL_EVERY_SECONDS):
+            _say(f"{title}: still at {running or 'it'}, for {_duration(time.monotonic() - since)}")
+
+    _say(f"{title} …")
+    teller = threading.Thread(target=tell, name="progress", daemon=True)
+    teller.start()
+    try:
+        yield advance
+    finally:
+        has_ended.set()
+        teller.join()
+    _say(f"{title}: done in {_duration(time.monotonic() - began)}")
+
+
+def _say(line: str) -> None:
+    err.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -66,10 +66,20 @@ def _sample(connection: duckdb.DuckDBPyConnection, table: Table, partition_key: 
     else:
         params, where = {}, ""
     shown = ", ".join(f'"{column}"' for column in table.columns if column not in _SAME_IN_ALL_ROWS)
-    sample = connection.sql(
-        f'select {shown} from "{table.name}" {where} limit {SAMPLE_ROWS}', params=params or None
-    ).pl()
+    sample = first_rows(connection, f'select {shown} from "{table.name}" {where}', params)
     return {"partition": partition_key, "sample": dg.MetadataValue.md(markdown_table(sample))}
+
+
+def first_rows(connection: duckdb.DuckDBPyConnection, select: str, params: Mapping[str, Any]) -> pl.DataFrame:
+    """The first rows of a result, of which not much more is computed.
+
+    By no `limit`: over views that use one view twice, as a union of joins does, DuckDB 2.0.0 stands still when the
+    limit ends one of the pipelines that wait for each other.
+    """
+    rows = connection.execute(select, params or None).fetchmany(SAMPLE_ROWS)
+    names = [column[0] for column in connection.description or ()]
+    connection.abort()
+    return pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
 
 
 def row_metadata(warehouse: Warehouse, table: Table, partition_key: str) -> dict[str, Any]:

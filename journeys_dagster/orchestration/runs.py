@@ -34,7 +34,7 @@ _IMPORTED_LATE = (
 _TAKEN_IN = f"select source, arrival_day, fingerprint from landed_days where {REJECTED_SHARE} <= $limit"
 
 StepProgress = Callable[[str, int, int], None]
-"""Called with the step that has just ended, steps done, and steps in all."""
+"""Called with a step, the steps that began or ended before it, and the steps in all."""
 Warn = Callable[[str], None]
 """Called with what a run warns of."""
 
@@ -114,7 +114,8 @@ def ingest(
     ranges: Sequence[tuple[date, date]],
     *,
     sources: Sequence[str],
-    progress: StepProgress | None = None,
+    begun: StepProgress | None = None,
+    ended: StepProgress | None = None,
     warn: Warn | None = None,
 ) -> None:
     """Take in stretches of landing days of some sources, one run each.
@@ -122,7 +123,7 @@ def ingest(
     Sources that have nothing are best left out: Dagster records every day of every source.
     """
     for first, last in ranges:
-        _execute(defs, instance, INGEST_LANDING, (first, last), progress=progress, warn=warn, only=sources)
+        _execute(defs, instance, INGEST_LANDING, (first, last), begun=begun, ended=ended, warn=warn, only=sources)
 
 
 def infer(
@@ -131,13 +132,16 @@ def infer(
     *,
     as_of: date,
     scope: str,
-    progress: StepProgress | None = None,
+    begun: StepProgress | None = None,
+    ended: StepProgress | None = None,
     warn: Warn | None = None,
 ) -> None:
     """Infer journeys as of a day."""
     Thread(target=_import_ahead, daemon=True).start()
     config = scope_config(scope).to_config_dict()
-    _execute(defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), progress=progress, warn=warn, run_config=config)
+    _execute(
+        defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), begun=begun, ended=ended, warn=warn, run_config=config
+    )
 
 
 def _import_ahead() -> None:
@@ -147,11 +151,16 @@ def _import_ahead() -> None:
 
 
 def train(
-    defs: dg.Definitions, instance: dg.DagsterInstance, *, as_of: date | None, warn: Warn | None = None
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    *,
+    as_of: date | None,
+    begun: StepProgress | None = None,
+    warn: Warn | None = None,
 ) -> dict[str, Mapping[str, Any]]:
     """Train the models on what had arrived until a day (default: the newest); returns what the run says of each."""
     config = training_config(as_of).to_config_dict()
-    result = _execute(defs, instance, TRAIN_MODELS, None, progress=None, warn=warn, run_config=config)
+    result = _execute(defs, instance, TRAIN_MODELS, None, begun=begun, warn=warn, run_config=config)
     said = {}
     for model in ("ranking_model", "stage_model"):
         (materialization,) = result.asset_materializations_for_node(model)
@@ -165,15 +174,21 @@ def _execute(
     job_name: str,
     days: tuple[date, date] | None,
     *,
-    progress: StepProgress | None,
+    begun: StepProgress | None = None,
+    ended: StepProgress | None = None,
     warn: Warn | None,
     only: Sequence[str] | None = None,
     run_config: Mapping[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
     job = defs.resolve_job_def(job_name)
     run_id = str(uuid.uuid4())
-    if progress is not None:
-        instance.add_event_listener(run_id, _progress_listener(progress, len(only or job.graph.nodes)))
+    steps = len(only or job.graph.nodes)
+    for step_progress, event_type in (
+        (begun, dg.DagsterEventType.STEP_START),
+        (ended, dg.DagsterEventType.STEP_SUCCESS),
+    ):
+        if step_progress is not None:
+            instance.add_event_listener(run_id, _step_listener(step_progress, event_type, steps))
     if warn is not None:
         instance.add_event_listener(run_id, _warning_listener(warn))
     first, last = (day.isoformat() for day in days) if days else (None, None)
@@ -192,14 +207,16 @@ def _execute(
     return result
 
 
-def _progress_listener(progress: StepProgress, steps: int) -> Callable[[dg.EventLogEntry], None]:
-    done: list[str] = []
+def _step_listener(
+    progress: StepProgress, event_type: dg.DagsterEventType, steps: int
+) -> Callable[[dg.EventLogEntry], None]:
+    before: set[str] = set()
 
     def listen(event: dg.EventLogEntry) -> None:
         dagster_event = event.dagster_event
-        if dagster_event is not None and dagster_event.is_step_success and dagster_event.step_key:
-            done.append(dagster_event.step_key)
-            progress(dagster_event.step_key, len(done), steps)
+        if dagster_event is not None and dagster_event.event_type == event_type and dagster_event.step_key:
+            progress(dagster_event.step_key, len(before), steps)
+            before.add(dagster_event.step_key)
 
     return listen
 

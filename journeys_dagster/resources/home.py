@@ -1,12 +1,13 @@
 """The home folder: where the landing zone, the warehouse and Dagster's own storage lie, and how they are set up."""
 
+import logging
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from journeys_dagster.environment import PROJECT_ROOT, home_path
+from journeys_dagster.environment import home_path
 from journeys_dagster.resources.file_lock import file_lock
 from journeys_dagster.resources.warehouse_file import WarehouseFile
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from journeys_dagster.settings import Settings
 
 _DAGSTER_SETTINGS = "dagster.yaml"
+_SHIPPED_DAGSTER_SETTINGS = Path(__file__).with_name(_DAGSTER_SETTINGS)
+_MOVED_MODULES = {"journeys_dagster.automation.run_launcher": "journeys_dagster.orchestration.run_launcher"}
+"""Modules that the `dagster.yaml` of older homes names, and where they are now: Dagster would not start without."""
 _SETUP_TIMEOUT_SECONDS = 120.0
 _LOOK_UP_CONFIG = {"memory_limit": "1GB"}
 _LOOK_UP_TIMEOUT_SECONDS = 600.0
@@ -66,8 +70,8 @@ class Home:
         if not self.has_dagster:
             return []
         own, shipped = (
-            yaml.safe_load((folder / _DAGSTER_SETTINGS).read_text(encoding="utf-8")) or {}
-            for folder in (self.dagster, PROJECT_ROOT)
+            yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+            for file in (self.dagster / _DAGSTER_SETTINGS, _SHIPPED_DAGSTER_SETTINGS)
         )
         return sorted(name for name in own.keys() | shipped.keys() if own.get(name) != shipped.get(name))
 
@@ -99,6 +103,7 @@ class Home:
             "database": str(self.warehouse_path),
             "connection_config": self._connection_config(settings),
             "lock_timeout_seconds": settings.run.lock_timeout_seconds,
+            "query_limit_hours": settings.run.query_limit_hours,
             "users_per_query": settings.run.users_per_query,
         }
 
@@ -121,7 +126,23 @@ class Home:
         with file_lock(self.path / "setup.lock", shared=False, timeout_seconds=_SETUP_TIMEOUT_SECONDS):
             self.landing.mkdir(parents=True, exist_ok=True)
             self.dagster.mkdir(parents=True, exist_ok=True)
-            if not self.has_dagster:
-                shutil.copyfile(PROJECT_ROOT / _DAGSTER_SETTINGS, self.dagster / _DAGSTER_SETTINGS)
+            if self.has_dagster:
+                self._name_moved_modules()
+            else:
+                shutil.copyfile(_SHIPPED_DAGSTER_SETTINGS, self.dagster / _DAGSTER_SETTINGS)
             os.environ["DAGSTER_HOME"] = str(self.dagster)
             return dg.DagsterInstance.from_config(str(self.dagster))
+
+    def _name_moved_modules(self) -> None:
+        """Mend the home's `dagster.yaml` where it names modules that have moved since, and nothing else of it."""
+        file = self.dagster / _DAGSTER_SETTINGS
+        settings = file.read_text(encoding="utf-8")
+        moved = {before: now for before, now in _MOVED_MODULES.items() if before in settings}
+        for before, now in moved.items():
+            settings = settings.replace(before, now)
+            logging.getLogger(__name__).warning("%s: %s is now %s, and named so.", file, before, now)
+        if moved:
+            mended = file.with_suffix(".mended")
+            mended.write_text(settings, encoding="utf-8")
+            shutil.copymode(file, mended)
+            mended.replace(file)

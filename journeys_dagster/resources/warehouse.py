@@ -48,6 +48,7 @@ class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
     lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
+    query_limit_hours: float = Field(4.0, description="Hours after which a transaction or a query is interrupted.")
     users_per_query: int = 50_000
     """Users in scope whose rows one query of a snapshot computes, where it is per user."""
 
@@ -63,7 +64,7 @@ class Warehouse(DuckDBResource):
     @property
     def file(self) -> WarehouseFile:
         """The same file without Dagster, and how it is opened."""
-        return WarehouseFile(self.path, self.connection_config, self.lock_timeout_seconds)
+        return WarehouseFile(self.path, self.connection_config, self.lock_timeout_seconds, self.query_limit_hours)
 
     def migrate(self) -> tuple[int, int] | None:
         """As `WarehouseFile.migrate`."""

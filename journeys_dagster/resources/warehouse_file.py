@@ -17,6 +17,7 @@ from journeys_dagster.resources.database_file import WarehouseError, open_databa
 from journeys_dagster.resources.disk import disk_fault
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
 from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
+from journeys_dagster.sql.connection import limited_time
 
 _RETRY_SECONDS = 0.05
 
@@ -43,11 +44,14 @@ class WarehouseFile:
         DuckDB's configuration, such as ``memory_limit``.
     lock_timeout_seconds : float
         How long to wait while another process has the file.
+    query_limit_hours : float
+        How long a transaction, or a query outside of one, may take before it is interrupted.
     """
 
     path: Path
     config: Mapping[str, object]
     lock_timeout_seconds: float
+    query_limit_hours: float = 4.0
 
     def migrate(self) -> tuple[int, int] | None:
         """Bring a warehouse of an older table version to that of this code, in one transaction.
@@ -164,7 +168,9 @@ class WarehouseFile:
     @contextmanager
     def _connection(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         with ExitStack() as stack:
-            yield self._opened(stack, read_only=read_only)
+            connection = self._opened(stack, read_only=read_only)
+            with limited_time(connection, self.path, hours=self.query_limit_hours):
+                yield connection
 
     def _opened(self, stack: ExitStack, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         """Open the file, waiting for programs that do not know the lock, such as a DuckDB shell."""

@@ -164,6 +164,11 @@ class RunSettings(OperationSection):
     lock_timeout_seconds: Positive = Field(
         600.0, description="Seconds to wait for the warehouse while another process uses it."
     )
+    query_limit_hours: Annotated[float, Field(gt=0, le=1_000)] = Field(
+        4.0,
+        description="Hours that a transaction on the warehouse, or a query outside of one, may take before it is "
+        "interrupted.",
+    )
     warehouse_memory_limit: str = Field(
         "2GB",
         pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$",
