@@ -17,13 +17,14 @@ from uuid import uuid4
 
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.inference.steps import Frames
 
 _PREFIX = "journeys-shards-"
 _DECISIVE_PACKAGES = ("numba", "numpy", "polars", "scipy", "tokenizers", "torch", "xgboost")
 
 
-class ShardError(RuntimeError):
+class ShardError(JourneysError, RuntimeError, carries_user_text=False):
     """A shard that this worker cannot compute; the message says why and what to do."""
 
 

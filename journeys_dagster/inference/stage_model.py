@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.errors import JourneysError
+
 Floats = NDArray[np.float64]
 Term = Callable[[Mapping[str, Floats], int], Floats]
 
@@ -46,7 +48,7 @@ FEATURES = (
 """Columns of the model `journey_features` that the terms are made of."""
 
 
-class StageModelError(ValueError):
+class StageModelError(JourneysError, ValueError, carries_user_text=False):
     """A stored model that this code cannot use; the message says what to do."""
 
 

@@ -2,12 +2,13 @@
 
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.orchestration.snapshots import Snapshot
 from journeys_dagster.resources.warehouse import Warehouse
 
 
-class MissingEmbeddingsError(RuntimeError):
+class MissingEmbeddingsError(JourneysError, RuntimeError, carries_user_text=False):
     """Keywords without an embedding of the configured model."""
 
 

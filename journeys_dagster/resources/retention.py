@@ -33,7 +33,7 @@ _NOT_OF_EVERY_SNAPSHOT = {"expansions", "judge_scores", "llm_journeys"}
 """Tables that a whole snapshot of a user need have no row in: their newest row does not tell the newest snapshot."""
 
 
-class RetentionError(WarehouseError):
+class RetentionError(WarehouseError, carries_user_text=False):
     """Pruning would have changed what it must not; nothing was pruned."""
 
 
