@@ -39,7 +39,7 @@ from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.orchestration.snapshots import build_snapshot_asset
 from journeys_dagster.orchestration.sql_assets import Draw, build_sql_asset
-from journeys_dagster.orchestration.timing import at_training_time, marts_freshness, require_cron
+from journeys_dagster.orchestration.timing import at_training_time, require_cron
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.landing_state import SEEN_LANDING_DAYS
 from journeys_dagster.resources.llm import LLM_ANSWERS
@@ -85,7 +85,6 @@ def build_assets(
                 macros=macros,
                 partitions_def=partitions_def,
                 draw=_DRAWINGS.get(model.name),
-                freshness_policy=marts_freshness(settings.automation) if model.group == "marts" else None,
             )
             for model in models.values()
         ),

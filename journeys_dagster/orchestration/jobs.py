@@ -15,6 +15,9 @@ DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
 RETENTION = "retention"
+FRESHNESS = "freshness"
+NEWEST_DAY = dg.AssetCheckKey(dg.AssetKey("user_journeys"), "newest_day")
+"""The check of freshness: of no day's run, but of a deadline."""
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -27,7 +30,8 @@ def build_jobs() -> dict[str, AssetJob]:
     models = dg.AssetSelection.assets(
         "ranking_labels", "ranking_model", "stage_model", "naming_model", "diversification_trade_off"
     )
-    daily = dg.AssetSelection.all() - models - dg.AssetSelection.assets(RETENTION)
+    freshness = dg.AssetSelection.checks(NEWEST_DAY)
+    daily = dg.AssetSelection.all() - models - dg.AssetSelection.assets(RETENTION) - freshness
     jobs = [
         dg.define_asset_job(
             INGEST_LANDING,
@@ -54,6 +58,9 @@ def build_jobs() -> dict[str, AssetJob]:
             selection=models,
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
             tags=_RETRY_TAGS,
+        ),
+        dg.define_asset_job(
+            FRESHNESS, selection=freshness, description="Checks that the newest day has been inferred by the deadline."
         ),
     ]
     return {job.name: job for job in jobs}

@@ -35,7 +35,6 @@ def build_sql_asset(
     macros: Sequence[str],
     partitions_def: dg.PartitionsDefinition,
     draw: Draw | None = None,
-    freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetsDefinition:
     """The asset of one SQL model, with its audits as checks.
 
@@ -63,7 +62,6 @@ def build_sql_asset(
         owners=[model.owner or OWNER],
         code_version=model.code_version,
         metadata=table_metadata(model.table),
-        freshness_policy=freshness_policy,
         check_specs=audit_specs(model.name, audits),
     )
     def _model(
