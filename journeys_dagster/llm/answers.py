@@ -8,10 +8,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
+from journeys_dagster.errors import JourneysError
+
 Answer = TypeVar("Answer", bound=BaseModel)
 
 
-class LLMError(RuntimeError):
+class LLMError(JourneysError, RuntimeError, carries_user_text=False):
     """The language model is not set up, or its package is missing; the message names the setting."""
 
 

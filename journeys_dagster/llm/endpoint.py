@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ValidationError
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.llm.answers import LLMError, Usage
 from journeys_dagster.llm.budget import Budget
 from journeys_dagster.llm.request import Request
@@ -26,11 +27,11 @@ _OUT_OF_ORDER = {401, 403, 404}
 """The key, the model or the address is at fault: every other input would meet the same."""
 
 
-class NoReplyError(Exception):
+class NoReplyError(JourneysError, carries_user_text=False):
     """One input got no reply; the message says why."""
 
 
-class StoppedError(Exception):
+class StoppedError(JourneysError, carries_user_text=False):
     """Nothing more is sent; the message says why."""
 
 

@@ -4,31 +4,23 @@ A message holds names, days, counts and what the project's own errors say; of ot
 out, since it may be a user's words.
 """
 
+import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
+from journeys_dagster.errors import JourneysError, without_quoted
 from journeys_dagster.orchestration.run_days import days_of_run, scope_of_run
 from journeys_dagster.resources.webhook import post, webhook_is_set
 from journeys_dagster.settings import Settings
 
 _MOST_CHARACTERS = 500
-_WITHOUT_USER_TEXT = {
-    "AuditFailedError",
-    "DagsterAssetCheckFailedError",
-    "Failure",
-    "FileNotFoundError",
-    "IncompleteDayError",
-    "LockTimeoutError",
-    "OSError",
-    "PermissionError",
-    "TooFewReturnsError",
-    "WarehouseError",
-}
-_QUOTED = re.compile(r"""'[^']*'|"[^"]*"|`[^`]*`|'.*|".*""", re.DOTALL)
-_CLASS_PATH = re.compile(r"^(?:[A-Za-z_]\w*\.)+[A-Za-z_]\w*: ")
+_NAMED = re.compile(r"((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)(?:: |$)")
+"""How a message begins: with the full name of its class."""
+_OWN_PACKAGES = ("assets", "journeys_dagster")
+_OF_DAGSTER_WITHOUT_USER_TEXT = ("Failure", "DagsterAssetCheckFailedError")
 
 
 def run_failed_message(run: dg.DagsterRun, instance: dg.DagsterInstance) -> dict[str, Any]:
@@ -150,11 +142,29 @@ def _said(event: dg.DagsterEvent | None) -> str:
         error = error.cause
     if error is None:
         return "no reason given"
+    message = error.message.strip()
+    named = _NAMED.match(message)
+    said = message[named.end() :] if named else message
+    if not named or _may_carry_user_text(named[1]):
+        said = without_quoted(said)
     name = error.cls_name or "error"
-    said = _CLASS_PATH.sub("", error.message.strip())
-    if name not in _WITHOUT_USER_TEXT:
-        said = _QUOTED.sub("'…'", said)
-    return _cut(said if name == "Failure" else f"{name}: {said.removeprefix(f'{name}: ')}")
+    return _cut(said if name == "Failure" else f"{name}: {said}")
+
+
+def _may_carry_user_text(class_path: str) -> bool:
+    """What a class of the project says of itself: Dagster keeps an error's full name alone, so it is looked up."""
+    package, dotted, _ = class_path.partition(".")
+    if package == "dagster":
+        return not class_path.endswith(_OF_DAGSTER_WITHOUT_USER_TEXT)
+    if dotted and package not in _OWN_PACKAGES:
+        return True
+    try:
+        found = pkgutil.resolve_name(class_path if dotted else f"builtins.{class_path}")
+    except (AttributeError, ImportError):
+        return True
+    if isinstance(found, type) and issubclass(found, JourneysError):
+        return found.carries_user_text
+    return not (isinstance(found, type) and issubclass(found, OSError))
 
 
 def _cut(text: str) -> str:

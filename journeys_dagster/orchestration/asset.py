@@ -32,7 +32,6 @@ WAREHOUSE_POOL = "warehouse"
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 Condition = Callable[[Settings], dg.AutomationCondition]
-Freshness = Callable[[Settings], dg.FreshnessPolicy]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +132,8 @@ class Asset:
         Whether it has a partition per day.
     decides : bool
         Whether it has a part in what is inferred, and so in `algorithm_version`.
-    condition, freshness : callable, optional
-        When it is materialised by itself, and by when it must have been; made of the settings.
+    condition : callable, optional
+        When it is materialised by itself; takes the settings.
     """
 
     name: str
@@ -153,7 +152,6 @@ class Asset:
     config: type[dg.Config] | None = None
     decides: bool = True
     condition: Condition | None = None
-    freshness: Freshness | None = None
     owner: str = OWNER
     code_version: str | None = None
 
@@ -189,7 +187,6 @@ class Asset:
             code_version=self.code_version or step_version(self.module),
             metadata=table_metadata(self.table) if self.table else None,
             automation_condition=self.condition(settings) if self.condition else None,
-            freshness_policy=self.freshness(settings) if self.freshness else None,
             check_specs=checks or None,
         )(_with_config(materialize, self.config))
 
@@ -219,7 +216,6 @@ class Declared(TypedDict, total=False):
     config: type[dg.Config]
     decides: bool
     condition: Condition
-    freshness: Freshness
 
 
 def table_asset(

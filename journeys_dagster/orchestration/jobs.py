@@ -16,6 +16,9 @@ INGEST_LANDING = "ingest_landing"
 DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
+FRESHNESS = "freshness"
+NEWEST_DAY = dg.AssetCheckKey(dg.AssetKey("user_journeys"), "newest_day")
+"""The check of freshness: of no day's run, but of a deadline."""
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
@@ -26,7 +29,8 @@ JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 def build_jobs(assets: Sequence[Asset]) -> dict[str, AssetJob]:
     """All jobs by name: `assets` without partitions are trained, or operations."""
     models = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.table and not asset.partitioned))
-    daily = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.partitioned))
+    freshness = dg.AssetSelection.checks(NEWEST_DAY)
+    daily = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.partitioned)) - freshness
     jobs = [
         dg.define_asset_job(
             INGEST_LANDING,
@@ -53,6 +57,9 @@ def build_jobs(assets: Sequence[Asset]) -> dict[str, AssetJob]:
             selection=models,
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
             tags=_RETRY_TAGS,
+        ),
+        dg.define_asset_job(
+            FRESHNESS, selection=freshness, description="Checks that the newest day has been inferred by the deadline."
         ),
     ]
     return {job.name: job for job in jobs}

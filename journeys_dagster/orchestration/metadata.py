@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import polars as pl
 
 from journeys_dagster.reporting.plots import png_markdown
 from journeys_dagster.reporting.tables import markdown_table

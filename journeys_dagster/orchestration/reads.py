@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.segments import is_in_order, sort_rows
@@ -48,7 +49,7 @@ def members_in_order(frames: Frames) -> dict[str, pl.DataFrame]:
     }
 
 
-class MissingEmbeddingsError(RuntimeError):
+class MissingEmbeddingsError(JourneysError, RuntimeError, carries_user_text=False):
     """Keywords without an embedding of the configured model."""
 
 

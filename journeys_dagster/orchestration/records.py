@@ -1,66 +1,34 @@
-"""Dagster's records of a run in SQLite, kept open while it runs."""
+"""Dagster's records of a run in SQLite, which need not wait for the disk after each event."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from sqlite3 import Connection as SqliteConnection
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
-from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS
-from sqlalchemy import Connection, Engine, create_engine, event
-
-_OF_ALL_RUNS = "index"
+from sqlalchemy import Engine, event
 
 
 @contextmanager
 def open_records(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
     """Hold open the files that a run's events are written to; does nothing where they are in no SQLite file.
 
-    For each of hundreds of events Dagster makes an engine of its own anew, which opens a connection and compiles the
-    same statements once more, and whichever connection is the last to be closed writes SQLite's log back into the file
-    and waits for the disk. With engines that stay, half of that time is left. Nor does each event wait for the disk by
-    itself meanwhile: a power cut may take the last ones along, whole.
+    Dagster opens a connection for each of hundreds of events, and whichever is the last to be closed writes SQLite's
+    log back into the file and waits for the disk. While another one is open, none of them is the last. Nor does each
+    event wait for the disk by itself meanwhile: a power cut may take the last ones along, whole.
     """
-    storage = instance.event_log_storage
     with ExitStack() as stack:
-        if isinstance(storage, SqliteEventLogStorage):
-            engines = {shard: stack.enter_context(_kept_engine(storage, shard)) for shard in (_OF_ALL_RUNS, run_id)}
-            stack.enter_context(_connecting_by(engines, storage))
+        instance.all_logs(run_id)  # Dagster has made the files by then.
+        for name in ("index", run_id):
+            path = Path(instance.root_directory, "history", "runs", f"{name}.db")
+            if path.exists():
+                held = stack.enter_context(closing(sqlite3.connect(path)))
+                held.execute("select count(*) from sqlite_master").fetchall()
+        event.listen(Engine, "connect", _wait_less)
+        stack.callback(event.remove, Engine, "connect", _wait_less)
         yield
 
 
-@contextmanager
-def _kept_engine(storage: SqliteEventLogStorage, shard: str) -> Iterator[Engine]:
-    with storage.run_connection(shard):
-        pass  # Dagster has made the tables of a new file by then.
-    engine = create_engine(storage.conn_string_for_shard(shard), connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS})
-    event.listen(engine, "connect", _wait_less)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-@contextmanager
-def _connecting_by(engines: dict[str, Engine], storage: SqliteEventLogStorage) -> Iterator[None]:
-    """All that the storage reads and writes goes through its `_connect`."""
-    own_connect = storage._connect
-
-    @contextmanager
-    def connect(shard: str) -> Iterator[Connection]:
-        if shard in engines:
-            with storage._db_lock, engines[shard].begin() as connection:
-                yield connection
-        else:
-            with own_connect(shard) as connection:
-                yield connection
-
-    vars(storage)["_connect"] = connect
-    try:
-        yield
-    finally:
-        del vars(storage)["_connect"]
-
-
-def _wait_less(connection: SqliteConnection, _record: object) -> None:
-    connection.execute("pragma synchronous = normal").fetchall()
+def _wait_less(connection: sqlite3.Connection, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection) and connection.execute("pragma journal_mode").fetchone() == ("wal",):
+        connection.execute("pragma synchronous = normal").fetchall()

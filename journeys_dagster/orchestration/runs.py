@@ -39,7 +39,7 @@ Warn = Callable[[str], None]
 """Called with what a run warns of."""
 
 
-class RunFailedError(ExpectedError, RuntimeError):
+class RunFailedError(ExpectedError, RuntimeError, carries_user_text=True):
     """A run did not succeed; the message says which step failed and why."""
 
 

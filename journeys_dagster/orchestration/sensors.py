@@ -8,8 +8,10 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from journeys_dagster.orchestration.alerts import build_alert_sensors
+from journeys_dagster.orchestration.freshness import FRESHNESS_SCHEDULE, build_freshness
 from journeys_dagster.orchestration.jobs import (
     DAILY_INCREMENTAL,
+    FRESHNESS,
     FULL_INFERENCE,
     INGEST_LANDING,
     AssetJob,
@@ -36,6 +38,7 @@ AUTOMATION = (
     "run_failure_alert",
     "failed_check_alert",
     "daily_schedule",
+    FRESHNESS_SCHEDULE,
 )
 """Names of all sensors and schedules."""
 
@@ -245,7 +248,7 @@ def build_automation(
         minimum_interval_seconds=60,
         description=f"Prunes old snapshots at {settings.retention.cron} (UTC).",
     )
-    return dg.Definitions(
+    automation = dg.Definitions(
         sensors=[
             landing_sensor,
             algorithm_change_sensor,
@@ -255,6 +258,7 @@ def build_automation(
         ],
         schedules=[daily_schedule],
     )
+    return dg.Definitions.merge(automation, build_freshness(jobs[FRESHNESS], settings))
 
 
 def newest_day(warehouse: Warehouse) -> date | None:

@@ -9,7 +9,6 @@ import dagster as dg
 from journeys_dagster.orchestration.asset import OWNER, Asset, Results, Run, described
 from journeys_dagster.orchestration.checks import merge_check_results, runnable
 from journeys_dagster.orchestration.metadata import column_lineage, plot, row_metadata, sample_metadata
-from journeys_dagster.orchestration.timing import marts_freshness
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.warehouse import Warehouse
@@ -31,7 +30,6 @@ def sql_asset(model: SqlModel) -> Asset:
         group=model.group,
         kinds=frozenset({"sql", "view" if model.table.kind == "view" else "table"}),
         deps=model.depends_on,
-        freshness=marts_freshness if model.group == "marts" else None,
         owner=model.owner or OWNER,
         code_version=model.code_version,
     )

@@ -1,8 +1,4 @@
-"""When assets are materialised by themselves, and by when they must have been: automation conditions, freshness."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
+"""When assets are materialised by themselves: by automation conditions."""
 
 import dagster as dg
 from dagster_shared.check import CheckError
@@ -19,9 +15,8 @@ def at_training_time(settings: Settings) -> dg.AutomationCondition:
     Unlike Dagster's ``on_cron`` it does not wait until everything upstream was updated since the tick: that is one
     partition for each day of history. What was trained after the tick, as by ``train_models``, is not trained again.
     """
-    cron = settings.automation.training_cron
-    with _naming("automation.training_cron", cron):
-        passed = dg.AutomationCondition.cron_tick_passed(cron, "UTC")
+    cron = require_cron("automation.training_cron", settings.automation.training_cron)
+    passed = dg.AutomationCondition.cron_tick_passed(cron, "UTC")
     return (
         passed.since_last_handled()
         & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
@@ -44,15 +39,6 @@ def at_retention_time(settings: Settings) -> dg.AutomationCondition:
     return dg.AutomationCondition.on_cron(require_cron("retention.cron", settings.retention.cron))
 
 
-def marts_freshness(settings: Settings) -> dg.FreshnessPolicy:
-    """The marts were materialised in the hours before the newest deadline, or since."""
-    automation = settings.automation
-    with _naming("automation.freshness_cron or freshness_hours", automation.freshness_cron):
-        return dg.FreshnessPolicy.cron(
-            deadline_cron=automation.freshness_cron, lower_bound_delta=timedelta(hours=automation.freshness_hours)
-        )
-
-
 def require_cron(name: str, cron: str) -> str:
     """The schedule as it is.
 
@@ -61,14 +47,8 @@ def require_cron(name: str, cron: str) -> str:
     SettingsError
         It is no cron schedule; the message names the setting.
     """
-    with _naming(name, cron):
-        dg.AutomationCondition.cron_tick_passed(cron, "UTC")
-    return cron
-
-
-@contextmanager
-def _naming(name: str, cron: str) -> Iterator[None]:
     try:
-        yield
+        dg.AutomationCondition.cron_tick_passed(cron, "UTC")
     except CheckError as error:
         raise SettingsError(f"setting {name!r}: {cron!r}: {error}") from None
+    return cron

@@ -7,10 +7,11 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.sql.parameters import used_params
 
 
-class AuditFailedError(RuntimeError):
+class AuditFailedError(JourneysError, RuntimeError, carries_user_text=False):
     """A blocking audit found rows; the write was undone."""
 
     def __init__(self, table: str, results: Sequence["AuditResult"]) -> None:

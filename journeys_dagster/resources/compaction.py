@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from journeys_dagster.errors import without_quoted
 from journeys_dagster.resources.database_file import catalog_name
 from journeys_dagster.resources.disk import flush_to_disk
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
@@ -23,7 +24,7 @@ _BLOCKS = """
 """
 
 
-class CompactionError(WarehouseError):
+class CompactionError(WarehouseError, carries_user_text=False):
     """The file could not be rewritten; the old one stands."""
 
 
@@ -83,7 +84,9 @@ def compact(warehouse: Warehouse, *, above_free_share: float) -> tuple[Blocks, B
             _copy(connection, path, copy)
             _publish(copy, path)
         except (duckdb.Error, OSError) as error:
-            raise CompactionError(f"warehouse {path} could not be rewritten: {error}. The old file stands.") from None
+            raise CompactionError(
+                f"warehouse {path} could not be rewritten: {without_quoted(str(error))}. The old file stands."
+            ) from None
         finally:
             _remove(copy)
     return before, checkpointed_blocks(warehouse)

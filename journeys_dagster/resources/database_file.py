@@ -17,7 +17,7 @@ from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal
 
 
-class WarehouseError(ExpectedError, RuntimeError):
+class WarehouseError(ExpectedError, RuntimeError, carries_user_text=False):
     """The warehouse cannot be used; the message names the file and the way out."""
 
 

@@ -30,7 +30,7 @@ _NAME = "marts_as_of_"
 _NEWEST = "select max(as_of) as day, arg_max(algorithm_version, as_of) as algorithm_version from user_snapshots"
 
 
-class ExportError(WarehouseError):
+class ExportError(WarehouseError, carries_user_text=False):
     """An export that could not be made; nothing of it was left."""
 
 

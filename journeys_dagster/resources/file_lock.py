@@ -11,16 +11,16 @@ from typing import Literal
 import portalocker
 from portalocker.exceptions import AlreadyLocked, LockException
 
-from journeys_dagster.errors import ExpectedError
+from journeys_dagster.errors import ExpectedError, JourneysError
 
 _POLL_SECONDS = 0.005
 
 
-class LockTimeoutError(ExpectedError, TimeoutError):
+class LockTimeoutError(ExpectedError, TimeoutError, carries_user_text=False):
     """Somebody else held the lock for longer than the timeout."""
 
 
-class NestedLockError(RuntimeError):
+class NestedLockError(JourneysError, RuntimeError, carries_user_text=False):
     """The thread holds the lock already; waiting for it would be waiting for itself."""
 
 

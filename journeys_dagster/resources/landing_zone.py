@@ -17,7 +17,7 @@ from journeys_dagster.sources.writer import SUCCESS, day_folder
 _DAY_FOLDER = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
 
 
-class IncompleteDayError(ExpectedError, RuntimeError):
+class IncompleteDayError(ExpectedError, RuntimeError, carries_user_text=False):
     """A day's folder has no `_SUCCESS`; the message names the folder and what to do."""
 
 

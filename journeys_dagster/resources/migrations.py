@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 
 from journeys_dagster.environment import PROJECT_ROOT
+from journeys_dagster.errors import without_quoted
 from journeys_dagster.resources.database_file import WarehouseError
 
 FOLDER = PROJECT_ROOT / "dbt_like_sql" / "migrations"
@@ -22,7 +23,7 @@ _SET_VERSION = "create or replace table table_version as select cast($version as
 _HAS_TABLES = "select exists (from duckdb_tables() where database_name = current_database() and not internal)"
 
 
-class MigrationError(WarehouseError):
+class MigrationError(WarehouseError, carries_user_text=False):
     """A warehouse of another table version that cannot be used; the message says why and what to do."""
 
 
@@ -134,8 +135,8 @@ def _apply(connection: duckdb.DuckDBPyConnection, path: Path, found: int) -> Non
             connection.execute("rollback")
             raise MigrationError(
                 f"warehouse {path} could not be migrated from table version {found} to {newest_version()}: migration "
-                f"{migration.version:04}_{migration.name} failed: {error}. Nothing was changed: use the code that made "
-                "it, or start with a new home."
+                f"{migration.version:04}_{migration.name} failed: {without_quoted(str(error))}. Nothing was changed: "
+                "use the code that made it, or start with a new home."
             ) from None
     connection.execute(_SET_VERSION, {"version": newest_version()})
     connection.execute("commit")

@@ -18,6 +18,7 @@ from typing import Any
 
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.shards import ShardFolder, compute_shard, decisive_versions, write_shard
 
@@ -30,7 +31,7 @@ _OF_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "
 _LOCAL_OBJECT_STORE_BYTES = 100 * 1024 * 1024
 
 
-class RayEngineError(RuntimeError):
+class RayEngineError(JourneysError, RuntimeError, carries_user_text=True):
     """Ray cannot be used, or a shard failed; the message says why and what to do."""
 
 

@@ -32,7 +32,7 @@ def pruned_tables(tables: Mapping[str, Table]) -> list[Table]:
     return [table for table in tables.values() if table.kind in {"snapshot", "population"}]
 
 
-class RetentionError(WarehouseError):
+class RetentionError(WarehouseError, carries_user_text=False):
     """Pruning would have changed what it must not; nothing was pruned."""
 
 

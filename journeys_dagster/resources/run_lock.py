@@ -20,7 +20,7 @@ from journeys_dagster.resources.warehouse import Warehouse
 _MARKS = "runs"
 
 
-class RunLockError(ExpectedError, RuntimeError):
+class RunLockError(ExpectedError, RuntimeError, carries_user_text=False):
     """Another run has kept the home for too long; the message says which and what to do."""
 
 

@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 
-class SettingsError(ExpectedError, ValueError):
+class SettingsError(ExpectedError, ValueError, carries_user_text=False):
     """A settings file that cannot be used; the message names the file and the setting."""
 
 

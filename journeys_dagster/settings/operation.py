@@ -201,10 +201,10 @@ class AutomationSettings(OperationSection):
     daily_cron: Cron = Field("0 6 * * *", description="When days that are still missing are requested again.")
     training_cron: Cron = Field("0 4 * * 1", description="When the models are trained.")
     freshness_cron: Cron = Field(
-        "0 9 * * *", description="Deadline by which the marts must have been made; after it they are late."
+        "0 9 * * *", description="When the newest day must have been inferred; else a check fails."
     )
     freshness_hours: Annotated[float, Field(ge=0.1, le=744)] = Field(
-        9.0, description="Hours before the deadline from which an inference counts."
+        9.0, description="Hours before that within which the newest inferred day must have ended."
     )
 
 

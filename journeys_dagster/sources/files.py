@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.tables import quote_literal
 
 FORMATS = (".parquet", ".csv", ".ndjson")
@@ -29,7 +30,7 @@ _DUCKDB_VALUE = re.compile(r'\bvalue ".*"(?= is )', flags=re.DOTALL)
 _DUCKDB_ERROR_KIND = re.compile(r"^[A-Z][A-Za-z ]*Error: ")
 
 
-class UnreadableFileError(Exception):
+class UnreadableFileError(JourneysError, carries_user_text=False):
     """A landing file that cannot be opened or decoded; the message says why."""
 
 

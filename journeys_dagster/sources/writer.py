@@ -17,7 +17,7 @@ SIMULATED_MARKER = "SIMULATED.json"
 _PART = "part-0.parquet"
 
 
-class LandingWriteError(ExpectedError, ValueError):
+class LandingWriteError(ExpectedError, ValueError, carries_user_text=False):
     """A frame that cannot be written as landing data; the message names the source and the column."""
 
 

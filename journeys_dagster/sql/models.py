@@ -18,6 +18,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
 
+from journeys_dagster.errors import JourneysError
 from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
 from journeys_dagster.tables import Column, Kind, Table
 
@@ -49,7 +50,7 @@ _AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
 _NULLABLE = "(nullable)"
 
 
-class ModelError(ValueError):
+class ModelError(JourneysError, ValueError, carries_user_text=False):
     """A model or audit file that breaks the conventions; the message names the file and the fault."""
 
 

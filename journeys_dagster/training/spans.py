@@ -14,7 +14,7 @@ WARM_UP_DAYS = 7
 SHORT_HISTORY_SHARE = 4
 
 
-class TooFewReturnsError(ExpectedError, ValueError):
+class TooFewReturnsError(ExpectedError, ValueError, carries_user_text=False):
     """There is not enough history or not enough returns to train on; the message says what there is."""
 
 

@@ -18,7 +18,7 @@ from lab.evaluation.corpus import Corpus, corpus_of
 MIN_KEYWORDS = 10
 
 
-class MixingError(ExpectedError, ValueError):
+class MixingError(ExpectedError, ValueError, carries_user_text=False):
     """A test that cannot be made of this data; the message says why."""
 
 

@@ -31,7 +31,7 @@ _RIDGE = 1.0
 _TITLE, _SNIPPET, _TITLE_WORDS, _SNIPPET_WORDS = range(4)
 
 
-class JudgePairsError(ExpectedError, ValueError):
+class JudgePairsError(ExpectedError, ValueError, carries_user_text=False):
     """A file of graded pairs that cannot be used; the message names the file and the line."""
 
 

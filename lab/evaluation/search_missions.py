@@ -18,7 +18,7 @@ _COLUMNS = ("user_id", "query", "occurred_at", "clicked_domain", "mission_id")
 _CLICK = "clickthrough"
 
 
-class SearchMissionsError(ExpectedError, ValueError):
+class SearchMissionsError(ExpectedError, ValueError, carries_user_text=False):
     """A file that cannot be used; the message names the file and the column or line, never a text."""
 
 

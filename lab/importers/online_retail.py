@@ -20,7 +20,7 @@ _PRODUCT_CODE = r"^(?:\d{5}[A-Z]{0,3}|DCGS[A-Z0-9]+)$"
 _SERVICES = ("next day carriage", "high resolution image")
 
 
-class OnlineRetailError(ExpectedError, ValueError):
+class OnlineRetailError(ExpectedError, ValueError, carries_user_text=False):
     """A file that cannot be imported; the message names the file and the column."""
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from journeys_dagster.errors import JourneysError
+
 Half = Literal["tune", "report"]
 Text = Annotated[str, Field(min_length=1, pattern=r"^\S(.*\S)?$")]
 
@@ -19,7 +21,7 @@ NEIGHBOURS, NOISE = "neighbours.toml", "noise.toml"
 _NOISE_KINDS = ("navigational", "curiosity", "gifts")
 
 
-class CatalogueError(ValueError):
+class CatalogueError(JourneysError, ValueError, carries_user_text=False):
     """A file of the catalogue that cannot be used; the message names the file, the entry and what is wrong."""
 
 

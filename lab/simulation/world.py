@@ -30,7 +30,7 @@ _LATER_SHARE = 0.3
 _CHANGED_SHARE = 0.02
 
 
-class SimulationError(ExpectedError, ValueError):
+class SimulationError(ExpectedError, ValueError, carries_user_text=False):
     """A world that cannot be simulated, or not there; the message says why and what to do."""
 
 

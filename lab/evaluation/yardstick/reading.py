@@ -64,7 +64,7 @@ _FOLLOWED = """
 _SOURCES = {"searches": "search", "engagements": "engagement", "board_items": "board"}
 
 
-class TruthError(ExpectedError, ValueError):
+class TruthError(ExpectedError, ValueError, carries_user_text=False):
     """A home whose journeys cannot be compared with a truth; the message says why and what to do."""
 
 
