@@ -9,7 +9,7 @@ from scipy.stats import beta
 
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from lab.evaluation.agreement import agreement
+from lab.evaluation.statistics import annotator_agreement
 from lab.simulation.grades import draw_human_labels
 from lab.simulation.intent import draw_notification_feedback, latent_intent
 from lab.simulation.world import build_world
@@ -94,7 +94,7 @@ def test_annotators_agree_in_part_and_know_what_matters() -> None:
     assert labels.unique(["journey_id", "annotator"]).height == 4000
     means = labels.join(shown, on="journey_id").group_by("intent").agg(pl.col("grade").mean()).sort("intent")
     assert means["grade"][1] - means["grade"][0] > 2
-    found = agreement(labels)
+    found = annotator_agreement(labels)
     assert found.graded == 2000
     assert 0.6 < found.kappa < 0.95
     assert found.alpha == pytest.approx(found.kappa, abs=0.1)
@@ -115,10 +115,10 @@ def test_alpha_is_that_of_the_textbook() -> None:
         for unit, grade in enumerate(grades)
         if grade is not missing
     ]
-    assert agreement(pl.DataFrame(rows)).alpha == pytest.approx(0.849, abs=0.001)
+    assert annotator_agreement(pl.DataFrame(rows)).alpha == pytest.approx(0.849, abs=0.001)
 
 
 def test_nobody_agrees_on_what_only_one_has_graded() -> None:
     shown = pl.DataFrame({"user_id": "u", "journey_id": ["j"], "intent": [0.1]})
     alone = draw_human_labels(np.random.default_rng(0), shown, day=DAY, annotators_each=1)
-    assert agreement(alone).graded == 0
+    assert annotator_agreement(alone).graded == 0

@@ -15,25 +15,27 @@ from scipy.stats import kendalltau
 from sklearn.metrics import cohen_kappa_score
 
 from journeys_dagster.cli import cli
-from journeys_dagster.monitoring.judge_agreement import LEVELS, agreement, level_tables, measures_of
-from lab.evaluation.pair_judges import COLUMNS, JudgePairsError, judge_pairs, read_pairs
+from journeys_dagster.monitoring.bootstrap import Mean
+from journeys_dagster.monitoring.judge_agreement import LEVELS, agreement
+from lab.benchmark import BenchmarkError
+from lab.evaluation.graded_pairs import COLUMNS, grade_pairs, read_pairs
 
 HEADER = "\t".join(COLUMNS)
 LEVEL = st.sampled_from(LEVELS)
 
 
-def tables(cases: list[tuple[int, int]]) -> np.ndarray:
+def of_one_group(cases: list[tuple[int, int]]) -> dict[str, Mean]:
     human, judged = (pl.Series(levels, dtype=pl.Int64) for levels in zip(*cases, strict=True))
-    return level_tables(human, judged, pl.Series([0] * len(cases)))
+    return agreement(human, judged, pl.Series([0] * len(cases)), resamples=2)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None)
 @given(st.lists(st.tuples(LEVEL, LEVEL), min_size=2, max_size=40))
 def test_measures_are_those_of_scipy_and_scikit_learn(cases: list[tuple[int, int]]) -> None:
     human, judged = map(list, zip(*cases, strict=True))
-    found = {name: float(values[0]) for name, values in measures_of(tables(cases)).items()}
-    assert found["exact"] == np.mean(np.array(human) == np.array(judged))
-    assert found["within_one"] == np.mean(np.abs(np.array(human) - np.array(judged)) <= 1)
+    found = {name: mean.value for name, mean in of_one_group(cases).items()}
+    assert found["exact"] == pytest.approx(np.mean(np.array(human) == np.array(judged)))
+    assert found["within_one"] == pytest.approx(np.mean(np.abs(np.array(human) - np.array(judged)) <= 1))
     if len(set(human)) > 1 and len(set(judged)) > 1:
         assert found["kendall_tau_b"] == pytest.approx(kendalltau(human, judged)[0])
     else:
@@ -44,7 +46,7 @@ def test_measures_are_those_of_scipy_and_scikit_learn(cases: list[tuple[int, int
 
 
 def test_by_hand() -> None:
-    found = agreement(tables([(1, 1), (2, 3), (5, 5), (4, 1)]))
+    found = of_one_group([(1, 1), (2, 3), (5, 5), (4, 1)])
     assert found["exact"].value == 0.5
     assert found["within_one"].value == 0.75
     # Of six pairs four are in the same order, one is in the opposite, and one is a tie for the judge.
@@ -52,7 +54,7 @@ def test_by_hand() -> None:
 
 
 def test_a_judge_of_one_level_has_no_order() -> None:
-    found = agreement(tables([(1, 1), (2, 1), (1, 1)]))
+    found = of_one_group([(1, 1), (2, 1), (1, 1)])
     assert math.isnan(found["kendall_tau_b"].value)
     assert math.isnan(found["kendall_tau_b"].low)
     assert found["quadratic_kappa"].value == 0.0
@@ -61,11 +63,10 @@ def test_a_judge_of_one_level_has_no_order() -> None:
 def test_intervals_come_from_groups_not_from_cases() -> None:
     human = pl.Series([1, 1, 5, 5] * 25)
     judged = pl.Series([1, 1, 1, 1] * 25)
-    of_groups = level_tables(human, judged, pl.Series([0, 0, 1, 1] * 25))
-    assert of_groups.sum() == 100
-    interval = agreement(of_groups)["exact"]
-    assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
-    assert agreement(of_groups) == agreement(of_groups) or math.isnan(agreement(of_groups)["kendall_tau_b"].value)
+    groups = pl.Series(["a", "a", "b", "b"] * 25)
+    assert agreement(human, judged, groups)["exact"] == Mean(0.5, 0.0, 1.0)
+    shuffled = pl.DataFrame([human.alias("h"), judged.alias("j"), groups.alias("g")]).sample(fraction=1.0, shuffle=True)
+    assert agreement(shuffled["h"], shuffled["j"], shuffled["g"])["quadratic_kappa"] == Mean(0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_intervals_come_from_groups_not_from_cases() -> None:
 )
 def test_wrong_levels_are_refused(human: list, judged: list, groups: list) -> None:
     with pytest.raises(ValueError, match=r"equally many|another level"):
-        level_tables(*(pl.Series(values, dtype=pl.Int64) for values in (human, judged, groups)))
+        agreement(*(pl.Series(values, dtype=pl.Int64) for values in (human, judged, groups)))
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_judges_find_the_text_about_the_need(file: Path) -> None:
-    judged = judge_pairs(read_pairs(file), EMBEDDER)
+    judged = grade_pairs(read_pairs(file), EMBEDDER)
     assert judged["level"].to_list() == [3, 1, 1] * 10
     assert judged["evidence"].to_list() == [3, 1, 1] * 10
     assert judged["embedding only"].to_list() == [3, 1, 1] * 10
@@ -103,10 +104,10 @@ def test_judges_find_the_text_about_the_need(file: Path) -> None:
 
 
 def test_the_order_of_lines_does_not_matter(file: Path) -> None:
-    judged = judge_pairs(read_pairs(file), EMBEDDER)
+    judged = grade_pairs(read_pairs(file), EMBEDDER)
     header, *lines = file.read_text(encoding="utf-8").splitlines()
     file.write_text("\n".join([header, *reversed(lines)]), encoding="utf-8")
-    assert judge_pairs(read_pairs(file), EMBEDDER).reverse().equals(judged)
+    assert grade_pairs(read_pairs(file), EMBEDDER).reverse().equals(judged)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_the_order_of_lines_does_not_matter(file: Path) -> None:
 def test_a_bad_file_is_told_without_its_text(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "pairs.tsv"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(JudgePairsError, match=r"pairs\.tsv") as error:
+    with pytest.raises(BenchmarkError, match=r"pairs\.tsv") as error:
         read_pairs(path)
     assert said in str(error.value)
     assert CliRunner().invoke(cli, ["evaluate", "judge", str(path)]).exit_code == 1

@@ -19,14 +19,10 @@ from lab.evaluation.clusterers import (
     journeys,
     sessions,
 )
-from lab.evaluation.corpus import Corpus
+from lab.evaluation.corpora import Corpus, search_corpus
 from lab.evaluation.metrics import agreement
-from lab.evaluation.search_missions import (
-    SearchMissionsError,
-    read_search_missions,
-    search_corpus,
-)
 from lab.evaluation.validation import cross_validate
+from lab.importers.search_missions import SearchMissionsError, read_search_missions
 
 HEADER = "user_id\tquery\toccurred_at\tclicked_domain\tmission_id"
 PRIVATE = "flights to lisbon"
@@ -115,8 +111,8 @@ def test_cross_validation_scores_each_user_in_each_repeat(tsv: Path) -> None:
     steps: list[float] = []
     scores = cross_validate(corpus(tsv), progress=steps.append)
     assert steps[-1] == 1
-    for of_way in scores.values():
-        assert sorted(of_way["user_id"].to_list()) == ["u1"] * 3 + ["u2"] * 3
+    for method in scores.values():
+        assert sorted(method["user_id"].to_list()) == ["u1"] * 3 + ["u2"] * 3
 
 
 @pytest.mark.parametrize(

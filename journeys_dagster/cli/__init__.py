@@ -9,7 +9,7 @@ import click
 
 _COMMANDS = {
     "demo": "journeys_dagster.cli.pipeline:demo_command",
-    "evaluate": "lab.commands:evaluate",
+    "evaluate": "lab.command:evaluate",
     "export": "journeys_dagster.cli.warehouse:export_command",
     "import": "journeys_dagster.cli.pipeline:import_group",
     "init": "journeys_dagster.cli.pipeline:init_command",

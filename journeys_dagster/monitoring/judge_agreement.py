@@ -1,20 +1,23 @@
-"""How far a judge's levels agree with people's: every measure is a function of the table of both."""
-
-from collections.abc import Mapping
+"""How far a judge's levels agree with people's, with intervals over users or topics."""
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.monitoring.bootstrap import RESAMPLES, Mean
+from journeys_dagster.monitoring.bootstrap import Mean
 
 LEVELS = (1, 2, 3, 4, 5)
 """From irrelevant or harmful to highly relevant."""
 MEASURES = ("exact", "within_one", "kendall_tau_b", "quadratic_kappa")
+RESAMPLES = 200
+"""Enough for a daily check; what is published takes more."""
+_HUMAN, _JUDGED = (levels.ravel() for levels in np.meshgrid(LEVELS, LEVELS, indexing="ij"))
 
 
-def level_tables(human: pl.Series, judged: pl.Series, groups: pl.Series) -> NDArray[np.int64]:
-    """Count how often people gave one level and the judge another, group by group.
+def agreement(
+    human: pl.Series, judged: pl.Series, groups: pl.Series, *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Mean]:
+    """Agreement over all cases, with percentile bootstrap intervals over groups.
 
     Parameters
     ----------
@@ -25,8 +28,9 @@ def level_tables(human: pl.Series, judged: pl.Series, groups: pl.Series) -> NDAr
 
     Returns
     -------
-    array of shape (groups, levels, levels), int64
-        People's level by the judge's level; groups in ascending order.
+    dict of str to Mean
+        ``exact`` and ``within_one``, shares of the cases; ``kendall_tau_b`` (Kendall 1945); ``quadratic_kappa``,
+        Cohen's with quadratic weights (1968). A value that is not defined, as tau-b of a judge with one level, is NaN.
 
     Raises
     ------
@@ -40,54 +44,36 @@ def level_tables(human: pl.Series, judged: pl.Series, groups: pl.Series) -> NDAr
     for name, levels in (("grades", human), ("judgements", judged)):
         if not levels.is_in(list(LEVELS)).fill_null(value=False).all():
             raise ValueError(f"the {name} hold another level than {LEVELS[0]} to {LEVELS[-1]}")
+    # Cases by group and cell of the table of both: a resample is a sum of rows, however many cases there are.
     codes = groups.rank("dense").cast(pl.Int64).to_numpy() - 1
-    tables = np.zeros((codes.max() + 1, len(LEVELS), len(LEVELS)), dtype=np.int64)
-    np.add.at(tables, (codes, human.to_numpy() - LEVELS[0], judged.to_numpy() - LEVELS[0]), 1)
-    return tables
-
-
-def agreement(tables: NDArray[np.int64], *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Mean]:
-    """Agreement over all groups, with percentile bootstrap intervals over groups.
-
-    Returns
-    -------
-    dict of str to Mean
-        ``exact`` and ``within_one``, shares of the cases; ``kendall_tau_b`` (Kendall 1945); ``quadratic_kappa``,
-        Cohen's with quadratic weights (1968). A value that is not defined, as tau-b of a judge with one level, is NaN.
-    """
+    cells = np.zeros((codes.max() + 1, len(_HUMAN)), dtype=np.int64)
+    place = (human.to_numpy() - LEVELS[0]) * len(LEVELS) + judged.to_numpy() - LEVELS[0]
+    np.add.at(cells, (codes, place), 1)
     rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(tables), np.full(len(tables), 1.0 / len(tables)), size=resamples)
-    values = measures_of(tables.sum(axis=0)[None])
-    resampled = measures_of(np.einsum("rg,gij->rij", draws, tables))
-    return {name: _with_interval(float(values[name][0]), resampled[name]) for name in MEASURES}
+    draws = rng.multinomial(len(cells), np.full(len(cells), 1.0 / len(cells)), size=resamples)
+    values = _measures(cells.sum(axis=0))
+    resampled = np.array([_measures(counts) for counts in draws @ cells])
+    return {
+        name: _with_interval(value, drawn) for name, value, drawn in zip(MEASURES, values, resampled.T, strict=True)
+    }
 
 
-def measures_of(tables: NDArray[np.int64]) -> Mapping[str, NDArray[np.float64]]:
-    """The measures of each of many tables, shape (tables, levels, levels)."""
-    counts = tables.astype(np.float64)
-    total = counts.sum(axis=(1, 2))
-    rows, columns = counts.sum(axis=2), counts.sum(axis=1)
-    distance = np.abs(np.subtract.outer(np.array(LEVELS), np.array(LEVELS)))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        by_chance = np.einsum("ti,tj,ij->t", rows, columns, distance**2.0) / total
-        return {
-            "exact": counts[:, distance == 0].sum(axis=1) / total,
-            "within_one": counts[:, distance <= 1].sum(axis=1) / total,
-            "kendall_tau_b": _tau_b(counts, rows, columns, total),
-            "quadratic_kappa": 1.0 - np.einsum("tij,ij->t", counts, distance**2.0) / by_chance,
-        }
+def _measures(counts: NDArray[np.int64]) -> tuple[float, ...]:
+    """The `MEASURES` of a table of both, given as cases per cell."""
+    from scipy.stats import kendalltau
+    from sklearn.metrics import cohen_kappa_score
 
-
-def _tau_b(
-    counts: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64], total: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Pairs of cases in the same order less those in the opposite order, over the pairs that neither side ties."""
-    after = np.triu(np.ones((len(LEVELS), len(LEVELS))), k=1)
-    same = np.einsum("tij,ik,jl,tkl->t", counts, after, after, counts)
-    opposite = np.einsum("tij,ik,lj,tkl->t", counts, after, after, counts)
-    pairs = total * (total - 1) / 2
-    untied = (pairs - (of * (of - 1) / 2).sum(axis=1) for of in (rows, columns))
-    return (same - opposite) / np.sqrt(next(untied) * next(untied))
+    apart, seen = np.abs(_HUMAN - _JUDGED), counts > 0
+    rows = np.repeat(np.arange(len(counts)), counts)
+    tau = kendalltau(_HUMAN[rows], _JUDGED[rows])
+    kappa = np.nan
+    # Where all have one level, kappa is not defined, and the library warns.
+    if len({*_HUMAN[seen], *_JUDGED[seen]}) > 1:
+        kappa = cohen_kappa_score(
+            _HUMAN[seen], _JUDGED[seen], labels=list(LEVELS), weights="quadratic", sample_weight=counts[seen]
+        )
+    shares = (np.average(apart <= most, weights=counts) for most in (0, 1))
+    return (*map(float, shares), float(np.asarray(tau)[0]), float(kappa))
 
 
 def _with_interval(value: float, resampled: NDArray[np.float64]) -> Mean:

@@ -7,7 +7,7 @@ import polars as pl
 
 from journeys_dagster.inference.judge import FAULTS, ndcg
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_mean
-from journeys_dagster.monitoring.judge_agreement import agreement, level_tables
+from journeys_dagster.monitoring.judge_agreement import agreement
 
 ALL = "all"
 METRICS_SCHEMA = {
@@ -118,5 +118,4 @@ def calibrate(scores: pl.DataFrame, labels: pl.DataFrame) -> Calibration:
     )
     if graded.is_empty():
         return Calibration(0, {})
-    tables = level_tables(graded["human"], graded["level"].cast(pl.Int64), graded["user_id"])
-    return Calibration(len(graded), agreement(tables))
+    return Calibration(len(graded), agreement(graded["human"], graded["level"].cast(pl.Int64), graded["user_id"]))

@@ -16,7 +16,7 @@ _INTERRUPT_SECONDS = 0.1
 _LIBRARIES = {"duckdb", "polars", "pyarrow"}
 
 
-class QueryLimitError(ExpectedError, RuntimeError):
+class QueryLimitError(ExpectedError, RuntimeError, carries_user_text=False):
     """A query ran for longer than it may and was interrupted."""
 
 

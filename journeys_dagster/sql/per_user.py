@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterator, Mapping
 from sqlglot import exp
 from sqlglot.optimizer.scope import find_all_in_scope
 
+from journeys_dagster.errors import JourneysError
+
 USER = "user_id"
 _CHOOSING = ("limit", "offset", "fetch", "sample")
 
 
-class LooksAcrossUsersError(ValueError):
+class LooksAcrossUsersError(JourneysError, ValueError, carries_user_text=False):
     """A SELECT that is not per user; the message says where."""
 
 

@@ -1,1 +1,1 @@
-"""How good the journeys are: corpora with known truth, baselines and metrics. Knows nothing of Dagster."""
+"""Benchmarks of quality: each measures the production code on data of which the truth is known."""

@@ -1,6 +1,7 @@
-"""Ways to cluster users' keywords: the one that is shipped, and the baselines it has to beat."""
+"""Clusters of users' keywords: by the method that is shipped, and by the baselines it has to beat."""
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from journeys_dagster.inference.clustering import cluster_keywords, cluster_tree, strongest_keywords
 from journeys_dagster.settings import ClusterSettings
-from lab.evaluation.corpus import Corpus
+from lab.evaluation.corpora import Corpus
 
 SESSION_GAP = timedelta(minutes=30)
+SESSIONS = "sessions (30-minute gap)"
 EMBEDDING_ONLY_THRESHOLD = 0.68
 """Cosine distance; what this project shipped before its similarity had other parts."""
 CHARACTER_TFIDF_THRESHOLD = 0.85
@@ -78,19 +80,14 @@ class Trees:
     def threshold_for(self, clusters_per_user: float) -> float:
         """The lowest threshold at which users have at most so many clusters on average."""
         heights = np.unique(np.concatenate([merges[:, 2] for merges in self.merges]))
-        low, high = 0, len(heights) - 1
-        while low < high:
-            middle = (low + high) // 2
-            if self.clusters_per_user(heights[middle]) <= clusters_per_user:
-                high = middle
-            else:
-                low = middle + 1
-        return float(heights[low])
+        # The more is merged, the fewer clusters; a tree that is merged whole has one.
+        place = bisect_left(heights[:-1], -clusters_per_user, key=lambda height: -self.clusters_per_user(height))
+        return float(heights[place])
 
 
 def journey_trees(corpus: Corpus, settings: ClusterSettings) -> Trees:
     """Trees of the production similarity, in units of its ``distance_threshold``."""
-    return Trees(corpus, [cluster_tree(rows, corpus.vectors, settings) for rows in _by_user(corpus)])
+    return Trees(corpus, [cluster_tree(rows, corpus.vectors, settings) for rows in corpus.by_user()])
 
 
 def embedding_trees(corpus: Corpus) -> Trees:
@@ -126,7 +123,7 @@ class Baselines:
     def at_fixed_thresholds(self) -> dict[str, pl.DataFrame]:
         """Clusters by name of the baseline, with thresholds that were not fitted to the corpus."""
         return {
-            "sessions (30-minute gap)": sessions(self.corpus),
+            SESSIONS: sessions(self.corpus),
             f"character tf-idf, threshold {CHARACTER_TFIDF_THRESHOLD}": self.character_tfidf.cut(
                 CHARACTER_TFIDF_THRESHOLD
             ),
@@ -135,14 +132,10 @@ class Baselines:
 
     def at_granularity(self, clusters_per_user: float) -> dict[str, pl.DataFrame]:
         """Clusters by name of the baseline, cut into as many clusters per user as given; sessions as they are."""
-        return {
-            "sessions (30-minute gap)": sessions(self.corpus),
-            "character tf-idf, same number of clusters": self.character_tfidf.cut(
-                self.character_tfidf.threshold_for(clusters_per_user)
-            ),
-            "embedding only, same number of clusters": self.embedding_only.cut(
-                self.embedding_only.threshold_for(clusters_per_user)
-            ),
+        trees = {"character tf-idf": self.character_tfidf, "embedding only": self.embedding_only}
+        return {SESSIONS: sessions(self.corpus)} | {
+            f"{name}, same number of clusters": grown.cut(grown.threshold_for(clusters_per_user))
+            for name, grown in trees.items()
         }
 
 
@@ -157,14 +150,10 @@ def _cosine_trees(corpus: Corpus, features: Callable[[pl.DataFrame], NDArray[np.
     from scipy.spatial.distance import squareform
 
     merges = []
-    for rows in _by_user(corpus):
+    for rows in corpus.by_user():
         vectors = features(rows)
         distances = np.maximum(1.0 - vectors @ vectors.T, 0.0)
         np.fill_diagonal(distances, 0.0)
         condensed = squareform(distances, checks=False)
         merges.append(linkage(condensed, "average") if len(condensed) else np.zeros((0, 4)))
     return Trees(corpus, merges)
-
-
-def _by_user(corpus: Corpus) -> Iterator[pl.DataFrame]:
-    yield from corpus.keywords.partition_by("user_id", maintain_order=True)

@@ -1,9 +1,12 @@
 """Whether users later take up the journeys that they were offered: recall against popularity, on held-out time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from pathlib import Path
+from typing import ClassVar
 
+import click
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -18,7 +21,10 @@ from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
-from lab.evaluation.world import keyword_truth, world_history
+from lab.benchmark import HALF, Result, Run, argument, option
+from lab.evaluation.corpora import keyword_truth, read_log, world_history
+from lab.evaluation.statistics import majority
+from lab.simulation.journey_types import Half
 from lab.simulation.world import World
 
 OFFERED = 10
@@ -27,21 +33,50 @@ _NO_JOURNEYS = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, 
 
 
 @dataclass(frozen=True)
+class Expansions:
+    """Recall@10 of related journeys against popularity, on held-out later journeys.
+
+    On the simulated world, whose later journeys are known; or on UCI Online Retail (Parquet at PATH).
+    """
+
+    name: ClassVar[str] = "expansions"
+    path: Path | None = argument(required=False)
+    users: int = option(6000, "Of the simulated world.", type=click.IntRange(10))
+    days: int = option(120, type=click.IntRange(10))
+    seed: int = option(31, type=int)
+    half: Half = option("report", type=HALF)
+    held_out_days: int = option(40, type=click.IntRange(1))
+
+    def measure(self, run: Run) -> Result:
+        """Offer journeys to everyone, and see what they take up."""
+        if self.path is not None:
+            history = read_log(self.path, run.settings)
+            with run.step("expand"):
+                found = evaluate_on_log(history, run.settings, run.vectors, held_out_days=self.held_out_days)
+        else:
+            world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
+            with run.step("expand"):
+                found = evaluate_on_world(world, run.settings, run.vectors, held_out_days=self.held_out_days)
+        recall = pl.DataFrame(
+            [
+                {"offered by (no language model)": name, "recall@10": str(mean)}
+                for name, mean in [*found.recall.items(), ("expansions less popularity", found.gain)]
+            ]
+        )
+        title = f"{found.users:,} users with {found.later:.2f} journeys each from {found.as_of} to {found.until}"
+        corpus = "online_retail" if self.path else f"world, {self.half} half"
+        return Result({"corpus": corpus, **asdict(found)}, {title: recall})
+
+
+@dataclass(frozen=True)
 class ExpansionEvaluation:
-    """What users took up of what they were offered.
+    """What users took up of the ten journeys that they were offered by a day, after it.
 
     Attributes
     ----------
-    recall : mapping of str to Mean
-        By way of offering: share of a user's later journeys that are among the ten offered, mean over users.
-    gain : Mean
-        Recall of the expansions less that of popularity, mean over users.
-    users : int
-        Users with later journeys.
-    later : float
-        Their later journeys, mean per user.
-    as_of, until : date
-        Offered by what was known then, taken up after it and until then.
+    recall, gain
+        By method, the share of a user's ``later`` journeys that were offered; and the gain of expansions over
+        popularity. Means over users with later journeys.
     """
 
     recall: Mapping[str, Mean]
@@ -72,13 +107,8 @@ def evaluate_on_world(
     history = world_history(world, settings)
     as_of = world.last_day - timedelta(days=held_out_days)
     snapshot = _snapshot(history, as_of, settings, vectors)
-    truth = (
-        keyword_truth(world, history, settings)
-        .group_by("keyword", "truth")
-        .len()
-        .sort("keyword", "len", "truth", descending=[False, True, False])
-        .unique("keyword", keep="first", maintain_order=True)
-        .select(related="keyword", target="truth")
+    truth = majority(keyword_truth(world, history, settings), ["keyword"], pl.len()).select(
+        related="keyword", target="truth"
     )
     later = (
         world.journeys.filter(pl.col("starts") > as_of, pl.col("starts") <= world.last_day)
@@ -138,7 +168,7 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
 def _evaluated(
     snapshot: _Snapshot, settings: Settings, later: pl.DataFrame, targets: pl.DataFrame, *, as_of: date, until: date
 ) -> ExpansionEvaluation:
-    """Compare ways to offer: the same users, the same later journeys, the same things left out."""
+    """Compare methods: the same users, the same later journeys, the same things left out."""
     chosen = settings.expansions
     held = snapshot.members.select("user_id", "keyword")
     has = held.rename({"keyword": "related"}).join(targets, on="related").select("user_id", "target").unique()
@@ -154,12 +184,12 @@ def _evaluated(
         name: expand_users(
             snapshot.journeys.filter(shown),
             snapshot.centres[shown.to_numpy()],
-            related_journeys(known, snapshot.vectors, way).join(codes, on="related", maintain_order="left"),
+            related_journeys(known, snapshot.vectors, method).join(codes, on="related", maintain_order="left"),
             snapshot.vectors,
             held=held,
-            settings=way.model_copy(update={"max_per_user": 10 * OFFERED}),
+            settings=method.model_copy(update={"max_per_user": 10 * OFFERED}),
         ).select("user_id", "related", "rank")
-        for name, way in ((EXPANSIONS, chosen), (BY_MEANING, only_near))
+        for name, method in ((EXPANSIONS, chosen), (BY_MEANING, only_near))
     }
     offered |= {POPULARITY: _popular(snapshot), RANDOM: _random(snapshot)}
     by_user = {name: _recall(rows, targets, new, has) for name, rows in offered.items()}

@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import ClassVar
 
+import click
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.history import History, KeywordVectors
@@ -17,10 +18,12 @@ from journeys_dagster.training.ranker import attempt_ranker, heuristic_scores, l
 from journeys_dagster.training.ranking_metrics import CUTOFF
 from journeys_dagster.training.replay import labelled_snapshots
 from journeys_dagster.training.spans import snapshot_days, training_spans
-from lab.evaluation.agreement import Agreement, agreement
-from lab.evaluation.world import keyword_truth, world_history
+from lab.benchmark import HALF, HALF_HELP, Result, Run, option
+from lab.evaluation.corpora import keyword_truth, world_history
+from lab.evaluation.statistics import AnnotatorAgreement, annotator_agreement, intervals, majority
 from lab.simulation.grades import draw_human_labels
 from lab.simulation.intent import draw_notification_feedback, latent_intent
+from lab.simulation.journey_types import Half
 from lab.simulation.world import World
 
 NOTIFIED = 3
@@ -30,6 +33,43 @@ _AGREEMENT = pl.Struct({"ndcg": pl.Float64, "tau": pl.Float64})
 _MEMBERS = """
     select user_id, journey_id, keyword, weight from clusters join journey_identities using (user_id, cluster)
 """
+
+
+@dataclass(frozen=True)
+class Intent:
+    """Rankers trained on simulated notification feedback and on returns, against what people truly are up to."""
+
+    name: ClassVar[str] = "intent"
+    users: int = option(1000, type=click.IntRange(1))
+    days: int = option(120, type=click.IntRange(1))
+    seed: int = option(23, type=int)
+    half: Half | None = option(None, HALF_HELP, type=HALF)
+
+    def measure(self, run: Run) -> Result:
+        """Simulate, train, and compare orders."""
+        world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
+        with run.step("replay") as advance:
+            found = evaluate_intent(world, run.settings, run.vectors, progress=advance)
+        said = found.annotators
+        notes = [
+            f"trained on {counts['labels']:,} labels of {source}, {counts['positive']:,} positive"
+            for source, counts in found.labels.items()
+        ]
+        notes.append(
+            f"annotators on {said.graded:,} journeys: quadratic weighted kappa {said.kappa:.3f}, "
+            f"Krippendorff's alpha {said.alpha:.3f}"
+        )
+        return Result(
+            {
+                "seed": self.seed,
+                "half": self.half,
+                "labels": found.labels,
+                "rankers": found.table,
+                "annotators": said,
+            },
+            {f"order of intent (NDCG@5, Kendall's tau-b), {found.users} users, seed {self.seed}": found.table},
+            notes,
+        )
 
 
 @dataclass(frozen=True)
@@ -45,14 +85,14 @@ class IntentEvaluation:
         Of the training span, by source.
     users : int
         Users with two journeys or more of different intent.
-    annotators : Agreement
-        How far simulated annotators agree in their grades of the same journeys.
+    annotators : AnnotatorAgreement
+        On simulated grades of the same journeys.
     """
 
     table: pl.DataFrame
     labels: dict[str, dict[str, int]]
     users: int
-    annotators: Agreement = field(default_factory=lambda: Agreement(float("nan"), float("nan"), 0))
+    annotators: AnnotatorAgreement
 
 
 def evaluate_intent(
@@ -91,26 +131,21 @@ def evaluate_intent(
     told = _labelled_by_feedback(history, returns, pl.concat(feedback), settings)
     spans = training_spans(days, horizon_days=ranking.return_days, known_until=history.span[1], ranking=ranking)
     test, actions = spans.split(returns)[2], action_names(settings)
-    ways = {
+    trained = {
         name: attempt_ranker(rows.drop("intent"), spans, settings, current=None).trained.model.scores(
             test.drop("intent"), actions
         )
         for name, rows in (("model of feedback", told), ("model of returns", returns))
     }
-    found = _compared(test, ways | heuristic_scores(test, settings), label_mix(spans.split(told)[0]))
-    return replace(found, annotators=agreement(pl.concat(grades)))
+    table, users = _compared(test, trained | heuristic_scores(test, settings))
+    labels, annotators = label_mix(spans.split(told)[0]), annotator_agreement(pl.concat(grades))
+    return IntentEvaluation(table, labels, users, annotators)
 
 
 def journey_intents(history: History, world: World, truth: pl.DataFrame, day: date) -> pl.DataFrame:
     """Intent of the journeys of the snapshot that was last replayed: that of the true one that most keywords are of."""
-    main = (
-        history.query(_MEMBERS, {})
-        .join(truth, on=["user_id", "keyword"])
-        .group_by("user_id", "journey_id", "truth")
-        .agg(pl.col("weight").sum())
-        .sort("weight", "truth", descending=[True, False])
-        .unique(["user_id", "journey_id"], keep="first", maintain_order=True)
-    )
+    members = history.query(_MEMBERS, {}).join(truth, on=["user_id", "keyword"])
+    main = majority(members, ["user_id", "journey_id"], pl.col("weight").sum())
     intents = latent_intent(world.journeys, day).rename({"journey": "truth"})
     return main.join(intents, on=["user_id", "truth"]).select("user_id", "journey_id", "intent")
 
@@ -130,28 +165,23 @@ def _labelled_by_feedback(
     )
 
 
-def _compared(
-    test: pl.DataFrame, ways: Mapping[str, NDArray[np.float64]], labels: dict[str, dict[str, int]]
-) -> IntentEvaluation:
+def _compared(test: pl.DataFrame, rankers: Mapping[str, NDArray[np.float64]]) -> tuple[pl.DataFrame, int]:
+    """The table of `IntentEvaluation` and its users."""
     lists = ["as_of", "user_id"]
     # An order of one journey, or of journeys that are all the same, cannot be wrong.
-    told_apart = test.with_columns(**{name: pl.Series(scores) for name, scores in ways.items()}).filter(
+    told_apart = test.with_columns(**{name: pl.Series(scores) for name, scores in rankers.items()}).filter(
         pl.col("intent").n_unique().over(lists) > 1
     )
     rows = []
-    for name in ways:
+    for name in rankers:
         agreed = told_apart.group_by(lists).agg(
             pl.map_groups(
                 [name, "intent"], lambda columns: _agreement(*columns), return_dtype=_AGREEMENT, returns_scalar=True
             ).alias("agreement")
         )
         by_user = agreed.unnest("agreement").group_by("user_id").agg(pl.col("ndcg", "tau").mean()).sort("user_id")
-        row: dict[str, str | float] = {"ranker": name}
-        for measure in ("ndcg", "tau"):
-            mean = bootstrap_mean(by_user[measure])
-            row |= {measure: mean.value, f"{measure}_low": mean.low, f"{measure}_high": mean.high}
-        rows.append(row)
-    return IntentEvaluation(pl.DataFrame(rows), labels, told_apart["user_id"].n_unique())
+        rows.append({"ranker": name, **intervals(by_user, ("ndcg", "tau"))})
+    return pl.DataFrame(rows), told_apart["user_id"].n_unique()
 
 
 def _agreement(scores: pl.Series, intent: pl.Series) -> dict[str, float]:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from journeys_dagster.inference.judge import EVIDENCE, judge_by_evidence
+from journeys_dagster.inference.judge import EVIDENCE, EVIDENCE_JUDGE, judge_by_evidence
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.ranking import rank_by_heuristic
@@ -13,15 +13,15 @@ from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.replay import replay_features
+from lab.evaluation.corpora import keyword_truth, world_history
+from lab.evaluation.graded_pairs import EMBEDDING, MAJORITY
 from lab.evaluation.intent import journey_intents
-from lab.evaluation.world import keyword_truth, world_history
 from lab.simulation.grades import draw_human_labels
 from lab.simulation.world import World
 
-_EVIDENCE_JUDGE, _EMBEDDING, _MAJORITY = "evidence", "embedding only", "majority class"
 _GRADED_PER_USER = 5
 _COVERAGE = """
-    with moments as (
+    with engaged as (
         select distinct clusters.user_id, clusters.cluster, events.source, events.action, events.item_id,
             if(events.source = 'search', events.keyword, null) as query, events.occurred_at
         from keyword_events events
@@ -30,7 +30,7 @@ _COVERAGE = """
             and events.occurred_at >= cast($as_of as timestamp) - interval 27 day
     ),
 
-    covered as (select user_id, cluster, count(*) as events from moments group by all)
+    covered as (select user_id, cluster, count(*) as events from engaged group by all)
 
     select user_id, journey_id, events / sum(events) over (partition by user_id) as coverage
     from covered join journey_identities using (user_id, cluster)
@@ -104,8 +104,8 @@ def judged_world(world: World, settings: Settings, vectors: KeywordVectors, *, s
         *EVIDENCE,
         level=pl.col("human"),
         **{
-            _EVIDENCE_JUDGE: pl.col("level").cast(pl.Int64),
-            _EMBEDDING: pl.Series(by_nearness, dtype=pl.Int64),
-            _MAJORITY: pl.lit(majority, dtype=pl.Int64),
+            EVIDENCE_JUDGE: pl.col("level").cast(pl.Int64),
+            EMBEDDING: pl.Series(by_nearness, dtype=pl.Int64),
+            MAJORITY: pl.lit(majority, dtype=pl.Int64),
         },
     )

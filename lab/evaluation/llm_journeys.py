@@ -1,5 +1,9 @@
 """The pipeline's journeys beside those that a language model lists from the same history, on the simulated truth."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
+import click
 import numpy as np
 import polars as pl
 
@@ -8,18 +12,62 @@ from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.llm_journeys import LIST_PROMPT, HistoryInput, JourneysAnswer, Lists, history_inputs
 from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History
-from lab.evaluation.corpus import Corpus
+from lab.benchmark import BenchmarkError, Result, Run, option
+from lab.evaluation.corpora import Corpus, world_corpus, world_history
 from lab.evaluation.metrics import agreement
 from lab.evaluation.naming import name_in
+from lab.evaluation.statistics import intervals
 
 MEASURES = ("b3_precision", "b3_recall", "b3_f", "found_share", "name_cosine", "journeys")
 PIPELINE = "pipeline"
 MIN_KEYWORDS = 2
 """Of a true journey, for it to count as one that can be found."""
 _JOURNEY = ["user_id", "journey_id"]
+
+
+@dataclass(frozen=True)
+class LlmJourneys:
+    """Journeys of the pipeline beside those of the language model of [llm], on the simulated truth.
+
+    One call for each user, within the budget of a run and without a cache.
+    """
+
+    name: ClassVar[str] = "llm-journeys"
+    users: int = option(100, type=click.IntRange(1))
+    days: int = option(60, type=click.IntRange(1))
+    seed: int = option(23, type=int)
+    rules: bool = option(
+        default=False, help="The answers come from rules, as of a test server, and not from a model; say so."
+    )
+
+    def measure(self, run: Run) -> Result:
+        """List journeys both ways, and compare them with the truth."""
+        settings, llm = run.settings, LLM(run.settings.llm)
+        world = run.world(users=self.users, days=self.days, seed=self.seed)
+        with run.step("keywords and embeddings"):
+            corpus, history = world_corpus(world, settings, run.vectors), world_history(world, settings)
+            of_pipeline = pipeline_journeys(corpus, history, settings)
+        with run.step("language model") as advance:
+            of_model, lists, answered = model_journeys(
+                corpus, llm, settings, history, progress=lambda done, inputs: advance(done / inputs)
+            )
+        if not answered:
+            raise BenchmarkError(f"no user got an answer: {llm.usage.stopped or llm.usage.faults}")
+        model = f"{settings.llm.model} (rules, no model)" if self.rules else settings.llm.model
+        # Who got no answer is left out of both.
+        report = compare(corpus.of_users(answered), {PIPELINE: of_pipeline, model: of_model}, run.vectors.embedder)
+        invented, usage = lists.invented / max(lists.keywords, 1), llm.usage
+        figures = {"seed": self.seed, "answers_from": "rules" if self.rules else "model", "invented_share": invented}
+        note = (
+            f"keywords that the model invented: {invented:.2%} of {lists.keywords:,}; {usage.calls:,} calls, "
+            f"{usage.prompt_tokens + usage.completion_tokens:,} tokens, cost {usage.cost:.4f}, "
+            f"{usage.failed:,} failed, {usage.left:,} left" + "".join(f"; {fault}" for fault in usage.faults_by_count())
+        )
+        source = "answers come from rules, not from a model" if self.rules else f"answers by {settings.llm.model}"
+        title = f"simulated world, seed {self.seed}; {source}"
+        return Result(figures | usage.figures() | {"methods": report}, {title: report}, [note])
 
 
 def pipeline_journeys(corpus: Corpus, history: History, settings: Settings) -> pl.DataFrame:
@@ -58,27 +106,23 @@ def model_journeys(
     return rows.explode("keyword").select(*_JOURNEY, "keyword", "name"), lists, answered
 
 
-def compare(corpus: Corpus, ways: dict[str, pl.DataFrame], embedder: TextEmbedder) -> pl.DataFrame:
-    """One row per way to infer journeys, with means over users and their intervals.
+def compare(corpus: Corpus, methods: dict[str, pl.DataFrame], embedder: TextEmbedder) -> pl.DataFrame:
+    """One row per method to infer journeys, with means over users and their intervals.
 
-    A keyword that a way leaves out is a journey of its own. ``found_share`` is of the true journeys of `MIN_KEYWORDS`
-    and more: those that most of the keywords of some journey belong to. ``name_cosine`` is between a journey's name and
-    that of the true journey most of its keywords belong to, over journeys of `MIN_KEYWORDS` and more.
+    A keyword that a method leaves out is a journey of its own. ``found_share`` is of the true journeys of
+    `MIN_KEYWORDS` and more: those that most of the keywords of some journey belong to. ``name_cosine`` is between a
+    journey's name and that of the true journey most of its keywords belong to, over journeys of `MIN_KEYWORDS` and
+    more.
 
     Returns
     -------
     DataFrame
-        Columns ``way``, ``users`` and for each of `MEASURES` its mean, with ``_low`` and ``_high``.
+        Columns ``method``, ``users`` and for each of `MEASURES` its mean, with ``_low`` and ``_high``.
     """
-    report = []
-    for way, members in ways.items():
-        scores = _scores(corpus, members, embedder)
-        row: dict[str, str | int | float] = {"way": way, "users": len(scores)}
-        for measure in MEASURES:
-            mean = bootstrap_mean(scores[measure].drop_nulls())
-            row |= {measure: mean.value, f"{measure}_low": mean.low, f"{measure}_high": mean.high}
-        report.append(row)
-    return pl.DataFrame(report)
+    scored = {name: _scores(corpus, members, embedder) for name, members in methods.items()}
+    return pl.DataFrame(
+        [{"method": name, "users": len(scores), **intervals(scores, MEASURES)} for name, scores in scored.items()]
+    )
 
 
 def _scores(corpus: Corpus, members: pl.DataFrame, embedder: TextEmbedder) -> pl.DataFrame:

@@ -54,16 +54,7 @@ def agreement(clusters: pl.DataFrame) -> pl.DataFrame:
             b3_f=2 * pl.col("b3_precision") * pl.col("b3_recall") / (pl.col("b3_precision") + pl.col("b3_recall"))
         )
         .select(
-            "user_id",
-            "keywords",
-            "true_clusters",
-            "clusters",
-            "b3_precision",
-            "b3_recall",
-            "b3_f",
-            "pair_precision",
-            "pair_recall",
-            "pair_f",
+            "user_id", "keywords", "true_clusters", "clusters", *MEASURES[:3], "pair_precision", "pair_recall", "pair_f"
         )
         .sort("user_id")
     )

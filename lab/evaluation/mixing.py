@@ -5,21 +5,59 @@ Good clusters do not mix the people, and keep together what was together when ea
 
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
+from typing import ClassVar
 
+import click
 import numpy as np
 import polars as pl
 
-from journeys_dagster.errors import ExpectedError
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
-from lab.evaluation.clusterers import Baselines, journeys, sessions
-from lab.evaluation.corpus import Corpus, corpus_of
+from lab.benchmark import BenchmarkError, Result, Run, argument, option
+from lab.evaluation.clusterers import Baselines, journeys
+from lab.evaluation.corpora import Corpus, corpus_of
+from lab.importers import online_retail_frames
 
 MIN_KEYWORDS = 10
 
 
-class MixingError(ExpectedError, ValueError, carries_user_text=False):
-    """A test that cannot be made of this data; the message says why."""
+@dataclass(frozen=True)
+class Mixing:
+    """Customers of UCI Online Retail (Parquet at PATH) poured together, and whether they are kept apart."""
+
+    name: ClassVar[str] = "mixing"
+    path: Path = argument()
+    users: int = option(200, "Mixed users.", type=click.IntRange(1))
+    customers_per_user: int = option(3, type=click.IntRange(2))
+    seed: int = option(0, type=click.IntRange(0))
+
+    def measure(self, run: Run) -> Result:
+        """Mix, cluster, and compare."""
+        with run.step("mix users and embed"):
+            mixed = mix_users(
+                online_retail_frames(self.path),
+                run.settings,
+                run.vectors,
+                mixed_users=self.users,
+                people_per_user=self.customers_per_user,
+                seed=self.seed,
+            )
+        with run.step("cluster"):
+            report = mixing_report(mixed, run.settings)
+        figures = {
+            "users": len(mixed.mixed.users),
+            "customers_per_user": self.customers_per_user,
+            "keywords": len(mixed.mixed.keywords),
+            "keywords_of_several": int(mixed.mixed.keywords["truth"].null_count()),
+            "seed": self.seed,
+        }
+        title = f"{figures['users']} users mixed of {self.customers_per_user} customers each"
+        note = (
+            f"{figures['keywords']:,} keywords; {figures['keywords_of_several']:,} that several customers of a user "
+            "have are clustered and not scored."
+        )
+        return Result(figures | {"clusterers": report}, {title: report}, [note])
 
 
 @dataclass(frozen=True)
@@ -58,7 +96,7 @@ def mix_users(
 
     Raises
     ------
-    MixingError
+    BenchmarkError
         Not even one group can be drawn.
     """
     engagements = frames["engagements"]
@@ -71,7 +109,9 @@ def mix_users(
     drawn = np.random.default_rng(seed).permutation(people)[: mixed_users * people_per_user]
     groups = len(drawn) // people_per_user
     if groups == 0:
-        raise MixingError(f"{len(people)} people have {MIN_KEYWORDS} to {limit} keywords; {people_per_user} are needed")
+        raise BenchmarkError(
+            f"{len(people)} people have {MIN_KEYWORDS} to {limit} keywords; {people_per_user} are needed"
+        )
     drawn = drawn[: groups * people_per_user].tolist()
     membership = pl.DataFrame(
         {"person": drawn, "mixed": [f"mixed {place // people_per_user:04}" for place in range(len(drawn))]}
@@ -99,25 +139,17 @@ def mixing_report(users: MixedUsers, settings: Settings) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        One row per way of clustering: ``clusterer``, ``clusters`` (mean per mixed user), ``same_person`` (share of
+        One row per method: ``clusterer``, ``clusters`` (mean per mixed user), ``same_person`` (share of
         the pairs clustered together that are one person's), ``by_chance`` (the same share of all pairs),
         ``kept_together`` (share of the pairs that were together when their person stood alone, and still are), and
         ``purity`` (share of keywords whose person has most of their cluster).
     """
-    found = journeys(users.mixed, settings.clusters)
-    granularity = _clusters_per_user(found)
-    alone = journeys(users.alone, settings.clusters)
-    baselines_mixed = Baselines(users.mixed)
-    baselines_alone = Baselines(users.alone)
-    per_person = _clusters_per_user(alone)
-    ways = {"journeys": (found, alone)}
-    for (name, mixed), by_itself in zip(
-        baselines_mixed.at_granularity(granularity).items(),
-        baselines_alone.at_granularity(per_person).values(),
-        strict=True,
-    ):
-        ways[name] = (mixed, by_itself)
-    ways["sessions (30-minute gap)"] = (sessions(users.mixed), sessions(users.alone))
+    found, alone = (journeys(corpus, settings.clusters) for corpus in (users.mixed, users.alone))
+    baselines = (
+        Baselines(corpus).at_granularity(_clusters_per_user(clusters))
+        for corpus, clusters in ((users.mixed, found), (users.alone, alone))
+    )
+    of_mixed, of_alone = ({"journeys": own, **others} for own, others in zip((found, alone), baselines, strict=True))
     chance = _same_person(found.with_columns(cluster=pl.lit(0)))
     rows = [
         {
@@ -125,10 +157,10 @@ def mixing_report(users: MixedUsers, settings: Settings) -> pl.DataFrame:
             "clusters": _clusters_per_user(mixed),
             "same_person": _same_person(mixed),
             "by_chance": chance,
-            "kept_together": _kept_together(mixed, by_itself),
+            "kept_together": _kept_together(mixed, of_alone[name]),
             "purity": _purity(mixed),
         }
-        for name, (mixed, by_itself) in ways.items()
+        for name, mixed in of_mixed.items()
     ]
     return pl.DataFrame(rows)
 

@@ -2,7 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
 
+import click
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -11,11 +15,14 @@ from journeys_dagster.inference.clustering import cluster_keywords, strongest_ke
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import name_journeys
-from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain, bootstrap_mean
+from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
-from lab.evaluation.corpus import Corpus
-from lab.evaluation.identity import Step, infer_step
+from lab.benchmark import HALF, HALF_HELP, Result, Run, argument, option
+from lab.evaluation.corpora import Corpus, read_log, world_corpus, world_history
+from lab.evaluation.identity import Step, snapshots, steps_of
+from lab.evaluation.statistics import gain_text, intervals, majority
+from lab.simulation.journey_types import Half
 
 MEASURES = ("exact", "cosine", "alike")
 SHIPPED = "shipped"
@@ -24,6 +31,43 @@ ALIKE = 0.7
 MIN_KEYWORDS = 3
 """Of journeys with one keyword or two there is little to choose."""
 _JOURNEY = ["user_id", "journey_id"]
+_COMPARED = ("name", "name_before", "members", "members_before")
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Whether journeys get the name they have, and keep it.
+
+    Against the true names of a simulated world, beside simpler methods to pick a keyword; or, of UCI Online Retail
+    (Parquet at PATH), how often journeys keep their name from day to day.
+    """
+
+    name: ClassVar[str] = "naming"
+    path: Path | None = argument(required=False)
+    users: int = option(500, "Of the simulated world.", type=click.IntRange(1))
+    days: int = option(60, "Of the simulated world, or the last ones of PATH.", type=click.IntRange(1))
+    seed: int = option(31, type=int)
+    half: Half | None = option(None, HALF_HELP, type=HALF)
+
+    def measure(self, run: Run) -> Result:
+        """Name journeys, and compare the names."""
+        if self.path is not None:
+            history = read_log(self.path, run.settings)
+            last = history.span[1]
+            steps = steps_of(history, first=last - timedelta(days=self.days), last=last, days=1)
+            with run.step("replay") as advance:
+                found = name_stability(history, steps, run.settings, run.vectors, progress=advance)
+            return Result(found, {f"the days up to {last}": pl.DataFrame([found])})
+        world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
+        with run.step("keywords, embeddings and names"):
+            corpus = world_corpus(world, run.settings, run.vectors)
+            history = world_history(world, run.settings)
+            report, gains = evaluate_naming(corpus, history, run.settings, run.vectors.embedder)
+        return Result(
+            {"seed": self.seed, "half": self.half, "namers": report, "cosine_gains": gains},
+            {f"journeys of three keywords and more; {self.users} users, seed {self.seed}": report},
+            ["cosine higher by " + ", ".join(f"{gain_text(gain)} than {name}" for name, gain in gains.items())],
+        )
 
 
 def name_in(
@@ -49,33 +93,31 @@ def name_in(
 def evaluate_naming(
     corpus: Corpus, history: History, settings: Settings, embedder: TextEmbedder
 ) -> tuple[pl.DataFrame, dict[str, Mean]]:
-    """Name the journeys found in a corpus by each way to pick a keyword, and compare with what they truly are.
+    """Name the journeys found in a corpus by each method to pick a keyword, and compare with what they truly are.
 
     The true name of a journey is that of most of its keywords' weight. Journeys of `MIN_KEYWORDS` and more count.
 
     Returns
     -------
     report : DataFrame
-        One row per way: ``namer``, ``journeys``, and for each of `MEASURES` its mean over users with ``_low`` and
+        One row per method: ``namer``, ``journeys``, and for each of `MEASURES` its mean over users with ``_low`` and
         ``_high``: ``exact`` (the true name, whatever its capitals), ``cosine`` (of the embeddings of both names) and
         ``alike`` (a cosine of `ALIKE` or more). ``best possible`` always picks the keyword nearest to the true name.
     gains : dict of str to Mean
-        How much larger the cosine of what is shipped is than each other way's, as a share.
+        How much larger the cosine of what is shipped is than each other's, as a share.
     """
     keywords = _truly_named(_clustered(corpus, settings), corpus, embedder)
     everyone = keywords.with_columns(as_of=pl.lit(history.span[1]))
     history.keep("clusters", everyone.select("as_of", "user_id", "keyword", "centroid_similarity"))
     shipped = name_in(history, keywords, settings).select(*_JOURNEY, "keyword")
-    ways = {SHIPPED: keywords.join(shipped, on=[*_JOURNEY, "keyword"], how="semi", maintain_order="left")}
-    ways |= {name: _picked(keywords, score) for name, score in _rival_scores(keywords, corpus, embedder).items()}
-    qualities = {name: _quality(rows) for name, rows in ways.items()}
-    report = []
-    for name, quality in qualities.items():
-        row: dict[str, str | int | float] = {"namer": name, "journeys": int(quality["journeys"].sum())}
-        for measure in MEASURES:
-            mean = bootstrap_mean(quality[measure])
-            row |= {measure: mean.value, f"{measure}_low": mean.low, f"{measure}_high": mean.high}
-        report.append(row)
+    methods = {SHIPPED: keywords.join(shipped, on=[*_JOURNEY, "keyword"], how="semi", maintain_order="left")}
+    others = _baseline_scores(keywords, corpus, embedder)
+    methods |= {name: _picked(keywords, score) for name, score in others.items()}
+    qualities = {name: _quality(rows) for name, rows in methods.items()}
+    report = [
+        {"namer": name, "journeys": int(quality["journeys"].sum()), **intervals(quality, MEASURES)}
+        for name, quality in qualities.items()
+    ]
     ours = qualities.pop(SHIPPED)["cosine"]
     return pl.DataFrame(report), {name: bootstrap_gain(ours, other["cosine"]) for name, other in qualities.items()}
 
@@ -92,13 +134,8 @@ def _clustered(corpus: Corpus, settings: Settings) -> pl.DataFrame:
 
 def _truly_named(keywords: pl.DataFrame, corpus: Corpus, embedder: TextEmbedder) -> pl.DataFrame:
     """Keywords with ``true_name`` of their journey and ``cosine`` to it; journeys of nothing but noise have none."""
-    true = (
-        keywords.filter(pl.col("truth").is_not_null())
-        .group_by(*_JOURNEY, "truth")
-        .agg(pl.col("weight").sum())
-        .sort("weight", "truth", descending=[True, False])
-        .unique(_JOURNEY, keep="first", maintain_order=True)
-        .select(*_JOURNEY, true_name=pl.col("truth").str.to_lowercase())
+    true = majority(keywords, _JOURNEY, pl.col("weight").sum()).select(
+        *_JOURNEY, true_name=pl.col("truth").str.to_lowercase()
     )
     rows = keywords.join(true, on=_JOURNEY, how="left", maintain_order="left")
     names = true["true_name"].unique().sort()
@@ -108,7 +145,7 @@ def _truly_named(keywords: pl.DataFrame, corpus: Corpus, embedder: TextEmbedder)
     return rows.with_columns(cosine=pl.Series(cosine))
 
 
-def _rival_scores(
+def _baseline_scores(
     keywords: pl.DataFrame, corpus: Corpus, embedder: TextEmbedder
 ) -> Mapping[str, pl.Expr | NDArray[np.float64]]:
     """Simple ways to score a journey's keywords."""
@@ -149,24 +186,6 @@ def _quality(picked: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class NameStability:
-    """How often a journey that goes on keeps its name from one snapshot of its user to the next.
-
-    Attributes
-    ----------
-    journeys, unchanged_journeys : int
-        Journeys that went on; those with the same keywords as before.
-    kept_share, unchanged_kept_share : float
-        Of them, the share with the same name.
-    """
-
-    journeys: int
-    kept_share: float
-    unchanged_journeys: int
-    unchanged_kept_share: float
-
-
 def name_stability(
     history: History,
     steps: Sequence[Step],
@@ -174,41 +193,32 @@ def name_stability(
     vectors: KeywordVectors,
     *,
     progress: Callable[[float], None] | None = None,
-) -> NameStability:
-    """Infer and name step by step, as the daily runs do; what is known of everyone is that of the first step."""
-    latest = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String, "journey_id": pl.String})
+) -> dict[str, float]:
+    """How often a journey that goes on keeps its name from one snapshot of its user to the next.
+
+    What is known of everyone is that of the first step. ``unchanged_journeys`` have the same keywords as before.
+    """
     names = pl.DataFrame()
     compared = []
-    for done, step in enumerate(steps, start=1):
-        if step.users:
-            snapshot = infer_step(history, step, settings, vectors, latest)
-            if names.is_empty():
-                history.keep("clusters", snapshot.with_columns(as_of=pl.lit(step.as_of)))
-            members = snapshot.select(*_JOURNEY, "keyword", "weight", "events", "sources", "centroid_similarity")
-            kept = pl.col("keyword").sort().str.join("\n").alias("members")
-            former = None if names.is_empty() else names
-            named = name_in(history, members, settings, former).select(*_JOURNEY, "name", "keyword")
-            new = named.join(members.group_by(_JOURNEY).agg(kept), on=_JOURNEY)
-            if not names.is_empty():
-                compared.append(new.join(names, on=_JOURNEY, suffix="_before"))
-                names = names.join(new.select("user_id").unique(), on="user_id", how="anti")
-            names = pl.concat([names, new]) if not names.is_empty() else new
-            others = latest.join(snapshot.select("user_id").unique(), on="user_id", how="anti")
-            latest = pl.concat([others, snapshot.select("user_id", "keyword", "journey_id")])
-        if progress is not None:
-            progress(done / len(steps))
-    if not compared:
-        return NameStability(0, 0.0, 0, 0.0)
-    rows = pl.concat(compared)
+    for step, snapshot, _ in snapshots(history, steps, settings, vectors, progress=progress):
+        first = names.is_empty()
+        if first:
+            history.keep("clusters", snapshot.with_columns(as_of=pl.lit(step.as_of)))
+        members = snapshot.select(*_JOURNEY, "keyword", "weight", "events", "sources", "centroid_similarity")
+        kept = pl.col("keyword").sort().str.join("\n").alias("members")
+        named = name_in(history, members, settings, None if first else names).select(*_JOURNEY, "name", "keyword")
+        new = named.join(members.group_by(_JOURNEY).agg(kept), on=_JOURNEY)
+        if first:
+            names = new
+            continue
+        compared.append(new.join(names, on=_JOURNEY, suffix="_before"))
+        names = pl.concat([names.join(new.select("user_id").unique(), on="user_id", how="anti"), new])
+    rows = pl.concat(compared) if compared else pl.DataFrame(schema=dict.fromkeys(_COMPARED, pl.String))
     same = pl.col("name") == pl.col("name_before")
     unchanged = rows.filter(pl.col("members") == pl.col("members_before"))
-    return NameStability(
-        journeys=len(rows),
-        kept_share=_share(rows, same),
-        unchanged_journeys=len(unchanged),
-        unchanged_kept_share=_share(unchanged, same),
-    )
-
-
-def _share(rows: pl.DataFrame, condition: pl.Expr) -> float:
-    return len(rows.filter(condition)) / max(len(rows), 1)
+    return {
+        "journeys": len(rows),
+        "kept_share": len(rows.filter(same)) / max(len(rows), 1),
+        "unchanged_journeys": len(unchanged),
+        "unchanged_kept_share": len(unchanged.filter(same)) / max(len(unchanged), 1),
+    }

@@ -2,19 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
+from journeys_dagster.reporting.calibration import calibration_curve
+from journeys_dagster.reporting.plots import trade_off
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
+from journeys_dagster.training.diversification import diversification_trade_off, recommend
 from journeys_dagster.training.history import History, KeywordVectors
 from journeys_dagster.training.ranker import Attempt, attempt_ranker, heuristic_scores
 from journeys_dagster.training.ranking_metrics import order_quality
 from journeys_dagster.training.replay import labelled_snapshots
 from journeys_dagster.training.spans import Spans, snapshot_days, training_spans
+from lab.benchmark import Result, Run, argument, option
+from lab.evaluation.corpora import read_log
+from lab.evaluation.statistics import gain_text
 
 _DRAWS = 20
 _POPULATION = ("share_7", "share_28", "share_84", "expected_returns", "highest_return_rate")
@@ -32,16 +41,63 @@ ABLATIONS = {
 
 
 @dataclass(frozen=True)
-class RankingEvaluation:
-    """Past snapshots and the attempt at a ranker for them.
+class Ranking:
+    """A ranker trained on the first months of UCI Online Retail (Parquet at PATH), against heuristics on the last."""
 
-    Attributes
-    ----------
-    examples : DataFrame
-        From `labelled_snapshots`.
-    spans : Spans
-    attempt : Attempt
-    """
+    name: ClassVar[str] = "ranking"
+    path: Path = argument()
+    ablations: bool = option(default=False, help="Train again without some features.")
+
+    def measure(self, run: Run) -> Result:
+        """Train, and rank test snapshots."""
+        history = read_log(self.path, run.settings)
+        with run.step("replay") as advance:
+            found = evaluate_ranking(history, run.settings, run.vectors, progress=advance)
+        attempt, limit = found.attempt, ceiling(found, run.settings)
+        comparison, spans = attempt.comparison, attempt.card["spans"]
+        gains = {"ndcg_gain": comparison.ndcg_gain, "mrr_gain": comparison.mrr_gain}
+        figures = {"decision": attempt.decision, "spans": spans, **gains, "ceiling": limit, "test": comparison.table}
+        tables = {f"test snapshots, {comparison.users:,} users who came back": comparison.table}
+        if self.ablations:
+            figures["ablations"] = tables["trained without"] = ablations(found, run.settings)
+        notes = [
+            f"{name}: {span['snapshots']} snapshots, {span['first']} to {span['last']}, {span['users']:,} users, "
+            f"{span['journeys']:,} journeys, {span['labels']['return']['positive']:,} returns"
+            for name, span in spans.items()
+        ]
+        notes += [
+            f"NDCG@5 over {comparison.best_heuristic}: {gain_text(comparison.ndcg_gain)}; "
+            f"MRR: {gain_text(comparison.mrr_gain)}",
+            f"were the model's probabilities the truth, the gain in NDCG@5 would be {gain_text(limit)}",
+        ]
+        curve = partial(calibration_curve, attempt.calibration, title="Calibration on the test snapshots")
+        return Result(figures, tables, notes, {"calibration-curve": curve})
+
+
+@dataclass(frozen=True)
+class Diversification:
+    """What each method to diversify costs in relevance, on UCI Online Retail (Parquet at PATH)."""
+
+    name: ClassVar[str] = "diversification"
+    path: Path = argument()
+
+    def measure(self, run: Run) -> Result:
+        """Rank test snapshots at every strength of every strategy."""
+        history = read_log(self.path, run.settings)
+        with run.step("replay") as advance:
+            points = diversification_trade_off(history, run.settings, run.vectors, progress=advance)
+        strategy, parameter = recommend(points)
+        return Result(
+            {"points": points, "recommended": {"strategy": strategy, "parameter": parameter}},
+            {"relevance (NDCG@5) and likeness (mean cosine) of the first five": points},
+            [f"most diverse at 99 % of the best relevance: {strategy}, {parameter}"],
+            {"relevance-against-diversity": partial(trade_off, points, title="Relevance against diversity")},
+        )
+
+
+@dataclass(frozen=True)
+class RankingEvaluation:
+    """Past snapshots, from `labelled_snapshots`, and the attempt at a ranker for them."""
 
     examples: pl.DataFrame
     spans: Spans

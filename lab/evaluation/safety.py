@@ -3,20 +3,96 @@
 import hashlib
 import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.safety import judge_texts
-from journeys_dagster.inference.safety_classifier import SafetyClassifier, learnt_phrases
-from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, Policy
-from journeys_dagster.settings import SafetySettings
+from journeys_dagster.inference.safety_classifier import (
+    SafetyClassifier,
+    fit_classifier,
+    learnt_phrases,
+    safety_classifier,
+)
+from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, Policy, load_policy
+from journeys_dagster.settings import SafetySettings, Settings
+from lab.benchmark import FILE, BenchmarkError, Result, Run, option
+from lab.evaluation.corpora import read_log
+from lab.simulation.catalogue import load_catalogue
 
 TUNING, REPORT = "tuning", "report"
 BEFORE, DURING, AFTER, FRESH, BLIND = "before", "during", "after", "fresh", "blind"
 _HALVES = {AFTER: REPORT, FRESH: REPORT, BLIND: BLIND}
 _FILE = Path(__file__).with_name("safety_names.toml")
+
+
+@dataclass(frozen=True)
+class Safety:
+    """On names written by hand, half of them harmless look-alikes: recall and false alarms by the shipped policy."""
+
+    name: ClassVar[str] = "safety"
+    online_retail: Path | None = option(None, "List what is flagged of UCI Online Retail (Parquet) too.", type=FILE)
+    world: bool = option(default=False, help="List what is flagged of all texts of the simulated platform too.")
+    refit_to: Path | None = option(
+        None, "Fit the classifier anew, measure with it, and write it to a new file.", type=FILE
+    )
+
+    def measure(self, run: Run) -> Result:
+        """Check the names."""
+        policy, settings, embedder = load_policy(run.settings.safety.policy), run.settings, run.vectors.embedder
+        if self.refit_to is not None and self.refit_to.exists():
+            raise BenchmarkError(f"{self.refit_to} exists already: name a new file for the classifier")
+        with run.step("check names"):
+            refit = self.refit_to is not None
+            classifier = fit_classifier(policy, embedder) if refit else safety_classifier(policy, embedder)
+            if self.refit_to is not None:
+                classifier.save(self.refit_to)
+            verdicts = evaluate_safety(policy, settings.safety, embedder, classifier)
+            corpora = self._corpora(settings)
+            flagged = {
+                name: flagged_texts(texts, policy, settings.safety, embedder, classifier)
+                for name, texts in corpora.items()
+            }
+        to_report = verdicts.filter(half=REPORT)
+        reports = {
+            "halves": safety_report(verdicts, by=["half"]),
+            "written": safety_report(verdicts, by=["written", "half"]),
+            "categories": safety_report(to_report, by=["category"]),
+            "confusion": confusion(to_report),
+        }
+        titles = (
+            f"{len(verdicts)} names written by hand, by half",
+            "by when they were written: before or during the making of the policy, after it, after the classifier",
+            "half to report, by category",
+            "half to report, expected (rows) and given outcome",
+        )
+        tables = dict(zip(titles, reports.values(), strict=True))
+        for name, rows in flagged.items():
+            tables[f"{name}: {len(rows)} of {len(corpora[name]):,} distinct texts flagged"] = rows
+        found = {name: {"texts": len(corpora[name]), "flagged": rows} for name, rows in flagged.items()}
+        return Result(
+            {"policy": policy.revision, "names": len(verdicts), **reports, "corpora": found},
+            tables,
+            [f"policy {policy.revision}; recall: outcome at least as strict as expected; noticed: not allowed"],
+        )
+
+    def _corpora(self, settings: Settings) -> dict[str, pl.Series]:
+        """Distinct texts of public and of simulated activity."""
+        corpora = {}
+        if self.online_retail is not None:
+            history = read_log(self.online_retail, settings)
+            corpora["online_retail"] = history.query("select distinct keyword from keyword_events", {})["keyword"]
+        if self.world:
+            catalogue = load_catalogue()
+            texts = [*catalogue.queries, *catalogue.mixed_boards]
+            for journey in catalogue.journeys:
+                texts += [journey.name, *journey.interests, *journey.boards]
+            texts += [text for item in catalogue.items for text in (item.title, *item.annotations)]
+            corpora["world"] = pl.Series(texts).str.to_lowercase()
+        return {name: texts.unique().sort() for name, texts in corpora.items()}
 
 
 def load_names(policy: Policy) -> pl.DataFrame:

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
 
+import click
 import polars as pl
 
 from journeys_dagster.inference.stage_model import StageModel
@@ -19,17 +22,75 @@ from journeys_dagster.training.stager import (
     returned_within,
     train_stage_model,
 )
+from lab.benchmark import Result, Run, argument, option
+from lab.evaluation.corpora import is_purchases, read_log
 from lab.evaluation.naming import name_in
+from lab.evaluation.statistics import gain_text
 
 HORIZONS = (14, 30)
 """Days within which a return is forecast."""
 THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
 MIN_JOURNEYS = 30
+_TRAINING_WEEKS = 10
 _ENGAGEMENT = "select user_id, journey_id, first_seen, last_seen, active_weeks from journey_engagement"
 _KEYWORDS = """
     select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
     from clusters join journey_identities using (user_id, cluster)
 """
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Whether journeys that count as ongoing are come back to, forecast on the last days of a log.
+
+    PATH is UCI Online Retail (Parquet), of which the most evergreen names are shown too, or search missions
+    (tab-separated).
+    """
+
+    name: ClassVar[str] = "stages"
+    path: Path = argument()
+    test_days: int | None = option(
+        None,
+        "Newest days to forecast: of purchases 60, of searches all after ten weeks.",
+        type=click.IntRange(1),
+    )
+    topics: tuple[str, ...] = option(
+        ("christmas",), "May be repeated.", flag="--topic", multiple=True, show_default=True
+    )
+
+    def measure(self, run: Run) -> Result:
+        """Forecast returns, and see who came back."""
+        history, purchases = read_log(self.path, run.settings), is_purchases(self.path)
+        first, last = history.span
+        test_days = self.test_days or (60 if purchases else (last - first).days - 7 * _TRAINING_WEEKS + 1)
+        with run.step("replay") as advance:
+            forecasts = evaluate_stages(
+                history, run.settings, run.vectors, test_from=last - timedelta(days=test_days), progress=advance
+            )
+        figures: dict[str, Any] = {}
+        tables, notes = {}, []
+        for found in forecasts:
+            within, comparison = f"within {found.return_days} days", found.comparison
+            figures[within.replace(" ", "_")] = {
+                "seen_days": found.seen_days,
+                "parts": found.parts,
+                "test": comparison.table,
+                "brier_gains": comparison.brier_gains,
+                "thresholds": found.thresholds,
+                "weights": found.model.weights,
+            }
+            seen = "" if found.seen_days == found.return_days else f" (the history holds {found.seen_days})"
+            tables[f"snapshots, returns {within}{seen}"] = found.parts
+            tables[f"return {within}"] = comparison.table
+            tables[f"what ends below a threshold, {within}"] = found.thresholds
+            better = (f"{gain_text(gain)} than {name}" for name, gain in comparison.brier_gains.items())
+            notes.append(f"Brier score {within} lower by {', '.join(better)}")
+        if purchases:
+            names, topics = lifecycles(history, run.settings, run.vectors, as_of=last, topics=self.topics)
+            figures |= {"names": names, "topics": topics}
+            tables |= {"most evergreen names": names.head(15), "most situational names": names.tail(15)}
+            tables["journeys by what their keywords say"] = topics
+        return Result(figures, tables, notes)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The honest figure for settings that were fitted: fit on some users, look at the others."""
+"""Cross-validation of the cluster settings: fitted on some users, scored on the others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import polars as pl
 
 from journeys_dagster.settings import ClusterSettings
 from lab.evaluation.clusterers import Baselines, journeys
-from lab.evaluation.corpus import Corpus
+from lab.evaluation.corpora import Corpus
 from lab.evaluation.metrics import MEASURES, agreement
 
 FOLDS, REPEATS, ROUNDS = 5, 3, 2

@@ -1,4 +1,4 @@
-"""Values of users in, means with bootstrap intervals out, the pipeline's beside those of each naive way."""
+"""Values of users in, means with bootstrap intervals out, the pipeline's beside those of each baseline."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.monitoring.bootstrap import RESAMPLES, bootstrap_columns, resampled_totals
+from journeys_dagster.monitoring.bootstrap import RESAMPLES
+from lab.evaluation.statistics import bootstrap_columns, resampled_totals
 from lab.simulation.journey_types import Half
 
 PIPELINE = "journeys"
@@ -36,7 +37,7 @@ MEASURES = {
     "event_coverage_right": "events that the right one holds",
 }
 _SCHEMA = {
-    **dict.fromkeys(("measure", "way", "domain"), pl.String),
+    **dict.fromkeys(("measure", "method", "domain"), pl.String),
     "users": pl.Int64,
     **dict.fromkeys(("value", "low", "high", "lead", "lead_low", "lead_high"), pl.Float64),
 }
@@ -51,7 +52,7 @@ class HomeReport:
     Attributes
     ----------
     measures : DataFrame
-        One row per measure, way and domain ("": all): ``measure``, ``way`` (`PIPELINE` or a baseline), ``domain``,
+        One row per ``measure``, ``method`` (`PIPELINE` or a baseline) and ``domain`` ("": all):
         ``users``, ``value``, ``low``, ``high``; and ``lead``, ``lead_low``, ``lead_high``, how much larger the
         pipeline's is on the same users (null for the pipeline's own).
     stage_confusion : DataFrame
@@ -72,12 +73,12 @@ class HomeReport:
 
 
 def values(
-    rows: pl.DataFrame, measure: str, way: str, value: pl.Expr, *, domain: pl.Expr | None = None
+    rows: pl.DataFrame, measure: str, method: str, value: pl.Expr, *, domain: pl.Expr | None = None
 ) -> pl.DataFrame:
-    """Users' values of one measure: ``measure``, ``way``, ``domain``, ``user_id``, ``value``."""
+    """Users' values of one measure: ``measure``, ``method``, ``domain``, ``user_id``, ``value``."""
     return rows.select(
         measure=pl.lit(measure),
-        way=pl.lit(way),
+        method=pl.lit(method),
         domain=pl.lit("") if domain is None else domain,
         user_id="user_id",
         value=value.cast(pl.Float64),
@@ -85,7 +86,7 @@ def values(
 
 
 def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
-    """Means over users with intervals, in the order of `MEASURES`; ways in the order in which they came.
+    """Means over users with intervals, in the order of `MEASURES`; methods in the order in which they came.
 
     Parameters
     ----------
@@ -94,20 +95,20 @@ def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
     confidences : DataFrame
         Columns ``user_id``, ``confidence``, ``returned``: one row per listed journey.
     """
-    ways = {way: place for place, way in enumerate(found["way"].unique(maintain_order=True))}
+    methods = {method: place for place, method in enumerate(found["method"].unique(maintain_order=True))}
     rows = []
     for measure in MEASURES:
         of_measure = found.filter(pl.col("measure") == measure)
         for (domain,), of_domain in sorted(of_measure.partition_by("domain", as_dict=True).items()):
-            rows += _means(measure, str(domain), of_domain, ways)
+            rows += _means(measure, str(domain), of_domain, methods)
         if measure == "confidence_ece" and not confidences.is_empty():
             rows += _calibration(confidences)
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
-def _means(measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]) -> list[_Row]:
-    wide = rows.pivot("way", index="user_id", values="value").sort("user_id")
-    names = sorted((name for name in wide.columns if name != "user_id"), key=ways.__getitem__)
+def _means(measure: str, domain: str, rows: pl.DataFrame, methods: dict[str, int]) -> list[_Row]:
+    wide = rows.pivot("method", index="user_id", values="value").sort("user_id")
+    names = sorted((name for name in wide.columns if name != "user_id"), key=methods.__getitem__)
     own = wide.select(names).to_numpy().astype(np.float64)
     # A domain may be that of no found journey, but of some session.
     ours = own[:, [names.index(PIPELINE)]] if PIPELINE in names else np.full((len(own), 1), np.nan)
@@ -128,9 +129,9 @@ def _means(measure: str, domain: str, rows: pl.DataFrame, ways: dict[str, int]) 
     ]
 
 
-def _row(measure: str, way: str, domain: str, users: int) -> _Row:
+def _row(measure: str, method: str, domain: str, users: int) -> _Row:
     empty: _Row = dict.fromkeys(("lead", "lead_low", "lead_high"))
-    return empty | {"measure": measure, "way": way, "domain": domain, "users": users}
+    return empty | {"measure": measure, "method": method, "domain": domain, "users": users}
 
 
 def _calibration(confidences: pl.DataFrame) -> list[_Row]:
@@ -144,10 +145,10 @@ def _calibration(confidences: pl.DataFrame) -> list[_Row]:
     bins = np.empty(len(rows), dtype=np.int64)
     for number, part in enumerate(np.array_split(np.argsort(stated, kind="stable"), BINS)):
         bins[part] = number
-    ways = {PIPELINE: (stated, bins), BASE_RATE: (np.full(len(rows), label.mean()), np.zeros_like(bins))}
+    methods = {PIPELINE: (stated, bins), BASE_RATE: (np.full(len(rows), label.mean()), np.zeros_like(bins))}
     found: dict[str, list[_Row]] = {"confidence_ece": [], "confidence_brier": []}
     own: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-    for way, (said, places) in ways.items():
+    for method, (said, places) in methods.items():
         sums = np.zeros((users[-1] + 1, 2 * BINS + 2))
         np.add.at(sums, (users, places), said)
         np.add.at(sums, (users, BINS + places), label)
@@ -157,13 +158,13 @@ def _calibration(confidences: pl.DataFrame) -> list[_Row]:
         totals = np.vstack([sums.sum(axis=0), resampled_totals(sums, RESAMPLES)])
         count = totals[:, -1]
         ece = np.abs(totals[:, :BINS] - totals[:, BINS : 2 * BINS]).sum(axis=1) / count
-        own[way] = ece, totals[:, -2] / count
+        own[method] = ece, totals[:, -2] / count
     for place, measure in enumerate(found):
-        for way in ways:
-            row = _row(measure, way, "", int(users[-1]) + 1)
-            row |= dict(zip(("value", "low", "high"), _interval(own[way][place]), strict=True))
-            if way != PIPELINE:
-                lead = own[PIPELINE][place] - own[way][place]
+        for method in methods:
+            row = _row(measure, method, "", int(users[-1]) + 1)
+            row |= dict(zip(("value", "low", "high"), _interval(own[method][place]), strict=True))
+            if method != PIPELINE:
+                lead = own[PIPELINE][place] - own[method][place]
                 row |= dict(zip(("lead", "lead_low", "lead_high"), _interval(lead), strict=True))
             found[measure].append(row)
     return [*found["confidence_ece"], *found["confidence_brier"]]

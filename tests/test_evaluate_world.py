@@ -1,4 +1,4 @@
-"""The yardstick: the truth itself scores full marks, order of rows does not matter, other libraries agree."""
+"""`journeys evaluate world`: the truth scores full marks, order of rows does not matter, other libraries agree."""
 
 import json
 import shutil
@@ -19,17 +19,19 @@ from sklearn.metrics import brier_score_loss, ndcg_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from journeys_dagster.cli import cli
-from journeys_dagster.monitoring.bootstrap import bootstrap_columns, bootstrap_mean
+from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.ranking_metrics import expected_calibration_error
+from lab.benchmark import BenchmarkError
+from lab.evaluation.home import PIPELINE, HomeReport, evaluate_home
+from lab.evaluation.home.grouping import grouping_values, purity
+from lab.evaluation.home.lists import content_values, name_values, order_values, stage_values
+from lab.evaluation.home.reading import Part, Truth, knows_returns, read_part
+from lab.evaluation.home.report import MEASURES, summarise
 from lab.evaluation.identity import identity_report, kept_by_user
 from lab.evaluation.plots import purity_by_domain
-from lab.evaluation.yardstick import PIPELINE, HomeReport, TruthError, evaluate_home
-from lab.evaluation.yardstick.grouping import grouping_values, purity
-from lab.evaluation.yardstick.lists import content_values, name_values, order_values, stage_values
-from lab.evaluation.yardstick.reading import Part, Truth, knows_returns, read_part
-from lab.evaluation.yardstick.report import MEASURES, summarise
+from lab.evaluation.statistics import bootstrap_columns
 from lab.simulation.journey_types import Half
 
 SETTINGS = Settings()
@@ -55,8 +57,8 @@ def report_of(pipeline: Pipeline, folder: Path, **options: Any) -> HomeReport:
     return evaluate_home(pipeline.warehouse.query, folder, SETTINGS, KeywordVectors(EMBEDDER), **options)
 
 
-def overall(report: pl.DataFrame, way: str = PIPELINE) -> dict[str, float]:
-    rows = report.filter(pl.col("domain") == "", pl.col("way") == way)
+def overall(report: pl.DataFrame, method: str = PIPELINE) -> dict[str, float]:
+    rows = report.filter(pl.col("domain") == "", pl.col("method") == method)
     return dict(rows.select("measure", "value").iter_rows())
 
 
@@ -102,7 +104,7 @@ def test_the_truth_itself_scores_full_marks(part: Part, truth_folder: Path) -> N
     assert found == pytest.approx({name: 0.0 if name in WORST else 1.0 for name in found}, abs=1e-6)
 
 
-def test_what_is_found_lies_between_the_naive_ways_and_the_truth(finished: Pipeline, truth_folder: Path) -> None:
+def test_what_is_found_lies_between_the_baselines_and_the_truth(finished: Pipeline, truth_folder: Path) -> None:
     report = report_of(finished, truth_folder)
     ours = overall(report.measures)
     assert set(ours) == set(MEASURES)
@@ -113,9 +115,9 @@ def test_what_is_found_lies_between_the_naive_ways_and_the_truth(finished: Pipel
     ceiling = overall(report.measures, "best order of what was found (ceiling)")["ndcg_at_5"]
     assert ours["ndcg_at_5"] <= ceiling <= 1
     # A base rate is that of its own users to the point, and of drawn ones only nearly.
-    rows = report.measures.filter(pl.col("way") != "base rate")
+    rows = report.measures.filter(pl.col("method") != "base rate")
     assert rows.select(pl.col("value").is_between(pl.col("low") - 1e-9, pl.col("high") + 1e-9).all()).item()
-    leads = report.measures.filter(pl.col("way") == "every keyword by itself", pl.col("measure") == "b3_f")
+    leads = report.measures.filter(pl.col("method") == "every keyword by itself", pl.col("measure") == "b3_f")
     assert leads["lead"].item() == pytest.approx(ours["b3_f"] - leads["value"].item())
 
 
@@ -133,7 +135,7 @@ def test_order_of_rows_and_size_of_parts_change_nothing(finished: Pipeline, trut
     usual = report_of(finished, truth_folder)
     other = evaluate_home(query, shuffled, SETTINGS, KeywordVectors(EMBEDDER), users_per_part=7)
     # Character tf-idf weighs n-grams by the texts of its part.
-    kept = pl.col("way") != "character tf-idf"
+    kept = pl.col("method") != "character tf-idf"
     assert_frame_equal(usual.measures.filter(kept), other.measures.filter(kept), rel_tol=1e-9)
     assert usual.days == other.days
     assert usual.stage_confusion.equals(other.stage_confusion)
@@ -144,7 +146,7 @@ def test_order_agrees_with_scikit_learn(part: Part) -> None:
     ideal = perfect(part)
     lot = ideal.listed.with_columns(lot=pl.struct("user_id", "truth").hash(seed=1))
     mixed = lot.sort("user_id", "lot").with_columns(rank=pl.int_range(1, pl.len() + 1).over("user_id")).drop("lot")
-    scores = order_values(replace(ideal, listed=mixed)).filter(pl.col("way") == PIPELINE)
+    scores = order_values(replace(ideal, listed=mixed)).filter(pl.col("method") == PIPELINE)
     intents = mixed.join(ideal.journeys.select("user_id", "truth", "intent"), on=["user_id", "truth"])
     compared = 0
     for user, value in scores.select("user_id", "value").iter_rows():
@@ -163,7 +165,7 @@ def test_a_journey_found_in_two_pieces_gains_once() -> None:
     journeys = pl.DataFrame({"user_id": "ann", "truth": ["x", "y"], "intent": [2.0, 1.0]})
     nothing = pl.DataFrame()
     part = Part(nothing, nothing, listed, ranked, journeys, nothing)
-    (found,) = order_values(part).filter(pl.col("way") == PIPELINE)["value"]
+    (found,) = order_values(part).filter(pl.col("method") == PIPELINE)["value"]
     assert found == pytest.approx((2 + 1 / np.log2(4)) / (2 + 1 / np.log2(3)))
 
 
@@ -195,15 +197,15 @@ def test_calibration_agrees_with_scikit_learn_and_the_ranker() -> None:
 
 def _some_values() -> pl.DataFrame:
     return pl.DataFrame(
-        {"measure": "b3_f", "way": PIPELINE, "domain": "", "user_id": ["ann", "bob"], "value": [0.25, 0.75]}
+        {"measure": "b3_f", "method": PIPELINE, "domain": "", "user_id": ["ann", "bob"], "value": [0.25, 0.75]}
     )
 
 
 def test_a_domain_without_a_found_journey_has_only_the_naive_value() -> None:
-    naive = _some_values().with_columns(way=pl.lit("30-minute sessions"), domain=pl.lit("cars"))
+    naive = _some_values().with_columns(method=pl.lit("30-minute sessions"), domain=pl.lit("cars"))
     measures = summarise(pl.concat([_some_values(), naive]), pl.DataFrame())
     (found,) = measures.filter(pl.col("domain") == "cars").to_dicts()
-    assert (found["way"], found["value"], found["users"]) == ("30-minute sessions", 0.5, 2)
+    assert (found["method"], found["value"], found["users"]) == ("30-minute sessions", 0.5, 2)
     assert np.isnan(found["lead"])
 
 
@@ -282,17 +284,17 @@ def evaluate(*words: object, home: Path | None = None) -> Result:
 
 
 def test_the_table_and_its_json(finished_home: Path, tmp_path: Path) -> None:
-    plot = tmp_path / "purity.png"
-    result = evaluate("--half", "tune", "--half", "report", "--sample", 5, "--plot", plot, home=finished_home)
+    plots = tmp_path / "plots"
+    result = evaluate("--half", "tune", "--half", "report", "--sample", 5, "--plots", plots, home=finished_home)
     assert result.exit_code == 0, result.output
     for words in ("tune: 50", "report: 50", "B³ F", "stage accuracy", "NDCG@5", "ids kept", "30-minute", "true_stage"):
         assert words in result.output
-    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert all((plots / f"purity-by-domain-{n}.png").read_bytes().startswith(b"\x89PNG") for n in (1, 2))
     document = json.loads(evaluate("--sample", 0, "--json", home=finished_home).stdout)
     (world,) = document["worlds"]
     assert set(MEASURES) < set(world)
     assert len(world["days"]) == 4
-    assert {row["way"] for row in world["measures"] if row["measure"] == "b3_f"}.isdisjoint({"character tf-idf"})
+    assert {row["method"] for row in world["measures"] if row["measure"] == "b3_f"}.isdisjoint({"character tf-idf"})
 
 
 @pytest.mark.slow
@@ -337,5 +339,5 @@ def test_an_empty_truth_is_refused(finished: Pipeline, truth_folder: Path, tmp_p
     shutil.copytree(truth_folder, folder)
     for file in (folder / "events").iterdir():
         pl.read_parquet(file).clear().write_parquet(file)
-    with pytest.raises(TruthError, match="no event"):
+    with pytest.raises(BenchmarkError, match="no event"):
         report_of(finished, folder)

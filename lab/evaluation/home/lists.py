@@ -7,9 +7,9 @@ from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, SITUATI
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.ranking_metrics import CUTOFF
+from lab.evaluation.home.reading import Part
+from lab.evaluation.home.report import PIPELINE, values
 from lab.evaluation.naming import ALIKE
-from lab.evaluation.yardstick.reading import Part
-from lab.evaluation.yardstick.report import PIPELINE, values
 
 _JOURNEY = ["user_id", "journey_id"]
 HEAVIEST = "heaviest keyword"
@@ -31,7 +31,7 @@ def name_values(part: Part, vectors: KeywordVectors) -> pl.DataFrame:
         return best.select(*_JOURNEY, "truth", name="keyword")
 
     found = []
-    for way, rows in {PIPELINE: true, HEAVIEST: picked("weight"), BEST_KEYWORD: picked("cosine")}.items():
+    for method, rows in {PIPELINE: true, HEAVIEST: picked("weight"), BEST_KEYWORD: picked("cosine")}.items():
         named = rows.with_columns(
             exact=pl.col("name").str.to_lowercase() == pl.col("truth").str.to_lowercase(),
             cosine=_cosines(vectors, rows["name"], rows["truth"]),
@@ -41,7 +41,7 @@ def name_values(part: Part, vectors: KeywordVectors) -> pl.DataFrame:
             ("name_cosine", pl.col("cosine").mean()),
             ("name_alike", (pl.col("cosine") >= ALIKE).mean()),
         ):
-            found.append(values(named.group_by("user_id").agg(value=value), measure, way, pl.col("value")))
+            found.append(values(named.group_by("user_id").agg(value=value), measure, method, pl.col("value")))
     return pl.concat(found)
 
 
@@ -57,7 +57,7 @@ def stage_values(part: Part, settings: Settings) -> pl.DataFrame:
     """Lifecycle and stage of the listed journeys against the true ones."""
     rows = staged(part)
     ended_after = pl.lit(settings.stages.ended_after_days)
-    ways = {
+    methods = {
         "lifecycle": {
             PIPELINE: pl.col("lifecycle"),
             f"all {EVERGREEN}": pl.lit(EVERGREEN),
@@ -76,11 +76,11 @@ def stage_values(part: Part, settings: Settings) -> pl.DataFrame:
         values(
             rows.group_by("user_id").agg(right=(stated == pl.col(f"true_{what}")).mean()),
             f"{what}_accuracy",
-            way,
+            method,
             pl.col("right"),
         )
-        for what, by_way in ways.items()
-        for way, stated in by_way.items()
+        for what, by_method in methods.items()
+        for method, stated in by_method.items()
     )
 
 
@@ -121,9 +121,9 @@ def order_values(part: Part) -> pl.DataFrame:
         BEST_ORDER: _by(ranked, pl.col("intent")),
     }
     found = []
-    for way, rows in orders.items():
+    for method, rows in orders.items():
         gained = best.join(_gains(rows, "order", gain="intent"), on="user_id", how="left")
-        found.append(values(gained, "ndcg_at_5", way, pl.col("gain").fill_null(0.0) / pl.col("ideal")))
+        found.append(values(gained, "ndcg_at_5", method, pl.col("gain").fill_null(0.0) / pl.col("ideal")))
     return pl.concat(found)
 
 
@@ -162,13 +162,13 @@ def content_values(part: Part) -> pl.DataFrame:
     )
     lists = {PIPELINE: (ours, held), HEAVIEST_LIST: (heaviest, heaviest.drop("truth"))}
     found = []
-    for way, (entries, contents) in lists.items():
+    for method, (entries, contents) in lists.items():
         of_user = entries.group_by("user_id").agg(
             repeated=pl.col("truth").drop_nulls().len() - pl.col("truth").drop_nulls().n_unique(),
             noise=pl.col("truth").null_count(),
         )
-        found.append(values(of_user, "duplicates_per_list", way, pl.col("repeated").cast(pl.Float64)))
-        found.append(values(of_user, "noise_per_list", way, pl.col("noise").cast(pl.Float64)))
+        found.append(values(of_user, "duplicates_per_list", method, pl.col("repeated").cast(pl.Float64)))
+        found.append(values(of_user, "noise_per_list", method, pl.col("noise").cast(pl.Float64)))
         live = part.journeys.filter(pl.col("stage") != ENDED)
         listed = live.join(
             entries.select("user_id", "truth").drop_nulls().unique().with_columns(hit=pl.lit(1.0)),
@@ -176,12 +176,12 @@ def content_values(part: Part) -> pl.DataFrame:
             how="left",
         )
         hits = listed.group_by("user_id").agg(share=pl.col("hit").fill_null(0.0).mean())
-        found.append(values(hits, "live_journeys_listed", way, pl.col("share")))
-        found += _coverage(part, entries, contents, way)
+        found.append(values(hits, "live_journeys_listed", method, pl.col("share")))
+        found += _coverage(part, entries, contents, method)
     return pl.concat(found)
 
 
-def _coverage(part: Part, entries: pl.DataFrame, contents: pl.DataFrame, way: str) -> list[pl.DataFrame]:
+def _coverage(part: Part, entries: pl.DataFrame, contents: pl.DataFrame, method: str) -> list[pl.DataFrame]:
     """Share of a user's events that the list holds, and that it holds in a journey of what they are truly part of."""
     placed = (
         part.events.filter(pl.col("truth").is_not_null())
@@ -196,6 +196,6 @@ def _coverage(part: Part, entries: pl.DataFrame, contents: pl.DataFrame, way: st
         .agg(pl.col("held", "right").mean())
     )
     return [
-        values(placed, "event_coverage", way, pl.col("held")),
-        values(placed, "event_coverage_right", way, pl.col("right")),
+        values(placed, "event_coverage", method, pl.col("held")),
+        values(placed, "event_coverage_right", method, pl.col("right")),
     ]

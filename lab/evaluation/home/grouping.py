@@ -1,4 +1,4 @@
-"""Whether keywords are grouped as they truly belong together, beside simple ways to group them."""
+"""Whether keywords are grouped as they truly belong together, beside simple methods to group them."""
 
 from collections.abc import Collection
 
@@ -6,9 +6,9 @@ import polars as pl
 
 from journeys_dagster.training.history import KeywordVectors
 from lab.evaluation.clusterers import Baselines, sessions
-from lab.evaluation.corpus import Corpus
+from lab.evaluation.corpora import Corpus
+from lab.evaluation.home.report import PIPELINE, values
 from lab.evaluation.metrics import agreement
-from lab.evaluation.yardstick.report import PIPELINE, values
 
 _AGREEMENT = ("b3_f", "pair_f", "b3_precision", "b3_recall")
 SESSIONS = "30-minute sessions"
@@ -46,14 +46,14 @@ def grouping_values(
         baselines = Baselines(Corpus(coded, used)).at_fixed_thresholds()
         grouped |= {name.partition(", ")[0]: rows for name, rows in baselines.items() if not name.startswith("session")}
     found = []
-    for way, rows in grouped.items():
+    for method, rows in grouped.items():
         scores = agreement(rows)
-        found += [values(scores, measure, way, pl.col(measure)) for measure in _AGREEMENT]
-        found.append(purity(rows, domains, way, by_domain=way in {PIPELINE, SESSIONS}))
+        found += [values(scores, measure, method, pl.col(measure)) for measure in _AGREEMENT]
+        found.append(purity(rows, domains, method, by_domain=method in {PIPELINE, SESSIONS}))
     return pl.concat(found)
 
 
-def purity(clusters: pl.DataFrame, domains: pl.DataFrame, way: str, *, by_domain: bool) -> pl.DataFrame:
+def purity(clusters: pl.DataFrame, domains: pl.DataFrame, method: str, *, by_domain: bool) -> pl.DataFrame:
     """Purity and inverse purity (Amigó et al. 2009) of every user's clusters, overall and by domain.
 
     Purity is the share of keywords that lie with a majority of their own kind in their cluster; inverse purity the
@@ -76,8 +76,8 @@ def purity(clusters: pl.DataFrame, domains: pl.DataFrame, way: str, *, by_domain
             .join(domain.rename({"truth": "main"}), on="main")
         )
         share = pl.col("right").sum() / pl.col("all").sum()
-        found.append(values(best.group_by("user_id").agg(share=share), measure, way, pl.col("share")))
+        found.append(values(best.group_by("user_id").agg(share=share), measure, method, pl.col("share")))
         if by_domain:
             of_domain = best.group_by("user_id", "domain").agg(share=share)
-            found.append(values(of_domain, measure, way, pl.col("share"), domain=pl.col("domain")))
+            found.append(values(of_domain, measure, method, pl.col("share"), domain=pl.col("domain")))
     return pl.concat(found)

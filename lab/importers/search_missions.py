@@ -1,21 +1,17 @@
-"""Clusters of search queries against missions that human annotators drew (the format of Webis-SMC-12).
+"""Searches and clicks with the missions that human annotators drew in them (the format of Webis-SMC-12).
 
 The texts are private: nothing here returns, prints or raises one.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from journeys_dagster.errors import ExpectedError
-from journeys_dagster.settings import Settings
-from journeys_dagster.training.history import History, KeywordVectors
-from lab.evaluation.corpus import Corpus, corpus_of
 
 _COLUMNS = ("user_id", "query", "occurred_at", "clicked_domain", "mission_id")
-_CLICK = "clickthrough"
+CLICK = "clickthrough"
 
 
 class SearchMissionsError(ExpectedError, ValueError, carries_user_text=False):
@@ -79,41 +75,8 @@ def read_search_missions(path: Path) -> SearchMissions:
                 "occurred_at",
                 "arrival_day",
                 item_id="clicked_domain",
-                action=pl.lit(_CLICK),
+                action=pl.lit(CLICK),
             ),
         },
         rows=table.select("user_id", "query", "mission_id"),
-    )
-
-
-def search_history(missions: SearchMissions, settings: Settings) -> History:
-    """The missions' searches and clicks as activity; a click counts whatever the settings say of actions."""
-    keywords = settings.keywords
-    with_clicks = keywords.model_copy(update={"action_weights": {_CLICK: 1.0} | keywords.action_weights})
-    return History(missions.frames, settings.model_copy(update={"keywords": with_clicks}))
-
-
-def search_corpus(missions: SearchMissions, settings: Settings, vectors: KeywordVectors) -> Corpus:
-    """Every user's distinct queries as keywords, each with the mission of most of its rows (ties: the smaller id).
-
-    All of the file counts, however long ago.
-    """
-    days = missions.frames["searches"]["arrival_day"]
-    last_day, first_day = days.max(), days.min()
-    span = (last_day - first_day) // timedelta(days=1) + 1  # type: ignore[operator]
-    whole = settings.keywords.model_copy(update={"lookback_days": max(settings.keywords.lookback_days, span)})
-    history = search_history(missions, settings.model_copy(update={"keywords": whole}))
-    return corpus_of(history.keywords(last_day), _truth(missions, history), vectors)  # type: ignore[arg-type]
-
-
-def _truth(missions: SearchMissions, history: History) -> pl.DataFrame:
-    queries = missions.rows.select(pl.col("query").unique(maintain_order=True))
-    normalized = history.query_over("select query, normalize_keyword(query) as keyword from rows", queries)
-    return (
-        missions.rows.join(normalized, on="query")
-        .group_by("user_id", "keyword", "mission_id")
-        .len()
-        .sort("user_id", "keyword", "len", "mission_id", descending=[False, False, True, False])
-        .unique(["user_id", "keyword"], keep="first", maintain_order=True)
-        .select("user_id", "keyword", truth="mission_id")
     )

@@ -9,18 +9,17 @@ import pytest
 from click.testing import CliRunner
 
 from journeys_dagster.cli import cli
-from lab.evaluation.plots import distributions
-from lab.evaluation.realism import MEASURES, compare, measures
+from lab.evaluation.fidelity import MEASURES, compare, distribution, measures
 
 START = datetime(2025, 6, 1, 12)
 
 
-def log(*moments: tuple[str, float]) -> pl.DataFrame:
+def log(*times: tuple[str, float]) -> pl.DataFrame:
     """Events of users, by minutes since the start."""
     return pl.DataFrame(
         {
-            "user_id": [user for user, _ in moments],
-            "occurred_at": [START + timedelta(minutes=minutes) for _, minutes in moments],
+            "user_id": [user for user, _ in times],
+            "occurred_at": [START + timedelta(minutes=minutes) for _, minutes in times],
         }
     )
 
@@ -57,15 +56,15 @@ def test_the_longer_log_is_cut_to_its_last_days() -> None:
 
 def test_every_measure_has_its_picture() -> None:
     rows = log(*((user, minutes) for user in "abcd" for minutes in (0, 4, 8, 2000)))
-    pictures = distributions(compare("itself", rows, rows))
-    assert pictures.keys() == MEASURES.keys()
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures.values())
+    comparison = compare("itself", rows, rows)
+    assert comparison.measured() == list(MEASURES)
+    assert all(distribution(measure, comparison).startswith(b"\x89PNG") for measure in MEASURES)
 
 
 def test_the_command_compares_with_real_logs(data_path: Path, tmp_path: Path) -> None:
     retail = data_path / "online-retail" / "online_retail.parquet"
     missions = data_path / "search-missions" / "dev.tsv"
-    arguments = ["evaluate", "realism", str(retail), "--missions", str(missions), "--users", "200", "--json"]
+    arguments = ["evaluate", "fidelity", str(retail), "--missions", str(missions), "--users", "200", "--json"]
     result = CliRunner().invoke(cli, [*arguments, "--plots", str(tmp_path / "plots")], catch_exceptions=False)
     rows = pl.DataFrame(json.loads(result.stdout)["measures"])
     assert set(rows["log"]) == {"Online Retail", "search missions"}

@@ -11,9 +11,10 @@ from typing import Any
 
 import polars as pl
 
-from journeys_dagster.errors import ExpectedError
 from journeys_dagster.settings import Settings
-from lab.evaluation.world import main_truth
+from lab.benchmark import BenchmarkError
+from lab.evaluation.corpora import event_truth
+from lab.evaluation.statistics import majority
 from lab.simulation.intent import latent_intent
 from lab.simulation.journey_types import Half
 from lab.simulation.truth import read_truth, scan_truth, states_on
@@ -64,10 +65,6 @@ _FOLLOWED = """
 _SOURCES = {"searches": "search", "engagements": "engagement", "board_items": "board"}
 
 
-class TruthError(ExpectedError, ValueError, carries_user_text=False):
-    """A home whose journeys cannot be compared with a truth; the message says why and what to do."""
-
-
 @dataclass(frozen=True)
 class Truth:
     """The truth of a home, and what of it counts.
@@ -90,11 +87,11 @@ class Truth:
 
         Raises
         ------
-        TruthError
+        BenchmarkError
             There is no truth in the folder, or no event.
         """
         if not (folder / "types.parquet").exists():
-            raise TruthError(
+            raise BenchmarkError(
                 f"no truth in {folder}: `journeys simulate` writes it beside the landing zone; of a real log it is not "
                 "known, see `journeys evaluate --help`"
             )
@@ -102,7 +99,7 @@ class Truth:
         types = read_truth(folder, "types").select("journey", "domain", counts=counts)
         last = scan_truth(folder, "events").select(pl.col("occurred_at").max().dt.date()).collect().item()
         if last is None:
-            raise TruthError(f"the truth in {folder} has no event: simulate more users or days")
+            raise BenchmarkError(f"the truth in {folder} has no event: simulate more users or days")
         return cls(folder, types, last)
 
 
@@ -128,7 +125,7 @@ class Part:
         (of the next day).
     followed : DataFrame
         One row per keyword that is in two snapshots of a user that follow one another: ``user_id``, ``as_of``,
-        ``keyword``, ``weight``, and ``before`` and ``after`` for each way to give ids (structs).
+        ``keyword``, ``weight``, and the ids ``journey_id``, ``place`` and ``heaviest``, each with ``_before``.
     """
 
     keywords: pl.DataFrame
@@ -153,11 +150,10 @@ def read_part(query: Query, truth: Truth, settings: Settings, users: Sequence[st
     )
     found_events = query(_EVENTS, {**params, "lookback_days": settings.keywords.lookback_days})
     events = _with_truth(found_events, true_events)
-    keywords = query(_KEYWORDS, params).join(
-        main_truth(events.rename({"truth": "journey"}), settings), on=["user_id", "keyword"], how="left"
-    )
+    keywords = query(_KEYWORDS, params).join(event_truth(events, settings), on=["user_id", "keyword"], how="left")
     # What a journey is truly of is told from all keywords, before any are taken out.
-    of_journey = _main_of_journeys(keywords)
+    millionths = (pl.col("weight") * 1e6).round().cast(pl.Int64)
+    of_journey = majority(keywords.drop_nulls("journey_id"), _JOURNEY, millionths.sum())
     true_journeys = (
         scan_truth(truth.folder, "journeys").filter(pl.col("user_id").is_in(list(users))).rename({"journey": "truth"})
     ).collect()
@@ -193,18 +189,6 @@ def _with_truth(found: pl.DataFrame, true_events: pl.DataFrame) -> pl.DataFrame:
         truth="journey",
     ).unique(["user_id", "source", "occurred_at", "item_id"])
     return found.join(came_from, on=["user_id", "source", "occurred_at", "item_id"], how="inner")
-
-
-def _main_of_journeys(keywords: pl.DataFrame) -> pl.DataFrame:
-    """The truth that most of each found journey's weight is of: ``user_id``, ``journey_id``, ``truth``."""
-    return (
-        keywords.filter(pl.col("truth").is_not_null(), pl.col("journey_id").is_not_null())
-        .group_by(*_JOURNEY, "truth")
-        .agg(mass=(pl.col("weight") * 1e6).round().cast(pl.Int64).sum())
-        .sort("mass", "truth", descending=[True, False])
-        .unique(_JOURNEY, keep="first", maintain_order=True)
-        .select(*_JOURNEY, "truth")
-    )
 
 
 def _as_they_stand(true_journeys: pl.DataFrame, day: date) -> pl.DataFrame:

@@ -9,9 +9,9 @@ import polars as pl
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import KeywordVectors
-from lab.evaluation.identity import kept_by_user
-from lab.evaluation.yardstick.grouping import grouping_values
-from lab.evaluation.yardstick.lists import (
+from lab.benchmark import BenchmarkError
+from lab.evaluation.home.grouping import grouping_values
+from lab.evaluation.home.lists import (
     confidences_of,
     content_values,
     name_values,
@@ -19,8 +19,9 @@ from lab.evaluation.yardstick.lists import (
     stage_values,
     staged,
 )
-from lab.evaluation.yardstick.reading import Part, Query, Truth, TruthError, knows_returns, read_part
-from lab.evaluation.yardstick.report import PIPELINE, HomeReport, summarise, values
+from lab.evaluation.home.reading import Part, Query, Truth, knows_returns, read_part
+from lab.evaluation.home.report import PIPELINE, HomeReport, summarise, values
+from lab.evaluation.identity import kept_by_user
 from lab.simulation.journey_types import Half
 from lab.simulation.truth import scan_truth
 
@@ -61,7 +62,7 @@ def evaluate_home(
 
     Raises
     ------
-    TruthError
+    BenchmarkError
         There is no truth, or it is of other users than the warehouse.
     """
     truth = Truth.of(folder, half)
@@ -69,7 +70,9 @@ def evaluate_home(
     known = scan_truth(folder, "people").select("user_id").collect()["user_id"]
     users = inferred.filter(inferred.is_in(known.implode())).to_list()
     if not users:
-        raise TruthError(f"the truth in {folder} is of other users than the warehouse: simulate and run in one home")
+        raise BenchmarkError(
+            f"the truth in {folder} is of other users than the warehouse: simulate and run in one home"
+        )
     days: list[date] = query(_DAYS, {})["as_of"].sort().to_list()
     chosen = settings.embedding
     vectors.remember(query(_EMBEDDINGS, {"revision": model_revision(chosen.model, chosen.revision)}))
@@ -95,9 +98,9 @@ def evaluate_home(
 
 def _values(part: Part, truth: Truth, settings: Settings, vectors: KeywordVectors, costly: set[str]) -> pl.DataFrame:
     identity = []
-    for way, ids in _IDS.items() if not part.followed.is_empty() else ():
+    for method, ids in _IDS.items() if not part.followed.is_empty() else ():
         followed = part.followed.select("user_id", "as_of", "weight", before=f"{ids}_before", after=ids)
-        identity.append(values(kept_by_user(followed), "id_kept", way, pl.col("kept_share")))
+        identity.append(values(kept_by_user(followed), "id_kept", method, pl.col("kept_share")))
     return pl.concat(
         [
             grouping_values(part.keywords, truth.types, vectors, costly),

@@ -1,4 +1,4 @@
-"""How much a simulated world is like real logs: how often people come, after how long, and how much they do then.
+"""Fidelity of a simulated world to real logs: how often people come, after how long, and how much they do then.
 
 Of real logs only times and users are read, never a text.
 """
@@ -6,12 +6,21 @@ Of real logs only times and users are read, never a text.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
 
+import click
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-SESSION_GAP = timedelta(minutes=30)
+from journeys_dagster.reporting.canvas import COLOURS, legend, new_axes, to_png
+from lab.benchmark import FILE, Result, Run, argument, option
+from lab.evaluation.clusterers import SESSION_GAP
+from lab.importers import online_retail_frames
+from lab.importers.search_missions import read_search_missions
+
 QUANTILES = (0.1, 0.5, 0.9, 0.99)
 
 MEASURES: Mapping[str, str] = {
@@ -25,6 +34,60 @@ MEASURES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
+class Fidelity:
+    """Rhythm and amount of a simulated world beside UCI Online Retail (Parquet at PATH) and search missions."""
+
+    name: ClassVar[str] = "fidelity"
+    path: Path = argument()
+    missions: Path | None = option(
+        None, "Search missions as tab-separated text; only users and times are used.", type=FILE
+    )
+    users: int = option(2000, type=click.IntRange(10))
+    days: int = option(120, type=click.IntRange(14))
+    seed: int = option(7, type=int)
+
+    def measure(self, run: Run) -> Result:
+        """Simulate, and compare distributions."""
+        world = run.world(users=self.users, days=self.days, seed=self.seed)
+        with run.step("compare"):
+            found = [compare("Online Retail", world.engagements, online_retail_frames(self.path)["engagements"])]
+            if self.missions is not None:
+                searches = read_search_missions(self.missions).frames["searches"]
+                found.append(compare("search missions", world.searches, searches))
+        tables = {comparison: comparison.table() for comparison in found}
+        return Result(
+            {"users": self.users, "seed": self.seed, "measures": pl.concat(tables.values())},
+            {f"{of.name}, the last {of.days} days": rows.drop("log") for of, rows in tables.items()},
+            plots={
+                f"{comparison.name} {measure}".lower().replace(" ", "-").replace("_", "-"): partial(
+                    distribution, measure, comparison
+                )
+                for comparison in found
+                for measure in comparison.measured()
+            },
+        )
+
+
+def distribution(measure: str, comparison: "Comparison") -> bytes:
+    """Draw the share of values that are at most as large, simulated and real, as a PNG."""
+    label, shares = MEASURES[measure], np.linspace(0, 1, 501)
+    figure, axes = new_axes(
+        title=f"{label[:1].upper()}{label[1:]}",
+        subtitle=f"simulated world and {comparison.name}, the last {comparison.days} days of each",
+        x_label=label,
+        y_label="share of values up to this",
+    )
+    handles = [
+        axes.plot(np.quantile(of[measure], shares), shares, color=colour, linewidth=1.4)[0]
+        for colour, of in zip(COLOURS, (comparison.simulated, comparison.real), strict=False)
+    ]
+    axes.set_xscale("log")
+    axes.set_ylim(0, 1)
+    legend(axes, handles, ["simulated", comparison.name])
+    return to_png(figure)
+
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Measures of a world beside those of a real log over as many days.
 
@@ -43,6 +106,10 @@ class Comparison:
     simulated: Mapping[str, NDArray[np.float64]]
     real: Mapping[str, NDArray[np.float64]]
 
+    def measured(self) -> list[str]:
+        """Measures that both have values of."""
+        return [measure for measure in MEASURES if len(self.simulated[measure]) and len(self.real[measure])]
+
     def table(self) -> pl.DataFrame:
         """One row per measure: quantiles of both, and the Kolmogorov–Smirnov distance.
 
@@ -52,11 +119,9 @@ class Comparison:
         from scipy.stats import ks_2samp
 
         rows = []
-        for measure, label in MEASURES.items():
+        for measure in self.measured():
             ours, theirs = self.simulated[measure], self.real[measure]
-            if not len(ours) or not len(theirs):
-                continue
-            row: dict[str, str | float] = {"log": self.name, "measure": label}
+            row: dict[str, str | float] = {"log": self.name, "measure": MEASURES[measure]}
             for quantile in QUANTILES:
                 row |= {
                     f"simulated_{quantile:.0%}": float(np.quantile(ours, quantile)),
@@ -85,7 +150,7 @@ def compare(name: str, simulated: pl.DataFrame, real: pl.DataFrame) -> Compariso
 
 
 def measures(events: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Values of every measure, ascending. Events of one user at the same moment count as one."""
+    """Values of every measure, ascending. Events of one user at the same time count as one."""
     rows = events.select("user_id", "occurred_at").unique().sort("user_id", "occurred_at")
     gap = pl.col("occurred_at").diff().over("user_id")
     rows = rows.with_columns(gap=gap).with_columns(

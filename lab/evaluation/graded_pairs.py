@@ -1,7 +1,6 @@
-"""Judges of how relevant a text is to a described need, against grades that people gave.
+"""Texts that people graded for a described need, and levels of relevance by signals without a language model.
 
-A judge's levels are calibrated on other topics than those it is tested on. How agreement is measured belongs to
-`judge_agreement`.
+Levels are calibrated on other topics than those they are compared on.
 """
 
 import csv
@@ -15,35 +14,24 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from journeys_dagster.errors import ExpectedError
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.safety_text import plain_forms
 from journeys_dagster.llm.client import LLM, Progress
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.monitoring.judge_agreement import LEVELS, level_tables
+from journeys_dagster.monitoring.judge_agreement import LEVELS
+from lab.benchmark import BenchmarkError
 
-EVIDENCE, EMBEDDING, MAJORITY = "evidence", "embedding only", "majority class"
-JUDGES = (EVIDENCE, EMBEDDING, MAJORITY)
+SIGNALS, EMBEDDING, MAJORITY = "evidence", "embedding only", "majority class"
+METHODS = (SIGNALS, EMBEDDING, MAJORITY)
 RELEVANCE_PROMPT = "judge_relevance"
 FOLDS = 5
 COLUMNS = ("topic", "task_description", "title", "snippet", "grade")
-_RIDGE = 1.0
 _TITLE, _SNIPPET, _TITLE_WORDS, _SNIPPET_WORDS = range(4)
-
-
-class JudgePairsError(ExpectedError, ValueError, carries_user_text=False):
-    """A file of graded pairs that cannot be used; the message names the file and the line."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Graded pairs.
-
-    Attributes
-    ----------
-    rows : DataFrame
-        `COLUMNS`, with ``grade`` as in the file, and ``level``: 1 for a grade of 0 or less, else one more than it.
-    """
+    """Graded pairs: `COLUMNS`, and ``level``, which is 1 for a grade of 0 or less, else one more than it."""
 
     rows: pl.DataFrame
 
@@ -58,7 +46,7 @@ def read_pairs(path: Path) -> Pairs:
 
     Raises
     ------
-    JudgePairsError
+    BenchmarkError
         The file is missing or has another header, a line has another number of fields or a grade that is no whole
         number up to 4, or there are fewer topics than folds.
     """
@@ -66,26 +54,26 @@ def read_pairs(path: Path) -> Pairs:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     except (OSError, UnicodeDecodeError) as error:
-        raise JudgePairsError(f"{path} cannot be read: {error}") from None
+        raise BenchmarkError(f"{path} cannot be read: {error}") from None
     if not lines or tuple(lines[0]) != COLUMNS:
-        raise JudgePairsError(f"{path}: line 1 must be the columns {', '.join(COLUMNS)}, separated by tabs")
+        raise BenchmarkError(f"{path}: line 1 must be the columns {', '.join(COLUMNS)}, separated by tabs")
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(COLUMNS):
-            raise JudgePairsError(f"{path}: line {number} has {len(line)} fields, {len(COLUMNS)} are needed")
+            raise BenchmarkError(f"{path}: line {number} has {len(line)} fields, {len(COLUMNS)} are needed")
         if not line[-1].removeprefix("-").isdecimal() or int(line[-1]) >= len(LEVELS):
-            raise JudgePairsError(f"{path}: line {number}: grade must be a whole number up to {len(LEVELS) - 1}")
+            raise BenchmarkError(f"{path}: line {number}: grade must be a whole number up to {len(LEVELS) - 1}")
     grade = pl.col("grade").cast(pl.Int64)
     rows = pl.DataFrame(lines[1:], schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(
         grade=grade, level=1 + grade.clip(lower_bound=0)
     )
     pairs = Pairs(rows)
     if len(pairs.topics) < FOLDS:
-        raise JudgePairsError(f"{path} has {len(pairs.topics)} topics, {FOLDS} are needed")
+        raise BenchmarkError(f"{path} has {len(pairs.topics)} topics, {FOLDS} are needed")
     return pairs
 
 
-def judge_pairs(pairs: Pairs, embedder: TextEmbedder) -> pl.DataFrame:
-    """Judge every pair by each of `JUDGES`, calibrated on the topics of the other folds.
+def grade_pairs(pairs: Pairs, embedder: TextEmbedder) -> pl.DataFrame:
+    """Levels of every pair by each of `METHODS`, calibrated on the topics of the other folds.
 
     ``evidence`` is the ridge regression of the level on four signals: cosine of the need to title and to snippet, and
     the share of the need's words (by rarity) in each. ``embedding only`` is the cosine to title and snippet together.
@@ -95,16 +83,16 @@ def judge_pairs(pairs: Pairs, embedder: TextEmbedder) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        ``topic``, ``level`` and one column of levels per judge.
+        ``topic``, ``level`` and one column of levels per method.
     """
     rows = pairs.rows
     signals, together = _signals(rows, embedder)
     folds = rows["topic"].rank("dense").to_numpy() % FOLDS
     levels = rows["level"].to_numpy()
-    judged = {name: np.zeros(len(rows), dtype=np.int64) for name in JUDGES}
+    judged = {name: np.zeros(len(rows), dtype=np.int64) for name in METHODS}
     for fold in range(FOLDS):
         test, train = folds == fold, folds != fold
-        scores = {EVIDENCE: _ridge(signals, levels, train), EMBEDDING: together}
+        scores = {SIGNALS: _ridge(signals, levels, train), EMBEDDING: together}
         for name, score in scores.items():
             judged[name][test] = _in_shares(score[test], score[train], levels[train])
         judged[MAJORITY][test] = np.bincount(levels[train]).argmax()
@@ -119,7 +107,7 @@ class RelevanceAnswer(BaseModel):
     explanation: Annotated[str, Field(max_length=300)]
 
 
-def judge_pairs_by_model(pairs: Pairs, llm: LLM, *, progress: Progress | None = None) -> pl.Series:
+def grade_by_model(pairs: Pairs, llm: LLM, *, progress: Progress | None = None) -> pl.Series:
     """Level of each pair by a language model, in order; null where it gave no answer. Nothing is calibrated."""
     inputs = [
         {"need": row["task_description"], "title": row["title"], "text": row["snippet"]}
@@ -127,11 +115,6 @@ def judge_pairs_by_model(pairs: Pairs, llm: LLM, *, progress: Progress | None = 
     ]
     outcomes = llm.complete(load_prompt(RELEVANCE_PROMPT), inputs, RelevanceAnswer, progress=progress)
     return pl.Series([outcome.answer.level if outcome.answer else None for outcome in outcomes], dtype=pl.Int64)
-
-
-def tables_of(judged: pl.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """`level_tables` of each judge, by topic."""
-    return {name: level_tables(judged["level"], judged[name], judged["topic"]) for name in JUDGES}
 
 
 def _signals(rows: pl.DataFrame, embedder: TextEmbedder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -166,23 +149,20 @@ def _rarity(needs: pl.Series) -> dict[str, float]:
 
 
 def _share_of_words(needs: pl.Series, texts: pl.Series, rarity: dict[str, float]) -> NDArray[np.float64]:
-    return np.array([_share(need, set(text), rarity) for need, text in zip(needs, texts, strict=True)])
+    def share(need: Sequence[str], text: set[str]) -> float:
+        total = sum(rarity[word] for word in need)
+        return sum(rarity[word] for word in sorted(set(need) & text)) / total if total else 0.0
 
-
-def _share(need: Sequence[str], text: set[str], rarity: dict[str, float]) -> float:
-    total = sum(rarity[word] for word in need)
-    return sum(rarity[word] for word in sorted(set(need) & text)) / total if total else 0.0
+    return np.array([share(need, set(text)) for need, text in zip(needs, texts, strict=True)])
 
 
 def _ridge(signals: NDArray[np.float64], levels: NDArray[np.int64], train: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Predictions for all pairs of a ridge regression (Hoerl and Kennard 1970) on standardised signals of some."""
-    mean, spread = signals[train].mean(axis=0), signals[train].std(axis=0)
-    standard = (signals - mean) / np.where(spread > 0, spread, 1.0)
-    known = standard[train]
-    weights = np.linalg.solve(
-        known.T @ known + _RIDGE * np.eye(known.shape[1]), known.T @ (levels[train] - levels[train].mean())
-    )
-    return standard @ weights
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), Ridge()).fit(signals[train], levels[train]).predict(signals)
 
 
 def _in_shares(
