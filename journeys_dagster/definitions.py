@@ -27,6 +27,7 @@ from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.llm import LLM_ANSWERS, llm_resource
 from journeys_dagster.settings import Settings, load_settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
+from journeys_dagster.sources.streams import check_event_models
 from journeys_dagster.sql.models import ModelError, load_audits, load_models
 from journeys_dagster.tables import Table
 
@@ -102,6 +103,7 @@ def build_location(settings: Settings, declared: Sequence[Asset], partitions_def
     ModelError
         There are audits of something that is no table.
     """
+    check_event_models(load_models().values(), declared_sources(settings))
     audits, tables = load_audits(), declared_tables(settings)
     if unknown := audits.keys() - tables.keys():
         raise ModelError(f"there are audits of {', '.join(sorted(unknown))}, which is no table")

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from journeys_dagster import graph
+from journeys_dagster import definitions
 from journeys_dagster.inference import fingerprint, shards
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, model_revision
 from journeys_dagster.inference.fingerprint import COMPUTING, SourceTree, code_version, step_names, step_version
 from journeys_dagster.inference.safety import verdict_revision
 from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, load_policy
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.models import load_models
 
 ROOT = Path(fingerprint.__file__).parents[2]
 Edit = Callable[[str, str, str], None]
@@ -59,7 +58,7 @@ def versions() -> dict[str, str]:
     found = {name: tree.version(f"assets.{name}") for name in step_names()}
     found[EMBEDDINGS] = model_revision(BUNDLED_MODEL, "main")
     found[VERDICTS] = verdict_revision(Settings(), load_policy(BUNDLED_POLICY))
-    found[ALGORITHM] = graph.algorithm_in_use(Settings(), load_models()).version
+    found[ALGORITHM] = definitions.algorithm_in_use(Settings()).version
     found[WORKERS] = shards.decisive_versions()["journeys_dagster"]
     return found
 
@@ -94,7 +93,7 @@ SAFETY = {"safety_verdicts", "safety", "journey_expansions", VERDICTS, ALGORITHM
         ),
         pytest.param(
             (
-                "journeys_dagster/orchestration/members.py",
+                "journeys_dagster/orchestration/reads.py",
                 "select user_id, cluster, journey_id",
                 "select user_id, cluster + 0 as cluster, journey_id",
             ),
@@ -168,7 +167,7 @@ def test_a_line_of_the_policys_exceptions_changes_verdicts_and_a_comment_does_no
     assert revisions[0] == revisions[1] == verdict_revision(Settings(), load_policy(BUNDLED_POLICY))
     assert revisions[2] != revisions[0]
     algorithms = [
-        graph.algorithm_in_use(Settings.model_validate({"safety": {"policy": str(each)}}), {}).parts["safety policy"]
+        definitions.algorithm_in_use(Settings.model_validate({"safety": {"policy": str(each)}})).parts["safety policy"]
         for each in (path, commented, excepted)
     ]
     assert algorithms[0] == algorithms[1] != algorithms[2]

@@ -8,6 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 import sqlglot
+from sqlglot import exp
 
 from journeys_dagster.orchestration.metadata import first_rows, sample_metadata
 from journeys_dagster.resources.home import Home
@@ -93,7 +94,7 @@ def test_a_sample_of_joined_views(patient: Warehouse) -> None:
             connection.execute(statement)
         connection.execute("create table users_in_scope as select date '2025-06-01' as as_of, 'user' as user_id")
     columns = {name: Column(type=kind, description="") for name, kind in (("user_id", "VARCHAR"), ("words", "BIGINT"))}
-    events = Table(name="events", description="", grain="", columns=columns)
+    events = Table(name="events", kind="view", description="", grain="", columns=columns)
     sample = sample_metadata(patient, events, "2025-06-01")["sample"]
     assert sample.value.count("| user | 30 |") == 5
 
@@ -124,7 +125,7 @@ def test_samples_have_no_limit() -> None:
             "list": [[0], [1], [2], [3], [4]],
             "nothing": [None] * 5,
         }
-        assert not any(list(sqlglot.parse_one(sql, dialect="duckdb").find_all(sqlglot.exp.Limit)) for sql in told.asked)
+        assert not any(list(sqlglot.parse_one(sql, dialect="duckdb").find_all(exp.Limit)) for sql in told.asked)
         assert told.asked
         nothing = first_rows(told, "select date '2025-06-01' as day where false", {})
     assert nothing.columns == ["day"]

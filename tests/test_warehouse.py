@@ -896,7 +896,7 @@ def test_a_query_that_looks_across_users_sees_everyone_however_many_users_a_quer
         "from users_in_scope where as_of = $as_of"
     )
     columns = snapshot_columns({"place": Column(type="BIGINT", description="among all users")})
-    table = Table(name="places", description="", grain="", columns=columns, partition_column="as_of")
+    table = Table(name="places", kind="population", description="", grain="", columns=columns, partition_column="as_of")
     warehouse.replace_snapshot_sql(table, select, params={"as_of": DAY})
     places = warehouse.query("select user_id, place from places order by place")
     assert places.rows() == [(user, place) for place, user in enumerate(users, start=1)]

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
 
+from journeys_dagster.orchestration.asset import WAREHOUSE_POOL
 from journeys_dagster.orchestration.jobs import NEWEST_DAY, AssetJob
-from journeys_dagster.orchestration.metadata import WAREHOUSE_POOL
 from journeys_dagster.orchestration.timing import require_cron
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings

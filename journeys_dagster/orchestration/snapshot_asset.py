@@ -204,7 +204,6 @@ def snapshot_asset(
             group="inference",
             kinds=frozenset({"python", *kinds}),
             deps=tables_of(*(reads or {}).values()) | {*deps, *trained, "users_in_scope"},
-            checks=[model_fits_spec(table.name)] if model is not None else [],
             reads=reads or {},
             read=read,
             model=model,
@@ -213,6 +212,7 @@ def snapshot_asset(
             count=count,
             plot=plot,
             example=example,
+            **({"checks": [model_fits_spec(table.name)]} if model is not None else {}),
             **declared,
         )
 

@@ -17,7 +17,6 @@ import duckdb
 import polars as pl
 from dagster import InitResourceContext
 from dagster_duckdb import DuckDBResource
-from pydantic import Field
 
 from journeys_dagster.resources.audits import Audit, AuditResult, run_audits
 from journeys_dagster.resources.database_file import WarehouseError, catalog_name
@@ -47,8 +46,10 @@ _SNAPSHOTS_OF_USERS = """
 class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
-    lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
-    query_limit_hours: float = Field(4.0, description="Hours after which a transaction or a query is interrupted.")
+    lock_timeout_seconds: float = 600.0
+    """Seconds to wait while another process has the file."""
+    query_limit_hours: float = 4.0
+    """Hours after which a transaction or a query is interrupted."""
     users_per_query: int = 50_000
     """Users in scope whose rows one query of a snapshot computes, where it is per user."""
 
