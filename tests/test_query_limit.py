@@ -8,6 +8,7 @@ import duckdb
 import polars as pl
 import pytest
 import sqlglot
+from sqlglot import exp
 
 from journeys_dagster.orchestration.metadata import first_rows, sample_metadata
 from journeys_dagster.resources.home import Home
@@ -39,13 +40,13 @@ def impatient(home: Home) -> Warehouse:
     warehouse = home.warehouse(Settings())
     with warehouse.write() as connection:
         connection.execute("create table numbers as select 1::bigint as total")
-    return Warehouse(database=warehouse.database, query_limit_hours=0.2 / 3600)
+    return Warehouse(database=warehouse.database, lock_timeout_seconds=600, query_limit_hours=0.2 / 3600)
 
 
 @pytest.fixture
 def patient(impatient: Warehouse) -> Warehouse:
     """The same warehouse with the usual limit."""
-    return Warehouse(database=impatient.database)
+    return Warehouse(database=impatient.database, lock_timeout_seconds=600)
 
 
 @pytest.mark.parametrize("endless", [ENDLESS, RECURSION])
@@ -124,7 +125,7 @@ def test_samples_have_no_limit() -> None:
             "list": [[0], [1], [2], [3], [4]],
             "nothing": [None] * 5,
         }
-        assert not any(list(sqlglot.parse_one(sql, dialect="duckdb").find_all(sqlglot.exp.Limit)) for sql in told.asked)
+        assert not any(list(sqlglot.parse_one(sql, dialect="duckdb").find_all(exp.Limit)) for sql in told.asked)
         assert told.asked
         nothing = first_rows(told, "select date '2025-06-01' as day where false", {})
     assert nothing.columns == ["day"]

@@ -48,7 +48,8 @@ class Warehouse(DuckDBResource):
     """DuckDB file with one writer at a time and atomic replacement of partitions and snapshots."""
 
     lock_timeout_seconds: float = Field(600.0, description="Seconds to wait while another process has the file.")
-    query_limit_hours: float = Field(4.0, description="Hours after which a transaction or a query is interrupted.")
+    query_limit_hours: float = 4.0
+    """Hours that a transaction, or a query outside of one, may take before it is interrupted."""
     users_per_query: int = 50_000
     """Users in scope whose rows one query of a snapshot computes."""
 
