@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export JOURNEYS_HOME ?= .journeys
 
-.PHONY: demo ui test test-all lint format clean
+.PHONY: demo ui test test-all wheel lint format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,9 @@ test: $(INSTALLED) ## all tests but the slow ones
 
 test-all: $(INSTALLED)
 	$(BIN)/pytest
+
+wheel: $(INSTALLED) ## the built wheel in an empty folder, without the clone
+	$(BIN)/pytest tests/test_wheel.py
 
 lint: $(INSTALLED) ## ruff, pyright, import-linter
 	$(BIN)/ruff check .

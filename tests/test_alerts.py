@@ -27,7 +27,7 @@ from journeys_dagster.sources.writer import write_day
 
 DAY = date(2025, 6, 10)
 SECRET = "T000-secret-path"  # noqa: S105 - of no real webhook
-ALERTS = AlertSettings.model_validate({"timeout_seconds": 0.5, "retries": 2})
+ALERTS = AlertSettings.model_validate({"timeout_seconds": 30, "retries": 2})
 
 
 @dataclass
@@ -107,15 +107,14 @@ def test_a_busy_server_says_how_long_to_wait(hook: Hook) -> None:
 
 def test_a_wait_that_is_too_long_is_not_waited(hook: Hook) -> None:
     hook.script, hook.retry_after = [429], "3600"
-    began = time.monotonic()
     assert not post(ALERTS, {"text": "x"}).delivered
-    assert time.monotonic() - began < 10
+    assert len(hook.received) == 1
 
 
 def test_a_server_that_hangs_is_given_up(hook: Hook, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     hook.script = [2.0, 2.0, 2.0]
-    delivery = post(ALERTS, {"text": "x"})
+    delivery = post(ALERTS.model_copy(update={"timeout_seconds": 0.5}), {"text": "x"})
     assert (delivery.delivered, delivery.outcome) == (False, "no answer (ReadTimeout) after 3 attempts")
     assert SECRET not in caplog.text
 

@@ -174,7 +174,7 @@ def test_a_process_killed_in_the_middle_leaves_the_old_version_whole(older: Ware
     signal_file = tmp_path / "in the middle.csv"
     path = folder(m0002_never_done=NEVER_DONE.format(signal=signal_file))
     with migrate_in_process(older, path) as process:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not signal_file.exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)

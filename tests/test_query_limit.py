@@ -40,13 +40,13 @@ def impatient(home: Home) -> Warehouse:
     warehouse = home.warehouse(Settings())
     with warehouse.write() as connection:
         connection.execute("create table numbers as select 1::bigint as total")
-    return Warehouse(database=warehouse.database, query_limit_hours=0.2 / 3600)
+    return Warehouse(database=warehouse.database, lock_timeout_seconds=600, query_limit_hours=0.2 / 3600)
 
 
 @pytest.fixture
 def patient(impatient: Warehouse) -> Warehouse:
     """The same warehouse with the usual limit."""
-    return Warehouse(database=impatient.database)
+    return Warehouse(database=impatient.database, lock_timeout_seconds=600)
 
 
 @pytest.mark.parametrize("endless", [ENDLESS, RECURSION])

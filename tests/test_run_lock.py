@@ -61,7 +61,7 @@ def test_a_run_that_has_to_wait_says_for_whom_and_gives_up_with_the_way_out(tmp_
         assert len(said) == 1
         assert f"waits for the other (process {holder.pid}, run aaaa)" in said[0]
         kill(holder)
-        with run_lock(tmp_path, run_id="cccc", title="mine", timeout_seconds=5, say=said.append):
+        with run_lock(tmp_path, run_id="cccc", title="mine", timeout_seconds=60, say=said.append):
             pass
     assert len(said) == 1, "the lock of a killed process is free"
 
@@ -70,15 +70,15 @@ def test_a_run_waits_until_the_other_one_has_ended(tmp_path: Path) -> None:
     ended: list[float] = []
 
     def other() -> None:
-        with run_lock(tmp_path, run_id="aaaa", title="other", timeout_seconds=5, say=print):
+        with run_lock(tmp_path, run_id="aaaa", title="other", timeout_seconds=60, say=print):
             begun.set()
             time.sleep(0.2)
             ended.append(time.monotonic())
 
     begun, thread = threading.Event(), threading.Thread(target=other)
     thread.start()
-    assert begun.wait(5)
-    with run_lock(tmp_path, run_id="bbbb", title="mine", timeout_seconds=5, say=lambda _: None):
+    assert begun.wait(60)
+    with run_lock(tmp_path, run_id="bbbb", title="mine", timeout_seconds=60, say=lambda _: None):
         assert ended
     thread.join()
 

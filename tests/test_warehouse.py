@@ -525,14 +525,12 @@ def test_the_settings_reach_the_connection(home: Home):
     ],
 )
 def test_opening_a_warehouse_within_itself_is_an_error_at_once(stocked: Warehouse, outer: Any, inner: Any):
-    started = time.monotonic()
     with (
         outer(stocked),
         pytest.raises(WarehouseError, match=f"{stocked.path} is opened inside a block.*connection of the outer block"),
         inner(stocked),
     ):
         pass
-    assert time.monotonic() - started < 5
     assert things(stocked) == OLD
 
 
@@ -562,19 +560,15 @@ def _write_in_vain(warehouse: Warehouse) -> None:
 
 def test_a_file_that_is_no_database_is_named(warehouse: Warehouse):
     warehouse.path.write_text("no database")
-    started = time.monotonic()
     with pytest.raises(WarehouseError, match=f"{warehouse.path} cannot be opened"):
         warehouse.query("select 1")
-    assert time.monotonic() - started < 5
 
 
 def test_a_fault_is_not_mistaken_for_a_lock_where_the_path_has_that_word(tmp_path: Path):
     warehouse = Home(tmp_path / "clock").warehouse(Settings())
     warehouse.path.write_text("no database")
-    started = time.monotonic()
     with pytest.raises(WarehouseError, match="cannot be opened"):
         warehouse.query("select 1")
-    assert time.monotonic() - started < 5
 
 
 def test_another_connection_of_this_process_is_named_as_the_reason(stocked: Warehouse):
@@ -682,7 +676,7 @@ def test_another_program_that_keeps_the_file_is_named_as_the_reason(
         started = time.monotonic()
         with pytest.raises(WarehouseError, match=f"{stocked.path} is held open by another program"), mode(impatient):
             pass
-        assert 0.05 <= time.monotonic() - started < 5
+        assert time.monotonic() - started >= 0.05
 
 
 def test_another_program_that_lets_the_file_go_is_waited_for(stocked: Warehouse):
@@ -708,8 +702,9 @@ READ_AND_WRITE = f"""{OPEN_WAREHOUSE}
 import polars as pl
 from datetime import date
 from journeys_dagster.tables import Column, Table
-writes, seconds = sys.argv[2] == "writer", float(sys.argv[3])
-table = Table(kind="snapshot",
+writes, number, others = sys.argv[2] == "writer", sys.argv[3], int(sys.argv[4])
+table = Table(
+    kind="snapshot",
     name="halves",
     description="",
     grain="",
@@ -720,8 +715,9 @@ table = Table(kind="snapshot",
 )
 print("ready", flush=True)
 sys.stdin.readline()
-deadline, turns, seen = time.monotonic() + seconds, 0, set()
-while time.monotonic() < deadline:
+turns, seen, all_have_had_theirs = 0, set(), Path(sys.argv[1]).with_name("turns")
+all_have_had_theirs.mkdir(exist_ok=True)
+while len(list(all_have_had_theirs.iterdir())) < others:
     turns += 1
     if writes:
         halves = {{"ann": turns, "bob": -turns}}
@@ -733,6 +729,8 @@ while time.monotonic() < deadline:
             again = [row[0] for row in connection.sql("select size from halves order by size").fetchall()]
         assert len(sizes) == 2 and sum(sizes) == 0 and sizes == again, (sizes, again)
         seen.add(sizes[1])
+    if (turns if writes else len(seen)) >= 5:
+        (all_have_had_theirs / number).touch()
 print(turns if writes else len(seen))
 """
 
@@ -743,10 +741,12 @@ def test_readers_beside_writers_see_whole_snapshots_only(warehouse: Warehouse):
         connection.execute("create table halves (as_of date not null, user_id varchar not null, size integer not null)")
         connection.execute("insert into halves values ($day, 'ann', 0), ($day, 'bob', 0)", {"day": DAY})
     roles = ["writer", "writer", "reader", "reader"]
-    with crowd(READ_AND_WRITE, *[(warehouse.path, role, 4) for role in roles]) as running:
-        outputs = [each.communicate(timeout=60) for each in running]
+    with crowd(
+        READ_AND_WRITE, *[(warehouse.path, role, number, len(roles)) for number, role in enumerate(roles)]
+    ) as running:
+        outputs = [each.communicate() for each in running]
     assert [errors for _, errors in outputs] == [""] * len(roles)
-    assert min(int(turns) for turns, _ in outputs) >= 5, "everybody has turns"
+    assert min(int(turns) for turns, _ in outputs) >= 5, "everybody has turns, readers of several snapshots"
 
 
 # The home

@@ -29,10 +29,11 @@ def _settings_and_warehouse() -> tuple[Settings, Warehouse]:
 
 @click.command("migrate")
 def migrate_command() -> None:
-    """Bring a warehouse that an older version made to this version's tables; runs do it too when they start."""
+    """Bring a warehouse that an older version made to this version's tables, as runs do when they start."""
     with plain_errors():
         _, warehouse = _settings_and_warehouse()
         before, after = warehouse.migrate() or (0, 0)
+        Home.from_environment().name_moved_modules()
     if before == after:
         out.print(f"Warehouse {warehouse.path} has table version {after}, the newest.")
     else:

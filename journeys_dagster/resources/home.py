@@ -126,15 +126,16 @@ class Home:
         with file_lock(self.path / "setup.lock", shared=False, timeout_seconds=_SETUP_TIMEOUT_SECONDS):
             self.landing.mkdir(parents=True, exist_ok=True)
             self.dagster.mkdir(parents=True, exist_ok=True)
-            if self.has_dagster:
-                self._name_moved_modules()
-            else:
+            self.name_moved_modules()
+            if not self.has_dagster:
                 shutil.copyfile(_SHIPPED_DAGSTER_SETTINGS, self.dagster / _DAGSTER_SETTINGS)
             os.environ["DAGSTER_HOME"] = str(self.dagster)
             return dg.DagsterInstance.from_config(str(self.dagster))
 
-    def _name_moved_modules(self) -> None:
+    def name_moved_modules(self) -> None:
         """Mend the home's `dagster.yaml` where it names modules that have moved since, and nothing else of it."""
+        if not self.has_dagster:
+            return
         file = self.dagster / _DAGSTER_SETTINGS
         settings = file.read_text(encoding="utf-8")
         moved = {before: now for before, now in _MOVED_MODULES.items() if before in settings}
