@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import WORLD_LAST_DAY
 
-from journeys_dagster.cli import cli
+from journeys_dagster.cli import _COMMANDS, cli
 
 
 def journeys(home: Path, *words: str) -> Result:
@@ -155,3 +155,16 @@ def test_every_command_is_there_and_says_what_it_does():
         assert command is not None
         assert command.name == name
         assert name in done.output
+
+
+def test_the_list_of_commands_says_what_each_says_itself_and_imports_none() -> None:
+    for name, (_, said) in _COMMANDS.items():
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
+        assert said == command.get_short_help_str(limit=1000), name
+    code = (
+        "import sys; from journeys_dagster.cli import cli; cli(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "Commands:" in done.stdout
+    assert not {"dagster", "polars", "duckdb", "pydantic"} & set(done.stdout.split())

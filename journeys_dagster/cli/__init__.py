@@ -8,19 +8,41 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
-    "demo": "journeys_dagster.cli.pipeline:demo_command",
-    "evaluate": "lab.command:evaluate",
-    "export": "journeys_dagster.cli.warehouse:export_command",
-    "import": "journeys_dagster.cli.pipeline:import_group",
-    "init": "journeys_dagster.cli.pipeline:init_command",
-    "migrate": "journeys_dagster.cli.warehouse:migrate_command",
-    "prune": "journeys_dagster.cli.warehouse:prune_command",
-    "run": "journeys_dagster.cli.pipeline:run_command",
-    "show": "journeys_dagster.cli.show:show_command",
-    "simulate": "journeys_dagster.cli.pipeline:simulate_command",
-    "status": "journeys_dagster.cli.status:status",
-    "train": "journeys_dagster.cli.pipeline:train_command",
+    "demo": ("journeys_dagster.cli.pipeline:demo_command", "A simulated platform, from an empty home to journeys."),
+    "evaluate": ("lab.command:evaluate", "How good the journeys are, where the truth is known."),
+    "export": (
+        "journeys_dagster.cli.warehouse:export_command",
+        "Write the marts as Parquet to a new folder below --to, whole or not at all, while runs go on.",
+    ),
+    "import": ("journeys_dagster.cli.pipeline:import_group", "Bring real data into the landing zone."),
+    "init": ("journeys_dagster.cli.pipeline:init_command", "Set up the home folder and print its Dagster home."),
+    "migrate": (
+        "journeys_dagster.cli.warehouse:migrate_command",
+        "Bring a warehouse that an older version made to this version's tables, as runs do when they start.",
+    ),
+    "prune": (
+        "journeys_dagster.cli.warehouse:prune_command",
+        "Delete snapshots older than retention.keep_days, and give their space back; current journeys stay.",
+    ),
+    "run": (
+        "journeys_dagster.cli.pipeline:run_command",
+        "Take in the landing days that are missing, then infer journeys as of a day.",
+    ),
+    "show": ("journeys_dagster.cli.show:show_command", "Show the current journeys of USER, or of some users."),
+    "simulate": (
+        "journeys_dagster.cli.pipeline:simulate_command",
+        "Write a simulated platform to the landing zone, and its truth to the folder `truth` of the home.",
+    ),
+    "status": (
+        "journeys_dagster.cli.status:status",
+        "What has landed and been inferred, what is stale and why, what runs, and what to do.",
+    ),
+    "train": (
+        "journeys_dagster.cli.pipeline:train_command",
+        "Train a ranker on what users came back to; it takes over if it beats what is in use.",
+    ),
 }
+"""Where each command is, and what the list of commands says of it."""
 
 
 class _LazyGroup(click.Group):
@@ -32,8 +54,12 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, name = _COMMANDS[cmd_name].split(":")
+        module, name = _COMMANDS[cmd_name][0].split(":")
         return getattr(import_module(module), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, told) for name, (_, told) in _COMMANDS.items()])
 
 
 def set_collector() -> None:

@@ -43,7 +43,7 @@ def migrate_command() -> None:
 @click.command("prune")
 @click.option("--dry-run", is_flag=True, help="Only show what would go.")
 def prune_command(dry_run: bool) -> None:
-    """Delete snapshots older than retention.keep_days, and give their space back; current journeys stay as they are."""
+    """Delete snapshots older than retention.keep_days, and give their space back; current journeys stay."""
     from journeys_dagster.definitions import declared_tables
 
     with plain_errors():
