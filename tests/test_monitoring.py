@@ -16,7 +16,7 @@ from scipy.stats import chi2, entropy
 from assets.quality_metrics import watch_days
 from journeys_dagster.monitoring.baselines import baseline
 from journeys_dagster.monitoring.drift import best_shift, population_stability_index, silent_share, surprise
-from journeys_dagster.monitoring.measures import CHARACTER_BINS, MEASURED_SCHEMA, character_bin
+from journeys_dagster.monitoring.measures import MEASURED_SCHEMA, PAIR_SYMBOLS, symbol_of
 from journeys_dagster.monitoring.metrics import LANDING, METRICS
 from journeys_dagster.monitoring.watch import alarms_text, judge
 from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
@@ -76,11 +76,11 @@ def test_surprise_is_the_entropy_rate_on_the_model_itself_and_more_on_anything_e
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [("a", "A", True), ("a", "b", False), ("1", "9", True), (" ", "\u3000", True), ("\ufffd", "\x00", True),
-     (".", ",", True), ("ж", "и", False)],
+     (".", ",", True), (".", " ", False), ("1", ".", False), ("ж", "и", True), ("ж", "z", False), ("$", "\x00", True)],
 )  # fmt: skip
-def test_characters_share_a_bin_by_kind(one: str, other: str, same: bool) -> None:
-    assert (character_bin(one) == character_bin(other)) is same
-    assert 0 <= character_bin(one) < CHARACTER_BINS
+def test_characters_share_a_symbol_by_kind(one: str, other: str, same: bool) -> None:
+    assert (symbol_of(one) == symbol_of(other)) is same
+    assert 0 <= symbol_of(one) < PAIR_SYMBOLS
 
 
 def weekdays_of(days: int) -> np.ndarray:
