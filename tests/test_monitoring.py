@@ -155,6 +155,18 @@ def test_a_fault_is_an_alarm_and_an_ordinary_day_is_not(metric: str, usual: floa
     assert ordinary["history_days"] == 42
 
 
+def test_a_tenth_of_users_without_journeys_is_seen_by_their_share_alone() -> None:
+    assert judged("no_journey_share", [0.01] * 42, 0.11)["alarm"]
+    assert not judged("journeys_per_user", list(6.0 * np.exp(NOISE[:42])), 5.4)["alarm"]
+
+
+def test_metrics_that_are_measured_no_more_are_left_alone() -> None:
+    past = rows_of("volume", {FIRST + timedelta(days=step): 1_000.0 for step in range(42)})
+    with_others = pl.concat([past, past.with_columns(metric=pl.lit("text_drift"))])
+    today = rows_of("volume", {FIRST + timedelta(days=42): 100.0})
+    assert judge(today, with_others, QUALITY).equals(judge(today, past, QUALITY))
+
+
 def test_nothing_is_an_alarm_before_there_is_enough_history() -> None:
     young = judged("volume", [1_000.0] * (QUALITY.min_history_days - 1), 1.0)
     assert (young["alarm"], young["expected"], young["history_days"]) == (False, None, 20)

@@ -79,15 +79,11 @@ TEXT_FAULTS: dict[str, FeedFault] = {
     "one text for all": lambda rows, _, generator: _with_texts(rows, lambda _text: "test query", generator),
     "texts cut to 4 characters": lambda rows, _, generator: _with_texts(rows, lambda text: text[:4], generator),
 }
-_A_TENTH, _A_THIRD = "hash(user_id) % 10 = 0", "hash(user_id) % 3 = 0"
+_A_THIRD = "hash(user_id) % 3 = 0"
 SNAPSHOT_FAULTS: dict[str, tuple[str, ...]] = {
     "a third of users without journeys": (
         f"delete from user_journeys where as_of = $day and {_A_THIRD}",
         f"update user_snapshots set journeys = 0 where as_of = $day and {_A_THIRD}",
-    ),
-    "a tenth of users without journeys": (
-        f"delete from user_journeys where as_of = $day and {_A_TENTH}",
-        f"update user_snapshots set journeys = 0 where as_of = $day and {_A_TENTH}",
     ),
     "half of the journeys lost": (
         "delete from user_journeys where as_of = $day and rank % 2 = 0",
