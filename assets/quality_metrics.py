@@ -7,19 +7,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.monitoring.measures import measured_frame, snapshot_rows, source_rows, volume_rows
+from journeys_dagster.monitoring.measures import measure_landing, measure_snapshots
 from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
-from journeys_dagster.monitoring.queries import (
-    EMBEDDED,
-    KEYWORD_GROWTH,
-    LANDED,
-    SNAPSHOTS,
-    activity_sql,
-    journeys_sql,
-    letter_pairs_sql,
-    redelivered_sql,
-    texts_sql,
-)
 from journeys_dagster.monitoring.watch import alarms_text, judge, value_text
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.metadata import plot
@@ -27,9 +16,8 @@ from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import QualityCheck, QualitySettings, Settings
-from journeys_dagster.sources.contracts import Source, declared_sources
-from journeys_dagster.sql.parameters import used_params
-from journeys_dagster.tables import Column, Table, bigint, boolean, double, integer, text, utc_day
+from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.tables import Column, Table, bigint, boolean, double, integer, quote_literal, text, utc_day
 
 TABLE = Table(
     name="quality_metrics",
@@ -81,8 +69,11 @@ _MISSING_SNAPSHOTS = f"""
         and (as_of, scope) not in (select (as_of, scope) from {TABLE.name})
     group by as_of
 """
-_HISTORY = f"from {TABLE.name} where as_of between $first and $last"
-_CREATE = TABLE.create_sql()
+# Rows of metrics that are measured no more stay until their days are watched again.
+_HISTORY = f"""
+    from {TABLE.name}
+    where as_of between $first and $last and metric in ({", ".join(map(quote_literal, METRICS))})
+"""
 _TITLE = "What was measured, within what was expected"
 _PANEL = pl.when(pl.col("slice") == "").then("scope").otherwise("slice")
 
@@ -136,70 +127,27 @@ def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *
 
     Their rows are replaced in one transaction: those of landing data, and those of the snapshot's scope.
     """
-    with warehouse.write() as connection:
-        connection.execute(_CREATE)
+    warehouse.create_missing([TABLE])
     sources = declared_sources(settings)
     first = min(days) - timedelta(days=settings.quality.trailing_days)
-    with warehouse.read():
+    with warehouse.read() as connection:
         landing_days = _days_to_measure(warehouse, "landed_days", _MEASURED_LANDING, days, first)
         snapshot_days = _days_to_measure(warehouse, "user_snapshots", _MISSING_SNAPSHOTS, days, first)
-        landing = measure_landing(warehouse, sources, landing_days, known_from=first)
-        measured = pl.concat([landing, measure_snapshots(warehouse, snapshot_days, model_revision=model_revision)])
-        replaced = pl.concat(
-            [
-                pl.DataFrame({"as_of": landing_days}, schema={"as_of": pl.Date}).with_columns(scope=pl.lit(LANDING)),
-                measured.filter(pl.col("scope") != LANDING).select("as_of", "scope").unique(),
-            ]
+        landing = measure_landing(connection, sources, landing_days, known_from=first)
+        snapshots = measure_snapshots(connection, snapshot_days, model_revision=model_revision)
+        landed = pl.DataFrame({"as_of": landing_days}, schema={"as_of": pl.Date}).with_columns(scope=pl.lit(LANDING))
+        replaced = pl.concat([landed, snapshots.select("as_of", "scope").unique()])
+        measured = pl.concat([landing, snapshots])
+        first = min(measured["as_of"], default=first) - timedelta(days=settings.quality.trailing_days)
+        known = warehouse.query(_HISTORY, {"first": first, "last": max(days)})
+    judged = judge(measured, known.join(replaced, on=["as_of", "scope"], how="anti"), settings.quality)
+    with warehouse.write() as connection:
+        connection.register("replaced_days", replaced)
+        connection.execute(
+            f"delete from {TABLE.name} where (as_of, scope) in (select (as_of, scope) from replaced_days)"
         )
-        history = _history(warehouse, measured, replaced, settings.quality)
-    _replace(warehouse, replaced, judge(measured, history, settings.quality))
-
-
-def measure_landing(
-    warehouse: Warehouse, sources: Mapping[str, Source], days: Sequence[date], *, known_from: date
-) -> pl.DataFrame:
-    """Measure what arrived on some days, source by source.
-
-    Parameters
-    ----------
-    known_from : date
-        A source that landed since then is expected on the days after.
-    """
-    if not days:
-        return measured_frame([])
-    params = {"days": list(days), "first": min(days), "last": max(days)}
-    with warehouse.read() as connection:
-
-        def query(sql: str) -> pl.DataFrame:
-            return connection.sql(sql, params=used_params(sql, params)).pl()
-
-        landed = connection.sql(LANDED, params={"first": known_from, "last": max(days)}).pl()
-        rows = volume_rows(landed, days)
-        there = landed.filter(pl.col("arrival_day").is_in(list(days)), pl.col("rows_accepted") > 0)["source"].unique()
-        for source in (source for name, source in sources.items() if name in there):
-            results = {}
-            if source.has_user_events:
-                results = {
-                    "redelivered": query(redelivered_sql(source)),
-                    "activity": query(activity_sql(source)),
-                }
-            if source.prose:
-                results |= {"texts": query(texts_sql(source)), "letter_pairs": query(letter_pairs_sql(source))}
-            rows += source_rows(source.name, landed, results, days)
-    return measured_frame(rows)
-
-
-def measure_snapshots(warehouse: Warehouse, days: Sequence[date], *, model_revision: str) -> pl.DataFrame:
-    """Measure the snapshots of some days, of the users in scope."""
-    if not days:
-        return measured_frame([])
-    params = {"days": list(days), "model_revision": model_revision}
-    with warehouse.read() as connection:
-        results = [
-            connection.sql(sql, params=used_params(sql, params)).pl()
-            for sql in (SNAPSHOTS, journeys_sql(), KEYWORD_GROWTH, EMBEDDED)
-        ]
-    return measured_frame(snapshot_rows(*results))
+        connection.register("new_rows", judged)
+        connection.execute(f"insert into {TABLE.name} by name from new_rows")
 
 
 def _days_to_measure(warehouse: Warehouse, table: str, missing: str, days: Sequence[date], first: date) -> list[date]:
@@ -208,27 +156,6 @@ def _days_to_measure(warehouse: Warehouse, table: str, missing: str, days: Seque
         return []
     found: list[date] = warehouse.query(missing, {"first": first, "last": max(days)})["day"].to_list()
     return sorted({*found, *days})
-
-
-def _history(
-    warehouse: Warehouse, measured: pl.DataFrame, replaced: pl.DataFrame, settings: QualitySettings
-) -> pl.DataFrame:
-    days: list[date] = measured["as_of"].to_list()
-    if not days:
-        return measured
-    first = min(days) - timedelta(days=settings.trailing_days)
-    known = warehouse.query(_HISTORY, {"first": first, "last": max(days)})
-    return known.join(replaced, on=["as_of", "scope"], how="anti")
-
-
-def _replace(warehouse: Warehouse, replaced: pl.DataFrame, judged: pl.DataFrame) -> None:
-    with warehouse.write() as connection:
-        connection.register("replaced_days", replaced)
-        connection.execute(
-            f"delete from {TABLE.name} where (as_of, scope) in (select (as_of, scope) from replaced_days)"
-        )
-        connection.register("new_rows", judged)
-        connection.execute(f"insert into {TABLE.name} by name from new_rows")
 
 
 def _overview(newest: pl.DataFrame) -> str:

@@ -16,7 +16,7 @@ from scipy.stats import chi2, entropy
 from assets.quality_metrics import watch_days
 from journeys_dagster.monitoring.baselines import baseline
 from journeys_dagster.monitoring.drift import best_shift, population_stability_index, silent_share, surprise
-from journeys_dagster.monitoring.measures import CHARACTER_BINS, MEASURED_SCHEMA, character_bin
+from journeys_dagster.monitoring.measures import MEASURED_SCHEMA, PAIR_SYMBOLS, symbol_of
 from journeys_dagster.monitoring.metrics import LANDING, METRICS
 from journeys_dagster.monitoring.watch import alarms_text, judge
 from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
@@ -76,11 +76,11 @@ def test_surprise_is_the_entropy_rate_on_the_model_itself_and_more_on_anything_e
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [("a", "A", True), ("a", "b", False), ("1", "9", True), (" ", "\u3000", True), ("\ufffd", "\x00", True),
-     (".", ",", True), ("ж", "и", False)],
+     (".", ",", True), (".", " ", False), ("1", ".", False), ("ж", "и", True), ("ж", "z", False), ("$", "\x00", True)],
 )  # fmt: skip
-def test_characters_share_a_bin_by_kind(one: str, other: str, same: bool) -> None:
-    assert (character_bin(one) == character_bin(other)) is same
-    assert 0 <= character_bin(one) < CHARACTER_BINS
+def test_characters_share_a_symbol_by_kind(one: str, other: str, same: bool) -> None:
+    assert (symbol_of(one) == symbol_of(other)) is same
+    assert 0 <= symbol_of(one) < PAIR_SYMBOLS
 
 
 def weekdays_of(days: int) -> np.ndarray:
@@ -153,6 +153,18 @@ def test_a_fault_is_an_alarm_and_an_ordinary_day_is_not(metric: str, usual: floa
     assert ordinary["reason"] == ""
     assert ordinary["low"] <= usual <= ordinary["high"]
     assert ordinary["history_days"] == 42
+
+
+def test_a_tenth_of_users_without_journeys_is_seen_by_their_share_alone() -> None:
+    assert judged("no_journey_share", [0.01] * 42, 0.11)["alarm"]
+    assert not judged("journeys_per_user", list(6.0 * np.exp(NOISE[:42])), 5.4)["alarm"]
+
+
+def test_metrics_that_are_measured_no_more_are_left_alone() -> None:
+    past = rows_of("volume", {FIRST + timedelta(days=step): 1_000.0 for step in range(42)})
+    with_others = pl.concat([past, past.with_columns(metric=pl.lit("text_drift"))])
+    today = rows_of("volume", {FIRST + timedelta(days=42): 100.0})
+    assert judge(today, with_others, QUALITY).equals(judge(today, past, QUALITY))
 
 
 def test_nothing_is_an_alarm_before_there_is_enough_history() -> None:

@@ -4,15 +4,31 @@ A share has the number of observations it is a share of; a drift has the counts 
 when it is judged, as it depends on earlier days.
 """
 
+import functools
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import duckdb
 import polars as pl
 
 from journeys_dagster.monitoring.metrics import LANDING
+from journeys_dagster.monitoring.queries import (
+    EMBEDDED,
+    KEYWORD_GROWTH,
+    LANDED,
+    SNAPSHOTS,
+    TEXTS,
+    activity_sql,
+    journeys_sql,
+    letter_pairs_sql,
+    redelivered_sql,
+    texts_sql,
+)
+from journeys_dagster.sources.contracts import Source
+from journeys_dagster.sql.parameters import used_params
 
 MEASURED_SCHEMA = {
     "as_of": pl.Date(),
@@ -25,10 +41,7 @@ MEASURED_SCHEMA = {
     "fingerprint": pl.String(),
 }
 _LETTERS = 26
-_OTHER_SCRIPTS = 16
-CHARACTER_BINS = _LETTERS + 4 + _OTHER_SCRIPTS
 PAIR_SYMBOLS = _LETTERS + 5
-"""As the bins of characters, with one for all other scripts."""
 
 
 class _Measured(NamedTuple):
@@ -47,25 +60,57 @@ def measured_frame(rows: Iterable[_Measured]) -> pl.DataFrame:
     return pl.DataFrame([row._asdict() for row in rows], schema=MEASURED_SCHEMA)
 
 
-def character_bin(character: str) -> int:
-    """Bin of a character in the profile of texts.
+def symbol_of(character: str) -> int:
+    """Symbol of a character in the pairs of letters of texts.
 
-    Latin letters without regard to case, digits, white space, punctuation, what is no text at all (control characters,
-    replacement characters, symbols), and the letters of other scripts in sixteen bins by code point.
+    Latin letters without regard to case, numbers, white space, punctuation, what is no text at all (control characters,
+    replacement characters, symbols), and the letters of all other scripts.
     """
     folded = character[0].lower()
     if "a" <= folded <= "z":
         return ord(folded) - ord("a")
-    category = unicodedata.category(character[0])
-    if category[0] == "N":
-        return _LETTERS
-    if category[0] == "Z":
-        return _LETTERS + 1
-    if category[0] == "P":
-        return _LETTERS + 2
-    if category[0] in "CS":
-        return _LETTERS + 3
-    return _LETTERS + 4 + ord(folded[0]) % _OTHER_SCRIPTS
+    kind = "NZPCS".find(unicodedata.category(character[0])[0])
+    return PAIR_SYMBOLS - 1 if kind < 0 else _LETTERS + min(kind, 3)
+
+
+def measure_landing(
+    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, Source], days: Sequence[date], *, known_from: date
+) -> pl.DataFrame:
+    """Measure what arrived on some days, source by source.
+
+    Parameters
+    ----------
+    known_from : date
+        A source that landed since then is expected on the days after.
+    """
+    if not days:
+        return measured_frame([])
+    query = _querying(connection, {"days": list(days), "first": min(days), "last": max(days)})
+    landed = connection.sql(LANDED, params={"first": known_from, "last": max(days)}).pl()
+    rows = volume_rows(landed, days)
+    there = landed.filter(pl.col("arrival_day").is_in(list(days)), pl.col("rows_accepted") > 0)["source"].unique()
+    for source in (source for name, source in sources.items() if name in there):
+        queries = {}
+        if source.has_user_events:
+            queries = {"redelivered": redelivered_sql(source), "activity": activity_sql(source)}
+        if source.name in TEXTS:
+            queries |= {"texts": texts_sql(source), "letter_pairs": letter_pairs_sql(source)}
+        rows += source_rows(source.name, landed, {name: query(sql) for name, sql in queries.items()}, days)
+    return measured_frame(rows)
+
+
+def measure_snapshots(
+    connection: duckdb.DuckDBPyConnection, days: Sequence[date], *, model_revision: str
+) -> pl.DataFrame:
+    """Measure the snapshots of some days, of the users in scope."""
+    if not days:
+        return measured_frame([])
+    query = _querying(connection, {"days": list(days), "model_revision": model_revision})
+    return measured_frame(snapshot_rows(*map(query, (SNAPSHOTS, journeys_sql(), KEYWORD_GROWTH, EMBEDDED))))
+
+
+def _querying(connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) -> Callable[[str], pl.DataFrame]:
+    return lambda sql: connection.sql(sql, params=used_params(sql, params)).pl()
 
 
 def volume_rows(landed: pl.DataFrame, days: Sequence[date]) -> list[_Measured]:
@@ -86,7 +131,7 @@ def volume_rows(landed: pl.DataFrame, days: Sequence[date]) -> list[_Measured]:
                 if first < day:
                     rows.append(_Measured(day, LANDING, "volume", 0.0, 0, slice=source))
                 continue
-            row = partial(_Measured, day, LANDING, slice=source, fingerprint=found["fingerprint"])
+            row = functools.partial(_Measured, day, LANDING, slice=source, fingerprint=found["fingerprint"])
             accepted, read = found["rows_accepted"], found["rows_read"]
             rows.append(row("volume", float(accepted), accepted))
             shares = [
@@ -116,7 +161,7 @@ def source_rows(
         for name, frame in results.items()
         if name != "letter_pairs"
     }
-    profiles = _text_profiles(results["letter_pairs"]) if "letter_pairs" in results else {}
+    pairs = _pair_counts(results["letter_pairs"]) if "letter_pairs" in results else {}
     rows = []
     of_source = landed.filter(pl.col("source") == source, pl.col("arrival_day").is_in(days))
     for found in of_source.sort("arrival_day").iter_rows(named=True):
@@ -124,7 +169,7 @@ def source_rows(
         if not accepted:
             continue
 
-        row = partial(_Measured, day, LANDING, slice=source, fingerprint=found["fingerprint"])
+        row = functools.partial(_Measured, day, LANDING, slice=source, fingerprint=found["fingerprint"])
         repeated = duplicates + by_day.get("redelivered", {}).get(day, {"redelivered": 0})["redelivered"]
         delivered = accepted + duplicates
         rows.append(row("duplicate_share", repeated / delivered, delivered))
@@ -134,9 +179,7 @@ def source_rows(
             users = sum(activity["hours"])
             rows += [row(metric, None, users, activity["hours"]) for metric in ("hour_drift", "silent_hours")]
         if (texts := by_day.get("texts", {}).get(day)) and texts["characters"]:
-            characters, pairs = profiles[day]
-            rows.append(row("text_drift", None, texts["texts"], characters))
-            rows.append(row("text_surprise", None, texts["texts"], pairs))
+            rows.append(row("text_surprise", None, texts["texts"], pairs[day]))
             rows.append(row("text_length", texts["characters"] / texts["texts"], texts["texts"]))
     return rows
 
@@ -152,7 +195,7 @@ def snapshot_rows(
     for found in snapshots.sort("as_of").iter_rows(named=True):
         users = found["users"]
 
-        row = partial(_Measured, found["as_of"], found["scope"], fingerprint=found["fingerprint"])
+        row = functools.partial(_Measured, found["as_of"], found["scope"], fingerprint=found["fingerprint"])
         rows.append(row("no_journey_share", found["users_without"] / users, users))
         rows.append(row("journeys_per_user", found["journeys"] / users, users))
         if growth := grown.get(found["as_of"]):
@@ -170,16 +213,10 @@ def snapshot_rows(
     return rows
 
 
-def _text_profiles(letter_pairs: pl.DataFrame) -> dict[date, tuple[list[int], list[int]]]:
-    """By day: characters by bin, and pairs of symbols, first symbol by first symbol."""
-    profiles: dict[date, tuple[list[int], list[int]]] = {}
-    bins: dict[str, int] = {}
+def _pair_counts(letter_pairs: pl.DataFrame) -> dict[date, list[int]]:
+    """By day: pairs of symbols, first symbol by first symbol."""
+    counts: defaultdict[date, list[int]] = defaultdict(lambda: [0] * PAIR_SYMBOLS**2)
+    symbol = functools.cache(symbol_of)
     for day, character, next_character, occurrences in letter_pairs.iter_rows():
-        first, second = (
-            bins[one] if one in bins else bins.setdefault(one, character_bin(one))
-            for one in (character, next_character)
-        )
-        characters, pairs = profiles.setdefault(day, ([0] * CHARACTER_BINS, [0] * PAIR_SYMBOLS**2))
-        characters[first] += occurrences
-        pairs[min(first, PAIR_SYMBOLS - 1) * PAIR_SYMBOLS + min(second, PAIR_SYMBOLS - 1)] += occurrences
-    return profiles
+        counts[day][symbol(character) * PAIR_SYMBOLS + symbol(next_character)] += occurrences
+    return counts

@@ -96,11 +96,6 @@ _DECLARED = (
         by_weekday=True,
         advice="See whether a part of the day's files is missing, or the sender's clock or time zone is off.",
     ),
-    _drift(
-        name="text_drift",
-        measures="drift of the characters in texts",
-        advice="Read some texts of the day: they may be encoded wrongly, generated, or all the same.",
-    ),
     _factor(
         name="text_surprise",
         measures="bits per character by the letter pairs of earlier texts",

@@ -4,8 +4,8 @@ A day is judged by the days before it and by nothing else, so that judging it ag
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from journeys_dagster.monitoring.measures import MEASURED_SCHEMA
 from journeys_dagster.monitoring.metrics import METRICS, QualityMetric
 from journeys_dagster.settings import QualityCheck, QualitySettings
 
+_Row = dict[str, Any]
 SERIES = ("scope", "metric", "slice")
 JUDGED_SCHEMA = {
     **MEASURED_SCHEMA,
@@ -41,43 +42,6 @@ _SILENT_DAYS = 3
 _MAX_LOG_FACTOR = 50.0
 _WEEK = 7
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-
-
-@dataclass(frozen=True)
-class _Expectation:
-    """What was expected of a value; nothing while there is too little history."""
-
-    history_days: int
-    expected: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass
-class _Series:
-    """Days of one metric in one slice, in order."""
-
-    days: list[date] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
-    observations: list[int] = field(default_factory=list)
-    counts: list[Sequence[int] | None] = field(default_factory=list)
-
-    def append(self, row: dict[str, Any]) -> None:
-        self.days.append(row["as_of"])
-        self.values.append(row["value"])
-        self.observations.append(row["observations"] or 0)
-        self.counts.append(row["counts"])
-
-    def since(self, first: date, *, but: Collection[date]) -> "_Series":
-        """The part from a day on, without some days."""
-        part = _Series()
-        for index, day in enumerate(self.days):
-            if day >= first and day not in but:
-                part.days.append(day)
-                part.values.append(self.values[index])
-                part.observations.append(self.observations[index])
-                part.counts.append(self.counts[index])
-        return part
 
 
 def judge(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
@@ -103,54 +67,50 @@ def judge(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettin
             measured.select(columns).with_columns(new=pl.lit(value=True)),
         ]
     ).sort("as_of")
-    judged: list[dict[str, Any]] = []
-    series: dict[tuple[str, str, str], _Series] = {}
-    for found in both.iter_rows(named=True):
-        known = series.setdefault((found["scope"], found["metric"], found["slice"]), _Series())
-        row = found
-        if found.pop("new"):
-            row = _judged(found, METRICS[found["metric"]], known, settings)
+    judged: list[_Row] = []
+    series: defaultdict[tuple[str, ...], list[_Row]] = defaultdict(list)
+    for row in both.filter(pl.col("metric").is_in(list(METRICS))).iter_rows(named=True):
+        known = series[tuple(row[name] for name in SERIES)]
+        if row.pop("new"):
+            row.update(_judgement(row, METRICS[row["metric"]], known, settings))
             judged.append(row)
         known.append(row)
     return pl.DataFrame(judged, schema=JUDGED_SCHEMA).sort("as_of", *SERIES)
 
 
-def _judged(row: dict[str, Any], metric: QualityMetric, known: _Series, settings: QualitySettings) -> dict[str, Any]:
-    day = row["as_of"]
+def _judgement(row: _Row, metric: QualityMetric, known: Sequence[_Row], settings: QualitySettings) -> _Row:
+    """What is said of a day, and its value where that follows from the days before."""
+    day, value = row["as_of"], row["value"]
     check: QualityCheck = getattr(settings, metric.name)
-    past = known.since(day - timedelta(days=settings.trailing_days), but=settings.closed_days)
+    first = day - timedelta(days=settings.trailing_days)
+    past = [other for other in known if other["as_of"] >= first and other["as_of"] not in settings.closed_days]
     reference = _reference(past, day, by_weekday=metric.by_weekday) if metric.comparison else None
     if reference is not None:
-        row["value"] = _compared(metric, np.array(row["counts"]), reference)
+        value = _compared(metric, np.array(row["counts"]), reference)
+    expected = {"expected": None, "low": None, "high": None, "history_days": len(past)}
     fault = ""
-    expectation = _Expectation(history_days=len(past.days))
-    if metric.name == "volume" and not row["value"]:
-        if day not in settings.closed_days:
-            expectation = _expect(row, metric, past, check, settings)
-            fault = _silence(past, day, expectation)
-    elif row["value"] is not None:
-        expectation = _expect(row, metric, past, check, settings)
-        fault = _fault(row["value"], metric, expectation)
+    is_silent = metric.name == "volume" and not value
+    if value is not None and not (is_silent and day in settings.closed_days):
+        expected = _expected(row, metric, past, check, settings)
+        fault = _silence(past, day, expected["low"]) if is_silent else _fault(value, metric, expected)
         if fault and metric.name == "hour_drift" and reference is not None:
             fault += _shift_text(row["counts"], reference)
     where = f"{row['slice']}: " if row["slice"] else ""
-    return row | {
-        "expected": expectation.expected,
-        "low": expectation.low,
-        "high": expectation.high,
-        "history_days": expectation.history_days,
+    return {
+        "value": value,
+        **expected,
         "severity": check.severity,
         "alarm": bool(fault),
         "reason": f"{where}{fault}. {metric.advice}" if fault else "",
     }
 
 
-def _reference(past: _Series, day: date, *, by_weekday: bool) -> NDArray[np.int64] | None:
+def _reference(past: Sequence[_Row], day: date, *, by_weekday: bool) -> NDArray[np.int64] | None:
     """Counts of the earlier days together; none where there are too few."""
-    if len(past.days) < _MIN_REFERENCE_DAYS:
+    if len(past) < _MIN_REFERENCE_DAYS:
         return None
-    counts = np.array(past.counts, dtype=np.int64)
-    same = np.array([other.weekday() == day.weekday() for other in past.days])
+    counts = np.array([row["counts"] for row in past], dtype=np.int64)
+    same = np.array([row["as_of"].weekday() == day.weekday() for row in past])
     return counts[same].sum(axis=0) if by_weekday and same.sum() >= _MIN_SAME_WEEKDAYS else counts.sum(axis=0)
 
 
@@ -162,9 +122,9 @@ def _compared(metric: QualityMetric, counts: NDArray[np.int64], reference: NDArr
     return compare(counts, reference)
 
 
-def _silence(past: _Series, day: date, expectation: _Expectation) -> str:
+def _silence(past: Sequence[_Row], day: date, low: float | None) -> str:
     """What to say of a source without rows; nothing where that is usual, on this weekday or for its size."""
-    with_rows = {other for other, value in zip(past.days, past.values, strict=True) if value}
+    with_rows = {row["as_of"] for row in past if row["value"]}
     if not with_rows:
         return ""
     first = min(with_rows)
@@ -178,7 +138,7 @@ def _silence(past: _Series, day: date, expectation: _Expectation) -> str:
     ]
     if day not in usual_days:
         return ""
-    if expectation.low is not None and expectation.low >= 1:
+    if low is not None and low >= 1:
         share = _had_rows(with_rows, first, day)
         return f"no rows, though {share:.0%} of the {_WEEKDAYS[day.weekday()]}s before had some"
     return f"no rows on {len(usual_days)} usual days in a row" if len(usual_days) >= _SILENT_DAYS else ""
@@ -192,18 +152,17 @@ def _had_rows(with_rows: Collection[date], first: date, day: date) -> float:
     return sum(other in with_rows for other in same_weekdays) / len(same_weekdays)
 
 
-def _expect(
-    row: dict[str, Any], metric: QualityMetric, past: _Series, check: QualityCheck, settings: QualitySettings
-) -> _Expectation:
-    indices = [
-        index for index, value in enumerate(past.values) if value is not None and (value > 0 or metric.scale == "share")
-    ]
+def _expected(
+    row: _Row, metric: QualityMetric, past: Sequence[_Row], check: QualityCheck, settings: QualitySettings
+) -> _Row:
+    """What the days before let expect; nothing while they are too few."""
+    past = [other for other in past if other["value"] is not None and (other["value"] > 0 or metric.scale == "share")]
     is_scarce = metric.name != "volume" and row["observations"] < settings.min_observations
-    if len(indices) < settings.min_history_days or is_scarce:
-        return _Expectation(history_days=len(indices))
-    values = np.array([past.values[index] for index in indices], dtype=np.float64)
-    weekdays = np.array([past.days[index].weekday() for index in indices])
-    observations = np.array([past.observations[index] for index in indices], dtype=np.float64)
+    if len(past) < settings.min_history_days or is_scarce:
+        return {"expected": None, "low": None, "high": None, "history_days": len(past)}
+    values = np.array([other["value"] for other in past], dtype=np.float64)
+    weekdays = np.array([other["as_of"].weekday() for other in past])
+    observations = np.array([other["observations"] for other in past], dtype=np.float64)
     scarcity = max(1.0, float(np.median(observations)) / max(row["observations"], 1))
     expected = baseline(_evenly_scattered(metric, values), weekdays, row["as_of"].weekday())
     if metric.scale == "share":
@@ -224,7 +183,7 @@ def _expect(
         centre = max(expected.centre, 0.0) ** 2 * scarcity
         limit = max(expected.centre, 0.0) + check.deviations * expected.deviation
         low, high = 0.0, max(check.tolerance, limit**2 * scarcity)
-    return _Expectation(len(indices), centre, low, high)
+    return {"expected": centre, "low": low, "high": high, "history_days": len(past)}
 
 
 def _evenly_scattered(metric: QualityMetric, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -234,17 +193,16 @@ def _evenly_scattered(metric: QualityMetric, values: NDArray[np.float64]) -> NDA
     return np.sqrt(values) if metric.scale == "drift" else values
 
 
-def _fault(value: float, metric: QualityMetric, expectation: _Expectation) -> str:
-    if expectation.expected is None or expectation.low is None or expectation.high is None:
+def _fault(value: float, metric: QualityMetric, expected: _Row) -> str:
+    low, high = expected["low"], expected["high"]
+    if low is None or high is None or low <= value <= high:
         return ""
-    below = value < expectation.low and metric.side != "above"
-    above = value > expectation.high and metric.side != "below"
-    if not below and not above:
+    side, limit = ("below", low) if value < low else ("above", high)
+    if metric.side not in ("both", side):
         return ""
-    limit = expectation.low if below else expectation.high
     return (
-        f"{metric.measures} {value_text(metric, value)}, {'below' if below else 'above'} {value_text(metric, limit)} "
-        f"({value_text(metric, expectation.expected)} expected from {expectation.history_days} days)"
+        f"{metric.measures} {value_text(metric, value)}, {side} {value_text(metric, limit)} "
+        f"({value_text(metric, expected['expected'])} expected from {expected['history_days']} days)"
     )
 
 
@@ -260,7 +218,7 @@ def value_text(metric: QualityMetric, value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def alarms_text(rows: Iterable[dict[str, Any]], *, most: int = 5) -> str:
+def alarms_text(rows: Iterable[_Row], *, most: int = 5) -> str:
     """The reasons of alarms, newest day first, in one text."""
     alarms = sorted((row for row in rows if row["alarm"]), key=lambda row: (row["as_of"], row["slice"]), reverse=True)
     listed = [f"{row['as_of']} {row['reason']}" for row in alarms[:most]]

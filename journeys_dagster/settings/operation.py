@@ -115,9 +115,6 @@ class QualitySettings(OperationSection):
     silent_hours: QualityCheck = Field(
         _check(0.2, 4.0, "warn"), description="Share of a usual day's users of a source in the hours without any."
     )
-    text_drift: QualityCheck = Field(
-        _check(0.25, 3.5, "warn"), description="Drift (PSI) of the characters in a source's texts."
-    )
     text_surprise: QualityCheck = Field(
         _check(0.1, 4.0, "warn"), description="Bits per character by the letter pairs of earlier texts, as a factor."
     )

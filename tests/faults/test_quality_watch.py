@@ -16,8 +16,9 @@ import pytest
 from conftest import EMBEDDER, Pipeline
 from planted import EVENT_FAULTS, SNAPSHOT_FAULTS, SNAPSHOT_TABLES, TEXT_FAULTS, FeedFault
 
-from assets.quality_metrics import measure_landing, measure_snapshots, watch_days
+from assets.quality_metrics import watch_days
 from assets.sources import write_landed
+from journeys_dagster.monitoring.measures import measure_landing, measure_snapshots
 from journeys_dagster.monitoring.metrics import LANDING
 from journeys_dagster.monitoring.watch import judge
 from journeys_dagster.resources.home import Home
@@ -90,9 +91,9 @@ class WatchedHome:
                 max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
             )
             write_landed(self.warehouse, source, read, [day])
-        measured = measure_landing(
-            self.warehouse, self.sources, [day], known_from=day - timedelta(days=self.settings.quality.trailing_days)
-        )
+        known_from = day - timedelta(days=self.settings.quality.trailing_days)
+        with self.warehouse.read() as connection:
+            measured = measure_landing(connection, self.sources, [day], known_from=known_from)
         self._empty(source, day, kept)
         self._insert(kept)
         return self._alarms(measured.filter(slice=source.name), day)
@@ -106,7 +107,8 @@ class WatchedHome:
                 connection.execute(f"create or replace table kept_{table} as from {table} {where}")
             for statement in statements:
                 connection.execute(statement, {"day": day} if "$day" in statement else None)
-        measured = measure_snapshots(self.warehouse, [day], model_revision=EMBEDDER.revision)
+        with self.warehouse.read() as connection:
+            measured = measure_snapshots(connection, [day], model_revision=EMBEDDER.revision)
         with self.warehouse.write() as connection:
             for table, where in of_day.items():
                 connection.execute(f"delete from {table} {where}")
