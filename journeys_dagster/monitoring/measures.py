@@ -20,7 +20,6 @@ from journeys_dagster.monitoring.queries import (
     KEYWORD_GROWTH,
     LANDED,
     SNAPSHOTS,
-    TEXTS,
     activity_sql,
     journeys_sql,
     letter_pairs_sql,
@@ -93,7 +92,7 @@ def measure_landing(
         queries = {}
         if source.has_user_events:
             queries = {"redelivered": redelivered_sql(source), "activity": activity_sql(source)}
-        if source.name in TEXTS:
+        if source.prose:
             queries |= {"texts": texts_sql(source), "letter_pairs": letter_pairs_sql(source)}
         rows += source_rows(source.name, landed, {name: query(sql) for name, sql in queries.items()}, days)
     return measured_frame(rows)

@@ -195,6 +195,8 @@ def snapshot_asset(
             of_every_user=of_every_user,
         )
         trained = [each.name for each in (model, *empty_until_trained) if each is not None]
+        if model is not None:
+            declared["checks"] = [model_fits_spec(table.name)]
         return SnapshotAsset(
             name=table.name,
             description=described(table),
@@ -212,7 +214,6 @@ def snapshot_asset(
             count=count,
             plot=plot,
             example=example,
-            **({"checks": [model_fits_spec(table.name)]} if model is not None else {}),
             **declared,
         )
 

@@ -28,7 +28,7 @@ def make_model(folder: Path) -> None:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    catalogue = sorted((PROJECT_ROOT / "journeys_dagster" / "simulation" / "catalogue").glob("*.toml"))
+    catalogue = sorted((PROJECT_ROOT / "lab" / "simulation" / "catalogue").glob("*.toml"))
     tokenizer.train_from_iterator([path.read_text(encoding="utf-8") for path in catalogue], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")  # noqa: S106
     fast.chat_template = _TEMPLATE
