@@ -346,7 +346,7 @@ def test_no_name_that_the_classifier_has_learnt_is_reported() -> None:
 def test_the_classifier_beside_the_policy_is_that_of_the_policy() -> None:
     policy, names = load_policy(BUNDLED_POLICY), ["kitchen tiles", "buying cocaine", "my mother has cancer"]
     stored = safety_classifier(policy, EMBEDDER)
-    assert stored is stored_classifier(), "fit one with `journeys evaluate safety --refit --to FILE`"
+    assert stored is stored_classifier(), "fit one with `journeys evaluate safety --refit-to FILE`"
     vectors = EMBEDDER.embed(names)
     assert stored.probabilities(vectors).argmax(axis=1).tolist() == [
         stored.classes.index(name) for name in (HARMLESS, "drugs", "health")
@@ -384,18 +384,18 @@ def test_refitting_writes_a_new_file_and_leaves_the_shipped_one(
     assert stored is not None
     # Fitting takes a minute; what it gives is of no matter here.
     fitted = replace(stored, bias=stored.bias + np.float32(1.0))
-    monkeypatch.setattr("journeys_dagster.inference.safety_classifier.fit_classifier", lambda *_: fitted)
+    monkeypatch.setattr("lab.evaluation.safety.fit_classifier", lambda *_: fitted)
     new = tmp_path / "new.safetensors"
     run = CliRunner().invoke
-    for wrong in (["--refit"], ["--to", str(new)], ["--refit", "--to", str(FILE)]):
-        assert run(cli, ["evaluate", "safety", *wrong]).exit_code == 2
-    assert not new.exists()
-    done = run(cli, ["evaluate", "safety", "--json", "--refit", "--to", str(new)])
+    refused = run(cli, ["evaluate", "safety", "--refit-to", str(FILE)])
+    assert refused.exit_code != 0
+    assert "exists already" in refused.output
+    done = run(cli, ["evaluate", "safety", "--json", "--refit-to", str(new)])
     assert done.exit_code == 0, done.output
     assert FILE.read_bytes() == shipped
     with safe_open(new, framework="numpy") as file:
         assert np.array_equal(file.get_tensor("bias"), fitted.bias.astype(np.float16))
-    assert run(cli, ["evaluate", "safety", "--refit", "--to", str(new)]).exit_code == 2
+    assert run(cli, ["evaluate", "safety", "--refit-to", str(new)]).exit_code != 0
 
 
 def test_a_policy_that_is_not_there_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
