@@ -40,7 +40,7 @@ def cluster_sizes(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 
 
 def example_dendrogram(snapshot: Snapshot) -> tuple[bytes, str]:
-    """The dendrogram of a user of middling size, the same one each time."""
+    """The dendrogram of a user with a typical number of keywords, the same one each time."""
     settings = snapshot.settings.clusters
     rows = snapshot.warehouse.query(
         """
@@ -77,7 +77,7 @@ def example_dendrogram(snapshot: Snapshot) -> tuple[bytes, str]:
         "keyword": text("the keyword"),
         "cluster": integer("number of the user's cluster; 0 holds the heaviest keyword"),
         "keyword_rank": integer("place of the keyword in the cluster, 1 is the heaviest"),
-        # What later steps need of a keyword stands here too: to join it to each of its rows anew takes longest of all.
+        # What later steps need of a keyword is repeated here, so that they need no join by text.
         "weight": double("the keyword's, as in keywords; so are the five that follow"),
         "events": bigint("events in all"),
         "days_active": integer("days with an event"),
@@ -99,6 +99,6 @@ def example_dendrogram(snapshot: Snapshot) -> tuple[bytes, str]:
     example=example_dendrogram,
 )
 def clusters(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """Each user's keywords grouped by meaning, spelling, nearness in time and shared items."""
+    """Each user's keywords grouped by meaning, spelling, closeness in time and shared items."""
     keywords, vectors = with_codes(frames["keywords"], frames["embeddings"])
     return cluster_keywords(keywords, vectors, settings.clusters).drop("code", "recent_times", "recent_items")

@@ -1,4 +1,4 @@
-"""What each way to diversify costs in relevance, on what users came back to. Renewed with the models."""
+"""What each diversification strategy costs in relevance, measured on returns. Renewed with the models."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ _MAX_USERS = 1_000
 TABLE = Table(
     name="diversification_trade_off",
     kind="trained",
-    description="Relevance and likeness of re-ranked past snapshots, for each strategy over its parameter.",
+    description="Relevance and similarity of re-ranked past snapshots, for each strategy over its parameter.",
     grain="one row per strategy and parameter",
     columns={
         "as_of": utc_day("last arrival day that was seen; the same in all rows"),

@@ -33,7 +33,7 @@ INFERRED_DAYS = Table(
 ALGORITHM_PARTS = Table(
     name="algorithm_parts",
     kind="kept",
-    description="What each algorithm that inferred something was made of. Tells what has changed from one to another.",
+    description="The parts of each algorithm version that inferred something, so that two versions can be compared.",
     grain="one row per algorithm_version and part",
     columns={
         "algorithm_version": text("the fingerprint"),

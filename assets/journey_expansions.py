@@ -33,13 +33,13 @@ TABLE = Table(
         "journey": text("the journey, the key: its name's keyword"),
         "related": text("a journey related to it, by its name's keyword"),
         "rank": integer("place among the journey's, 1 is most related"),
-        "score": double("logarithm of the lift, and nearness in meaning"),
-        "lift": double("how much more often both are had than by chance, drawn towards 1"),
+        "score": double("ln(lift) plus the weighted cosine"),
+        "lift": double("users with both over what chance would give, smoothed towards 1"),
         "similarity": double("cosine of both"),
         "together": bigint("users who have the journey's keyword and the related journey"),
         "users": bigint("users who have the related journey"),
         "share": double("the same as a share of all users"),
-        "expander": text("what found it; says whether a language model did"),
+        "expander": text("what found it: co-occurrence, or a language model's name"),
         "found_on": utc_day("day as of which it was found; at the latest as_of"),
         "algorithm_version": text("fingerprint of what found it"),
     },
@@ -107,7 +107,7 @@ def journey_expansions(run: Run) -> dg.MaterializeResult:
 
 
 def _carry_related(warehouse: Warehouse, chosen: ExpansionSettings, as_of: date, algorithm_version: str) -> bool:
-    """Let the relations of the last day before count on, if few users have newer snapshots than these were found by.
+    """Keep the relations of the day before, if few users have newer snapshots than they were computed from.
 
     Who is in scope has no part in it, so that incremental equals full.
     """
@@ -124,7 +124,7 @@ def _carry_related(warehouse: Warehouse, chosen: ExpansionSettings, as_of: date,
 def _find_related(
     warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, as_of: date, *, llm: LLM | None
 ) -> pl.DataFrame:
-    """The related journeys as of a day, found anew."""
+    """The related journeys as of a day, recomputed."""
     chosen = settings.expansions
     members = warehouse.query(_MEMBERS, {"as_of": as_of, "max_users": chosen.max_users})
     texts = _Texts(warehouse, settings, embedder, llm)

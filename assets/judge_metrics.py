@@ -67,7 +67,7 @@ def judge_metrics(run: Run) -> dg.MaterializeResult:
 
 
 def replace_metrics(warehouse: Warehouse, settings: Settings, as_of: date) -> dict[str, Calibration]:
-    """Make the metrics of a day anew, none of a judge that falls under its floor; the judges' agreement with people."""
+    """Recompute a day's metrics, but those of judges below their floor; return the agreement with people."""
     scores = warehouse.query(f"{_SCORES} where as_of <= $as_of order by all", {"as_of": as_of})
     labels = warehouse.query(_LABELS, {"as_of": as_of}) if warehouse.has_table("human_labels") else None
     found: dict[str, Calibration] = {}

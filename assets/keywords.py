@@ -32,7 +32,7 @@ def keywords_per_user(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 @snapshot_asset(
     grain="one row per as_of, user and keyword",
     columns={
-        "keyword": text("the keyword in its one spelling"),
+        "keyword": text("the normalised keyword"),
         "sources": texts("where it came from: search, engagement, board"),
         "action_counts": Column(type="MAP(VARCHAR, UBIGINT)", description="events by action"),
         "events": bigint("events in all"),

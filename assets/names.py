@@ -6,7 +6,7 @@ import polars as pl
 
 from assets.naming_model import TABLE as NAMING_MODEL
 from journeys_dagster.inference.frames import Frames
-from journeys_dagster.inference.members import journey_masses, with_journeys
+from journeys_dagster.inference.members import journey_weight_units, with_journeys
 from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.titles import (
     KEYWORD_NAMER,
@@ -82,12 +82,12 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
     grain="one row per as_of, user and journey",
     columns={
         "journey_id": text("the journey"),
-        "name": text("how to call it"),
+        "name": text("the journey's name"),
         "keyword": text("the keyword the name was made from"),
         "centrality": double("how central the keyword is in everyone's journeys; 0 before models are trained"),
         "name_score": double("how good a name the keyword is, 0 to 1"),
-        "namer": text("what the name is from: keyword, or the language model's name"),
-        "keyword_name": text("how the keyword calls it, to compare"),
+        "namer": text("what named it: keyword, or the language model's name"),
+        "keyword_name": text("the name by keyword, to compare"),
         "title_keywords": texts("keywords that the model's title was made from, masked", nullable=True),
     },
     key=("as_of", "user_id", "journey_id"),
@@ -118,5 +118,5 @@ def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         usual=frames["usual"]["usual"][0],
         former=frames["former"],
     )
-    weights = journeys.with_columns(mass=pl.Series(journey_masses(keywords, len(journeys))))
+    weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
     return apply_titles(named, titles, weights, namer=settings.llm.model)

@@ -9,7 +9,7 @@ import polars as pl
 
 from journeys_dagster.monitoring.measures import measure_landing, measure_snapshots
 from journeys_dagster.monitoring.metrics import LANDING, METRICS, QualityMetric
-from journeys_dagster.monitoring.watch import alarms_text, judge, value_text
+from journeys_dagster.monitoring.watch import alarms_text, check_days, value_text
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.metadata import plot
 from journeys_dagster.reporting.tables import markdown_table
@@ -27,10 +27,10 @@ TABLE = Table(
     columns={
         "as_of": utc_day("arrival day of the rows, or day of the snapshot"),
         "scope": text("landing; or the snapshot's, active_users or all_users"),
-        "metric": text("what is measured; the check of the same name judges it"),
+        "metric": text("the metric, which is also the name of its check"),
         "slice": text("the source; empty for a snapshot"),
         "value": double(
-            "what was measured; null for a drift from too few earlier days",
+            "the measured value; null for a drift from too few earlier days",
             nullable=True,
         ),
         "observations": bigint("rows, users, … the value is made from"),
@@ -41,11 +41,11 @@ TABLE = Table(
         ),
         "fingerprint": text("of the landing files, empty where there are none; or the algorithm version"),
         "expected": double("by the days before; null while there are too few", nullable=True),
-        "low": double("lower end of what is ordinary", nullable=True),
-        "high": double("upper end of what is ordinary", nullable=True),
+        "low": double("lower end of the expected range", nullable=True),
+        "high": double("upper end of the expected range", nullable=True),
         "history_days": integer("earlier days that it was expected from"),
         "severity": text("of an alarm, by the settings: warn or error"),
-        "alarm": boolean("whether it is out of the ordinary in a way that is a fault"),
+        "alarm": boolean("whether it is out of range on the side that is a fault"),
         "reason": text("of an alarm: what, how far, and where to look; else empty"),
     },
     key=("as_of", "scope", "metric", "slice"),
@@ -106,24 +106,24 @@ def quality_metrics(run: Run) -> dg.MaterializeResult:
     trailing = days[-1] - timedelta(days=settings.quality.trailing_days)
     known = warehouse.query(_HISTORY, {"first": min(trailing, days[0]), "last": days[-1]})
     history = known.filter(pl.col("as_of") >= trailing).sort("as_of", "scope", "metric", "slice")
-    judged = known.filter(pl.col("as_of").is_in(days))
-    newest = judged.filter(as_of=days[-1])
+    checked = known.filter(pl.col("as_of").is_in(days))
+    newest = checked.filter(as_of=days[-1])
     for reason in newest.filter("alarm")["reason"]:
         run.warn(reason)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": newest.height,
             "partition": days[-1].isoformat(),
-            "alarms": int(judged["alarm"].sum()),
+            "alarms": int(checked["alarm"].sum()),
             "sample": dg.MetadataValue.md(_overview(newest)),
             "plot": plot(watched_ranges(_lines(history), title=_TITLE), alt=_TITLE),
         },
-        check_results=[_check_result(metric, judged, history, settings.quality) for metric in METRICS.values()],
+        check_results=[_check_result(metric, checked, history, settings.quality) for metric in METRICS.values()],
     )
 
 
 def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *, model_revision: str) -> None:
-    """Measure and judge days, and what of the trailing days has not been measured yet or has changed since.
+    """Measure and check days, and what of the trailing days has not been measured yet or has changed since.
 
     Their rows are replaced in one transaction: those of landing data, and those of the snapshot's scope.
     """
@@ -140,13 +140,13 @@ def watch_days(warehouse: Warehouse, settings: Settings, days: Sequence[date], *
         measured = pl.concat([landing, snapshots])
         first = min(measured["as_of"], default=first) - timedelta(days=settings.quality.trailing_days)
         known = warehouse.query(_HISTORY, {"first": first, "last": max(days)})
-    judged = judge(measured, known.join(replaced, on=["as_of", "scope"], how="anti"), settings.quality)
+    checked = check_days(measured, known.join(replaced, on=["as_of", "scope"], how="anti"), settings.quality)
     with warehouse.write() as connection:
         connection.register("replaced_days", replaced)
         connection.execute(
             f"delete from {TABLE.name} where (as_of, scope) in (select (as_of, scope) from replaced_days)"
         )
-        connection.register("new_rows", judged)
+        connection.register("new_rows", checked)
         connection.execute(f"insert into {TABLE.name} by name from new_rows")
 
 
@@ -191,13 +191,13 @@ def _panels(history: pl.DataFrame, metric: QualityMetric) -> dict[str, pl.DataFr
 
 
 def _check_result(
-    metric: QualityMetric, judged: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings
+    metric: QualityMetric, checked: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings
 ) -> dg.AssetCheckResult:
     """Whether no day of the run was an alarm, and its figures of the newest day; an alarm is drawn with days before."""
     check: QualityCheck = getattr(settings, metric.name)
-    rows = judged.filter(metric=metric.name)
+    rows = checked.filter(metric=metric.name)
     alarms = rows.filter("alarm")
-    newest = rows.filter(pl.col("as_of") == judged["as_of"].max())
+    newest = rows.filter(pl.col("as_of") == checked["as_of"].max())
     metadata: dict[str, Any] = {"alarms": alarms.height, "tolerance": check.tolerance, "deviations": check.deviations}
     for row in newest.iter_rows(named=True):
         metadata[row["slice"] or row["scope"]] = _range_text(metric, row)
@@ -208,7 +208,7 @@ def _check_result(
     expected = newest["expected"].drop_nulls()
     description = alarms_text(alarms.iter_rows(named=True)) if alarms.height else None
     if description is None and expected.is_empty():
-        description = f"Too little history to judge by: {settings.min_history_days} days with a value are needed."
+        description = f"Too little history: {settings.min_history_days} days with a value are needed."
     return dg.AssetCheckResult(
         check_name=metric.name,
         passed=alarms.is_empty(),

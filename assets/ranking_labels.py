@@ -56,7 +56,7 @@ TABLE = Table(
     columns={
         "label_source": text("return, notification or human"),
         "label": Column(type="FLOAT", description="0 to 1: whether the user was in the middle of the journey"),
-        "label_weight": Column(type="FLOAT", description="how much the label counts in training"),
+        "label_weight": Column(type="FLOAT", description="weight of the label in training"),
         "labelled_on": utc_day("day on which the label was known"),
         "days_to_return": integer("days from as_of to the next event; null for none so far", nullable=True),
         "read_until": utc_day("last arrival day that was seen"),
@@ -84,7 +84,7 @@ def ranking_labels(run: Run) -> dg.MaterializeResult:
     warehouse, settings = run.warehouse, run.settings
     newest: date | None = warehouse.query(_NEWEST_DAY)["day"][0]
     if newest is None:
-        raise dg.Failure("there is no user activity to train on: take in landing days first", allow_retries=False)
+        raise dg.Failure("there is no user activity to train on: ingest landing days first", allow_retries=False)
     as_of = date.fromisoformat(run.config.as_of) if run.config.as_of else newest
     frames = itertools.chain([_feedback(warehouse, settings, as_of)], _returns(run, as_of))
     read_until = pl.lit(as_of).alias("read_until")

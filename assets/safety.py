@@ -6,37 +6,37 @@ import polars as pl
 
 from assets.safety_verdicts import checked_texts, read_verdicts, revision_of, safety_verdicts
 from journeys_dagster.inference.frames import Frames
-from journeys_dagster.inference.safety import judge_journeys
+from journeys_dagster.inference.safety import journey_outcomes
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, QUIET
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import text, texts
 
 # Whole millionths add up to the same sum in any order.
-_MASS = "cast(round_even(weight * 1e6, 0) as bigint)"
+_WEIGHT_UNITS = "cast(round_even(weight * 1e6, 0) as bigint)"
 _JOURNEYS = f"""
     with members as (
-        select user_id, cluster, count(*) as keywords, cast(sum({_MASS}) as bigint) as mass
+        select user_id, cluster, count(*) as keywords, cast(sum({_WEIGHT_UNITS}) as bigint) as weight_units
         from clusters where as_of = $as_of and {{of_batch}}
         group by user_id, cluster
     )
-    select user_id, journey_id, name, coalesce(keywords, 0) as keywords, coalesce(mass, 0) as mass
+    select user_id, journey_id, name, coalesce(keywords, 0) as keywords, coalesce(weight_units, 0) as weight_units
     from names
     left join journey_identities using (as_of, user_id, journey_id)
     left join members using (user_id, cluster)
     where as_of = $as_of and {{of_batch}}
 """
 # A verdict is on lower case, which a keyword that equals an allowed text is in. The others may still be allowed.
-_DOUBTFUL = f"""
-    with doubtful as (
-        select user_id, cluster, keyword, {_MASS} as mass
+_FLAGGED = f"""
+    with flagged as (
+        select user_id, cluster, keyword, {_WEIGHT_UNITS} as weight_units
         from clusters
         where as_of = $as_of and {{of_batch}} and keyword not in (
             select text from {safety_verdicts.name} where revision = $revision and outcome = '{ALLOW}' and not by_model
         )
     )
-    select user_id, journey_id, keyword, mass
-    from doubtful
+    select user_id, journey_id, keyword, weight_units
+    from flagged
     join journey_identities using (user_id, cluster)
     where as_of = $as_of and {{of_batch}}
 """
@@ -45,12 +45,12 @@ _DOUBTFUL = f"""
 def with_verdicts(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """Those keywords of the journeys that may not be allowed, and the verdicts on them and on the names."""
     warehouse, settings, journeys = snapshot.warehouse, snapshot.settings, frames["journeys"]
-    doubtful = snapshot.read(_DOUBTFUL, batch=batch, params={"revision": revision_of(settings)})
+    flagged = snapshot.read(_FLAGGED, batch=batch, params={"revision": revision_of(settings)})
     # Distinct first: a batch says the same thousand texts many times.
-    texts = {"name": checked_texts(journeys["name"].unique()), "keyword": checked_texts(doubtful["keyword"].unique())}
+    texts = {"name": checked_texts(journeys["name"].unique()), "keyword": checked_texts(flagged["keyword"].unique())}
     return {
         **frames,
-        "doubtful": doubtful,
+        "flagged": flagged,
         "name_verdicts": read_verdicts(warehouse, texts["name"], settings, names=True),
         "keyword_verdicts": read_verdicts(warehouse, texts["keyword"], settings, names=False),
     }
@@ -83,9 +83,9 @@ def safety(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """
     journeys, key = frames["journeys"], ["user_id", "journey_id"]
     numbered = journeys.select(key).with_row_index("journey").cast({"journey": pl.Int64})
-    return judge_journeys(
+    return journey_outcomes(
         journeys,
-        frames["doubtful"].join(numbered, on=key).select("journey", "keyword", "mass"),
+        frames["flagged"].join(numbered, on=key).select("journey", "keyword", "weight_units"),
         frames["keyword_verdicts"],
         settings.safety,
         name_verdicts=frames["name_verdicts"],

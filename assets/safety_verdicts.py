@@ -9,7 +9,7 @@ import polars as pl
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.llm_safety import SAFETY_PROMPT, SafetyAnswer, safety_inputs, with_opinions
-from journeys_dagster.inference.safety import checked_text, judge_frame, verdict_revision
+from journeys_dagster.inference.safety import check_frame, checked_text, verdict_revision
 from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, load_policy
 from journeys_dagster.llm.client import LLM
@@ -26,7 +26,7 @@ TABLE = Table(
     name="safety_verdicts",
     kind="kept",
     description="Whether each distinct name and keyword may be shown, by the policy, and as a name by a language model "
-    "too where one is asked; told once per policy, model and settings.",
+    "too where one is asked; decided once per policy, model and settings.",
     grain="one row per revision and text, and one more for a name that a language model was asked about",
     columns={
         "revision": text("policy, embedding model and settings"),
@@ -34,9 +34,9 @@ TABLE = Table(
         "outcome": text("allow, quiet (never notified) or block (not listed)"),
         "category": text("the policy's category; null where allowed", nullable=True),
         "reasons": texts("what was found in each category, in the policy's words"),
-        "by_term": boolean("whether a term says so, and not a meaning alone"),
-        "by_model": boolean("whether a language model was asked too, which counts for names"),
-        "probability": double("that it is in any category, by its meaning alone"),
+        "by_term": boolean("whether a term decided, and not the classifier alone"),
+        "by_model": boolean("whether a language model was asked too; only names are"),
+        "probability": double("the classifier's, that it is in any category"),
     },
     key=("revision", "text", "by_model"),
 )
@@ -98,7 +98,7 @@ def check_new_texts(
     names: pl.Series,
     llm: LLM | None,
 ) -> int:
-    """Tell the verdicts on texts that have none yet, and keep them; how many these were.
+    """Decide and store the verdicts on texts that have none yet; return their number.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def check_new_texts(
     missing = _rows_of(warehouse, _MISSING, checked_texts(texts), revision)
     if not missing.is_empty():
         check = partial(
-            judge_frame,
+            check_frame,
             embedder=embedder,
             policy=policy,
             classifier=safety_classifier(policy, embedder),
@@ -120,8 +120,8 @@ def check_new_texts(
         )
         shards = missing.iter_slices(settings.run.keywords_per_batch)
         batches = (_with_embeddings(warehouse, shard, embedder.revision) for shard in shards)
-        with closing(engine_in_use(settings, warehouse).map(check, batches)) as judged:
-            for verdicts in judged:
+        with closing(engine_in_use(settings, warehouse).map(check, batches)) as checked_batches:
+            for verdicts in checked_batches:
                 _store(warehouse, verdicts, revision=revision, by_model=False)
     if llm is not None:
         asked = _rows_of(warehouse, _WITHOUT_OPINION, checked_texts(names), revision)
@@ -133,7 +133,7 @@ def check_new_texts(
 
 
 def read_verdicts(warehouse: Warehouse, texts: pl.DataFrame, settings: Settings, *, names: bool) -> pl.DataFrame:
-    """The verdicts that count for texts as names, or as keywords.
+    """The verdicts that apply to texts as names, or as keywords.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ def source_assets(settings: Settings) -> list[Asset]:
 
 
 def _source_asset(source: Source) -> Asset:
-    """The asset that takes in a source's landing days."""
+    """The asset that ingests a source's landing days."""
     checks = [
         dg.AssetCheckSpec(
             REJECTED_SHARE_CHECK,
@@ -72,7 +72,7 @@ def _source_asset(source: Source) -> Asset:
             )
             write_landed(warehouse, source, landed, list(batch))
             taken_in.append(landed)
-            run.log(f"{source.name}: {len(batch)} days up to {max(batch)} taken in")
+            run.log(f"{source.name}: {len(batch)} days up to {max(batch)} ingested")
         if not taken_in:
             # The table must be there for the views on it, also where a platform has no such source.
             warehouse.replace_days([(source.table, _nothing(), {}), (REJECTED_ROWS, _nothing(), {})], [])
@@ -147,7 +147,7 @@ def _check_results(
 
 
 def _cap_check(source: Source, over_cap: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:
-    """Whether every user's rows were kept; a bot is told, and does not stop the others."""
+    """Whether every user's rows were kept; a bot is reported, and does not stop the others."""
     limit = settings.landing.max_rows_per_user_per_day
     metadata: dict[str, Any] = {"limit": limit, "users": 0, "rows_over_cap": 0}
     description = None
@@ -168,7 +168,7 @@ def _cap_check(source: Source, over_cap: pl.DataFrame, settings: Settings) -> dg
 
 
 def _share_check(source: Source, days: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:
-    """Whether no day lost too much; the good rows are in either way."""
+    """Whether no day lost too many rows; the good ones are stored in any case."""
     limit = settings.landing.max_rejected_share
     metadata: dict[str, Any] = {"limit": limit, "largest_share": 0.0}
     failed = pl.DataFrame()

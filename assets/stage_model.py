@@ -52,7 +52,7 @@ def _metadata(attempt: StageAttempt) -> dict[str, Any]:
     png = bars(
         list(weights),
         list(weights.values()),
-        title="What speaks for a return",
+        title="Weights of the stage model",
         x_label="term, on a logarithmic scale",
         y_label="weight",
     )

@@ -93,8 +93,8 @@ def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
             nullable=True,
         ),
         "phase": text("inspiration, action, or unknown where the log has one kind only"),
-        "acting_share": double("share of acting among the journey's newest 20 events"),
-        "usual_acting_share": double("share of acting among all events of 84 days"),
+        "acting_share": double("share of acting actions in the newest 20 events"),
+        "usual_acting_share": double("the population's share of acting actions in 84 days"),
         "span_days": integer("days from first to last event"),
         "active_weeks_share": double("share of weeks since the first event with an event"),
         "days_since_last": integer("days from the last event to as_of"),
@@ -114,7 +114,7 @@ def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 )
 def stages(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Lifecycle (evergreen or situational), stage (evergreen, ongoing or ended) and phase (inspiration or action)
-    of each journey; `stage_model` says what told ongoing from ended.
+    of each journey; `stage_model` says what decided between ongoing and ended.
     """
     stages, journeys = settings.stages, frames["journeys"]
     staged = stage_journeys(

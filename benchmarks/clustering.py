@@ -1,6 +1,6 @@
 """How fast users' keywords are clustered, beside scikit-learn, SciPy and fastcluster, on made-up users.
 
-Run ``python benchmarks/clustering.py --users 5000 --keywords 45``. All ways get the same vectors, times and items, and
+Run ``python benchmarks/clustering.py --users 5000 --keywords 45``. All methods get the same vectors, times, items, and
 compare keywords by the same full similarity: the loops compute it per user in NumPy, the kernel in compiled code.
 Every figure is the best of some interleaved repeats within one run; only their ratios travel to other machines.
 """
@@ -246,7 +246,7 @@ def main_table(texts: Texts, users: int, keywords: int, looped: int, repeats: in
         "keywords_per_user": keywords,
         "looped_users": looped,
         "users_per_second": speeds,
-        "kernel_over": {name: {way: speeds[way] / speeds[name] for way in KERNELS} for name in LOOPS},
+        "kernel_over": {name: {method: speeds[method] / speeds[name] for method in KERNELS} for name in LOOPS},
         "similarity_in_numpy_users_per_second": looped / seconds["similarity"],
         "dots_users_per_second": {name: users / seconds[name] for name in ("NumPy", "compiled")},
         "kernel_time_over_dots": seconds["kernel"] / dots,
@@ -360,11 +360,11 @@ def draw(growth: list[dict], path: Path) -> None:
 
 
 def print_main(found: dict) -> None:
-    table = Table("way", "users/s", *(f"{name} over it" for name in KERNELS))
+    table = Table("method", "users/s", *(f"{name} over it" for name in KERNELS))
     table.title = f"{found['users']:,} users × {found['keywords_per_user']} keywords"
     for name, speed in found["users_per_second"].items():
         ratios = found["kernel_over"].get(name, {})
-        table.add_row(name, f"{speed:,.0f}", *(f"{ratios[way]:.1f}×" if ratios else "" for way in KERNELS))
+        table.add_row(name, f"{speed:,.0f}", *(f"{ratios[method]:.1f}×" if ratios else "" for method in KERNELS))
     out.print(table)
     dots = found["dots_users_per_second"]
     out.print(

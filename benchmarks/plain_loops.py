@@ -28,7 +28,7 @@ BERTOPIC_KEYWORDS = 20
 
 
 def measure() -> dict[str, Any]:
-    """Users per second of each way; the embedding is left out."""
+    """Users per second of each method; the embedding is left out."""
     landing, vectors = Home.from_environment().landing, embedder_of(load_settings())
     started = time.perf_counter()
     keywords = _pandas_keywords(landing)

@@ -258,9 +258,9 @@ def report(found: dict[str, Any]) -> None:
     out.print(table)
     if "plain_loops" in found:
         speeds = found["plain_loops"]["users_per_second"]
-        table = Table("way", "users/s", "this pipeline over it", title="beside plain loops, without embedding")
-        for way, speed in speeds.items():
-            table.add_row(way, f"{speed:,.1f}", f"{speeds['this pipeline, all users'] / speed:,.1f}")
+        table = Table("method", "users/s", "this pipeline over it", title="beside plain loops, without embedding")
+        for method, speed in speeds.items():
+            table.add_row(method, f"{speed:,.1f}", f"{speeds['this pipeline, all users'] / speed:,.1f}")
         out.print(table)
         if "bertopic" in found["plain_loops"]:
             out.print(f"BERTopic: {found['plain_loops']['bertopic']}")

@@ -112,7 +112,7 @@ def quote_literal(text: str) -> str:
 def snapshot_columns(columns: Mapping[str, Column]) -> dict[str, Column]:
     """Columns of a snapshot table: the given ones between those that every snapshot row carries."""
     return {
-        "as_of": utc_day("day the snapshot was taken; sees what arrived until then"),
+        "as_of": utc_day("day the snapshot was taken; sees what had arrived by then"),
         "user_id": text("the user"),
         **columns,
         "scope": text("kind of run that wrote the row: active_users or all_users"),

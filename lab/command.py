@@ -1,4 +1,4 @@
-"""The `journeys evaluate` commands: one per benchmark, all with the same ways to print, to draw and to fail."""
+"""The `journeys evaluate` commands: one per benchmark, all with the same methods to print, to draw and to fail."""
 
 import inspect
 import json

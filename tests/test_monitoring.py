@@ -18,7 +18,7 @@ from journeys_dagster.monitoring.baselines import baseline
 from journeys_dagster.monitoring.drift import best_shift, population_stability_index, silent_share, surprise
 from journeys_dagster.monitoring.measures import MEASURED_SCHEMA, PAIR_SYMBOLS, symbol_of
 from journeys_dagster.monitoring.metrics import LANDING, METRICS
-from journeys_dagster.monitoring.watch import alarms_text, judge
+from journeys_dagster.monitoring.watch import alarms_text, check_days
 from journeys_dagster.reporting.watch_plot import watched_days, watched_ranges
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import QualitySettings, Settings
@@ -117,10 +117,10 @@ def rows_of(metric: str, values: dict[date, float | None], *, counts: dict[date,
     )  # fmt: skip
 
 
-def judged(metric: str, past: list[float], value: float, settings: QualitySettings = QUALITY) -> dict:
+def checked(metric: str, past: list[float], value: float, settings: QualitySettings = QUALITY) -> dict:
     days = {FIRST + timedelta(days=step): amount for step, amount in enumerate(past)}
     today = FIRST + timedelta(days=len(past))
-    return judge(rows_of(metric, {today: value}), rows_of(metric, dict(days)), settings).row(0, named=True)
+    return check_days(rows_of(metric, {today: value}), rows_of(metric, dict(days)), settings).row(0, named=True)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +144,11 @@ def judged(metric: str, past: list[float], value: float, settings: QualitySettin
 def test_a_fault_is_an_alarm_and_an_ordinary_day_is_not(metric: str, usual: float, fault: float) -> None:
     noise = NOISE[:42] if METRICS[metric].scale == "factor" else np.zeros(42)
     past = list(usual * np.exp(noise))
-    found = judged(metric, past, fault)
+    found = checked(metric, past, fault)
     assert found["alarm"]
     assert found["severity"] == getattr(QUALITY, metric).severity
     assert METRICS[metric].advice in found["reason"]
-    ordinary = judged(metric, past, usual)
+    ordinary = checked(metric, past, usual)
     assert not ordinary["alarm"]
     assert ordinary["reason"] == ""
     assert ordinary["low"] <= usual <= ordinary["high"]
@@ -156,45 +156,45 @@ def test_a_fault_is_an_alarm_and_an_ordinary_day_is_not(metric: str, usual: floa
 
 
 def test_a_tenth_of_users_without_journeys_is_seen_by_their_share_alone() -> None:
-    assert judged("no_journey_share", [0.01] * 42, 0.11)["alarm"]
-    assert not judged("journeys_per_user", list(6.0 * np.exp(NOISE[:42])), 5.4)["alarm"]
+    assert checked("no_journey_share", [0.01] * 42, 0.11)["alarm"]
+    assert not checked("journeys_per_user", list(6.0 * np.exp(NOISE[:42])), 5.4)["alarm"]
 
 
 def test_metrics_that_are_measured_no_more_are_left_alone() -> None:
     past = rows_of("volume", {FIRST + timedelta(days=step): 1_000.0 for step in range(42)})
     with_others = pl.concat([past, past.with_columns(metric=pl.lit("text_drift"))])
     today = rows_of("volume", {FIRST + timedelta(days=42): 100.0})
-    assert judge(today, with_others, QUALITY).equals(judge(today, past, QUALITY))
+    assert check_days(today, with_others, QUALITY).equals(check_days(today, past, QUALITY))
 
 
 def test_nothing_is_an_alarm_before_there_is_enough_history() -> None:
-    young = judged("volume", [1_000.0] * (QUALITY.min_history_days - 1), 1.0)
+    young = checked("volume", [1_000.0] * (QUALITY.min_history_days - 1), 1.0)
     assert (young["alarm"], young["expected"], young["history_days"]) == (False, None, 20)
-    assert judged("volume", [1_000.0] * QUALITY.min_history_days, 1.0)["alarm"]
+    assert checked("volume", [1_000.0] * QUALITY.min_history_days, 1.0)["alarm"]
 
 
 def test_tolerance_and_deviations_both_have_to_be_passed() -> None:
     steady = [100.0] * 42
-    assert not judged("volume", steady, 140.0)["alarm"]
-    assert judged("volume", steady, 160.0)["alarm"]
+    assert not checked("volume", steady, 140.0)["alarm"]
+    assert checked("volume", steady, 160.0)["alarm"]
     wide = QUALITY.model_copy(update={"volume": QUALITY.volume.model_copy(update={"tolerance": 1.0})})
-    assert not judged("volume", steady, 160.0, wide)["alarm"]
+    assert not checked("volume", steady, 160.0, wide)["alarm"]
 
 
 def test_days_after_the_one_that_is_judged_do_not_count() -> None:
     past = {FIRST + timedelta(days=step): 1_000.0 + step for step in range(42)}
     today, later = FIRST + timedelta(days=42), {FIRST + timedelta(days=43 + step): 9.0 for step in range(20)}
-    alone = judge(rows_of("volume", {today: 500.0}), rows_of("volume", dict(past)), QUALITY)
-    with_later = judge(rows_of("volume", {today: 500.0}), rows_of("volume", {**past, **later}), QUALITY)
+    alone = check_days(rows_of("volume", {today: 500.0}), rows_of("volume", dict(past)), QUALITY)
+    with_later = check_days(rows_of("volume", {today: 500.0}), rows_of("volume", {**past, **later}), QUALITY)
     assert alone.equals(with_later)
 
 
 def test_judging_days_together_equals_judging_them_one_after_the_other() -> None:
     values: dict[date, float | None] = {FIRST + timedelta(days=step): 100 * math.exp(NOISE[step]) for step in range(60)}
-    together = judge(rows_of("volume", values), rows_of("volume", {}), QUALITY)
+    together = check_days(rows_of("volume", values), rows_of("volume", {}), QUALITY)
     one_by_one = pl.DataFrame(schema=together.schema)
     for day, value in values.items():
-        one_by_one = pl.concat([one_by_one, judge(rows_of("volume", {day: value}), one_by_one, QUALITY)])
+        one_by_one = pl.concat([one_by_one, check_days(rows_of("volume", {day: value}), one_by_one, QUALITY)])
     assert together.equals(one_by_one)
 
 
@@ -205,7 +205,7 @@ def closed_on_saturdays(days: int, level: float) -> dict[date, float | None]:
 
 def silence(day: date, level: float, settings: QualitySettings = QUALITY) -> bool:
     past = {other: value for other, value in closed_on_saturdays(120, level).items() if other < day}
-    return judge(rows_of("volume", {day: 0.0}), rows_of("volume", past), settings)["alarm"][0]
+    return check_days(rows_of("volume", {day: 0.0}), rows_of("volume", past), settings)["alarm"][0]
 
 
 def test_a_silent_source_is_an_alarm_on_the_days_on_which_it_usually_has_rows() -> None:
@@ -224,7 +224,7 @@ def test_a_source_of_a_few_rows_is_missed_on_the_third_day() -> None:
     alarms = {}
     for step in range(50, 54):
         day = FIRST + timedelta(days=step)
-        alarms[step] = judge(rows_of("volume", {day: 0.0}), rows_of("volume", dict(past)), QUALITY)["alarm"][0]
+        alarms[step] = check_days(rows_of("volume", {day: 0.0}), rows_of("volume", dict(past)), QUALITY)["alarm"][0]
         past[day] = 0.0
     assert alarms == {50: False, 51: False, 52: True, 53: True}
 
@@ -248,11 +248,11 @@ def hours(level: float, generator: np.random.Generator, *, shift: int = 0, late_
 def test_a_moved_or_halved_day_is_seen_in_its_hours(metric: str, fault: dict, alarm: bool) -> None:
     generator = np.random.default_rng(5)
     past = {FIRST + timedelta(days=step): hours(1, generator) for step in range(56)}
-    history = judge(rows_of(metric, dict.fromkeys(past), counts=past), rows_of(metric, {}), QUALITY)
+    history = check_days(rows_of(metric, dict.fromkeys(past), counts=past), rows_of(metric, {}), QUALITY)
     assert not history["alarm"].any()
     today = FIRST + timedelta(days=56)
     counts = {today: hours(1, generator, **fault)}
-    found = judge(rows_of(metric, {today: None}, counts=counts), history, QUALITY).row(0, named=True)
+    found = check_days(rows_of(metric, {today: None}, counts=counts), history, QUALITY).row(0, named=True)
     assert found["alarm"] is alarm
     if metric == "hour_drift" and alarm:
         assert "moved by +5 h" in found["reason"]

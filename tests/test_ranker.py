@@ -25,7 +25,7 @@ from journeys_dagster.training.ranker import (
     FEEDBACK,
     Attempt,
     attempt_ranker,
-    choose_judge,
+    choose_validation_label,
     decide,
     heuristic_scores,
 )
@@ -225,17 +225,17 @@ def labelled(source: str, good: int, bad: int) -> pl.DataFrame:
 def test_feedback_judges_where_validation_and_test_hold_enough_good_and_bad() -> None:
     returns, feedback = labelled(RETURN, 9, 9), labelled("human", 5, 5)
     both = pl.concat([returns, feedback])
-    assert choose_judge({"train": both, "validation": both, "test": both}, min_returns=5) == FEEDBACK
-    assert choose_judge({"train": returns, "validation": both, "test": both}, min_returns=5) == FEEDBACK
-    assert choose_judge({"train": both, "validation": returns, "test": both}, min_returns=5) == RETURN
-    assert choose_judge({"train": both, "validation": both, "test": both}, min_returns=6) == RETURN
+    assert choose_validation_label({"train": both, "validation": both, "test": both}, min_returns=5) == FEEDBACK
+    assert choose_validation_label({"train": returns, "validation": both, "test": both}, min_returns=5) == FEEDBACK
+    assert choose_validation_label({"train": both, "validation": returns, "test": both}, min_returns=5) == RETURN
+    assert choose_validation_label({"train": both, "validation": both, "test": both}, min_returns=6) == RETURN
 
 
 @pytest.mark.parametrize(("good", "bad"), [(4, 9), (9, 0)])
 def test_too_few_returns_are_told(good: int, bad: int) -> None:
     enough, few = labelled(RETURN, 9, 9), labelled(RETURN, good, bad)
     with pytest.raises(TooFewReturnsError, match=rf"validation snapshots hold {good} returns among {good + bad}"):
-        choose_judge({"train": enough, "validation": few, "test": enough}, min_returns=5)
+        choose_validation_label({"train": enough, "validation": few, "test": enough}, min_returns=5)
 
 
 def test_feedback_outweighs_returns_that_say_otherwise(examples: pl.DataFrame, spans: Spans) -> None:

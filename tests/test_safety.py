@@ -15,8 +15,8 @@ from journeys_dagster.cli import cli
 from journeys_dagster.inference import safety_text
 from journeys_dagster.inference.safety import (
     VERDICT_SCHEMA,
-    judge_journeys,
-    judge_texts,
+    check_texts,
+    journey_outcomes,
     verdict_revision,
 )
 from journeys_dagster.inference.safety_classifier import (
@@ -96,7 +96,7 @@ def file(tmp_path: Path) -> Path:
 
 def judge(file: Path, *texts: str, vector: np.ndarray = NOTHING) -> pl.DataFrame:
     vectors = np.tile(np.asarray(vector, dtype=np.float32), (len(texts), 1))
-    return judge_texts(pl.Series(texts, dtype=pl.String), vectors, load_policy(str(file)), CLASSIFIER, SETTINGS)
+    return check_texts(pl.Series(texts, dtype=pl.String), vectors, load_policy(str(file)), CLASSIFIER, SETTINGS)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_reasons_hold_the_policys_words_and_no_others(file: Path) -> None:
 def test_no_text_gives_no_verdict(file: Path) -> None:
     assert dict(judge(file).schema) == VERDICT_SCHEMA
     with pytest.raises(ValueError, match="equally many"):
-        judge_texts(pl.Series(["a"]), np.zeros((2, 4), dtype=np.float32), load_policy(str(file)), CLASSIFIER, SETTINGS)
+        check_texts(pl.Series(["a"]), np.zeros((2, 4), dtype=np.float32), load_policy(str(file)), CLASSIFIER, SETTINGS)
 
 
 VERDICTS = pl.DataFrame(
@@ -196,16 +196,16 @@ VERDICTS = pl.DataFrame(
 def journey(name: str, **keywords: float) -> dict:
     rows = pl.DataFrame(
         [(0, keyword, round(weight * 1e6)) for keyword, weight in keywords.items()],
-        schema={"journey": pl.Int64, "keyword": pl.String, "mass": pl.Int64},
+        schema={"journey": pl.Int64, "keyword": pl.String, "weight_units": pl.Int64},
         orient="row",
     )
     journeys = pl.DataFrame({"user_id": ["ann"], "journey_id": ["j"], "name": [name]})
-    return judge_journeys(weighed(journeys, rows), rows, VERDICTS, SETTINGS).row(0, named=True)
+    return journey_outcomes(weighed(journeys, rows), rows, VERDICTS, SETTINGS).row(0, named=True)
 
 
 def weighed(journeys: pl.DataFrame, keywords: pl.DataFrame) -> pl.DataFrame:
     """Journeys with how many keywords they have, and how heavy these are."""
-    of_journey = keywords.group_by("journey").agg(keywords=pl.len(), mass=pl.col("mass").sum())
+    of_journey = keywords.group_by("journey").agg(keywords=pl.len(), weight_units=pl.col("weight_units").sum())
     numbered = journeys.with_row_index("journey").cast({"journey": pl.Int64})
     return numbered.join(of_journey, on="journey", how="left", maintain_order="left").fill_null(0).drop("journey")
 
@@ -247,19 +247,19 @@ def test_journeys_are_judged_alone_and_in_any_order() -> None:
         {"user_id": ["ann", "ann", "bob"], "journey_id": ["j", "k", "j"], "name": ["Fine", "Bad", "Ill"]}
     )
     keywords = pl.DataFrame(
-        {"journey": [0, 0, 1, 2], "keyword": ["fine", "bad", "bad", "good"], "mass": [100, 200, 1000, 300]}
+        {"journey": [0, 0, 1, 2], "keyword": ["fine", "bad", "bad", "good"], "weight_units": [100, 200, 1000, 300]}
     )
     journeys = weighed(names, keywords)
-    together = judge_journeys(journeys, keywords, VERDICTS, SETTINGS)
+    together = journey_outcomes(journeys, keywords, VERDICTS, SETTINGS)
     assert together["outcome"].to_list() == ["block", "block", "quiet"]
     mirrored = keywords.reverse().with_columns(journey=2 - pl.col("journey"))
-    assert judge_journeys(journeys.reverse(), mirrored, VERDICTS.reverse(), SETTINGS).equals(together)
+    assert journey_outcomes(journeys.reverse(), mirrored, VERDICTS.reverse(), SETTINGS).equals(together)
     # Keywords that are known to be allowed may be left out.
-    doubtful = keywords.filter(pl.col("keyword") == "bad")
-    assert judge_journeys(journeys, doubtful, VERDICTS, SETTINGS).equals(together)
+    flagged = keywords.filter(pl.col("keyword") == "bad")
+    assert journey_outcomes(journeys, flagged, VERDICTS, SETTINGS).equals(together)
     for row, key in enumerate(names.select("user_id", "journey_id").iter_rows()):
         own = keywords.filter(journey=row).with_columns(journey=pl.lit(0, dtype=pl.Int64))
-        alone = judge_journeys(journeys[row : row + 1], own, VERDICTS, SETTINGS)
+        alone = journey_outcomes(journeys[row : row + 1], own, VERDICTS, SETTINGS)
         assert alone.equals(together.filter(user_id=key[0], journey_id=key[1]))
 
 

@@ -26,7 +26,7 @@ _COMMANDS = {
     ),
     "run": (
         "journeys_dagster.cli.pipeline:run_command",
-        "Take in the landing days that are missing, then infer journeys as of a day.",
+        "Ingest the landing days that are missing, then infer journeys as of a day.",
     ),
     "show": ("journeys_dagster.cli.show:show_command", "Show the current journeys of USER, or of some users."),
     "simulate": (

@@ -1,4 +1,4 @@
-"""How commands tell what went wrong."""
+"""How commands report errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How a home stands: what has landed, been taken in and inferred, what is stale and why, what runs, what to do.
+"""The status of a home: what has landed, been ingested and inferred, what is stale and why, what runs, what to do.
 
 Nothing is changed by asking.
 """
@@ -50,7 +50,7 @@ def _what_to_do(status: Mapping[str, Any]) -> list[str]:
     missing = landing["not_taken_in"] + landing["changed"]
     if missing:
         last = max(pair["day"] for pair in missing)
-        todo.append(f"Take in what is new or changed: turn landing_sensor on, or `journeys run --date {last}`.")
+        todo.append(f"Ingest what is new or changed: turn landing_sensor on, or `journeys run --date {last}`.")
     if landing["held_up"]:
         todo.append("Days held up: look at rejected_rows, mend their files, or raise landing.max_rejected_share.")
     if inference["unfinished"]:
@@ -63,7 +63,7 @@ def _what_to_do(status: Mapping[str, Any]) -> list[str]:
         todo.append(f"Nobody was inferred fully yet: `journeys run --date {newest} --scope all_users`.")
     elif algorithm["last_full_version"] not in {None, algorithm["version"]} or inference["users_with_stale_journeys"]:
         todo.append(
-            f"Infer everyone anew: turn algorithm_change_sensor on (for a changed algorithm), or "
+            f"Infer everyone again: turn algorithm_change_sensor on (for a changed algorithm), or "
             f"`journeys run --date {newest} --scope all_users`."
         )
     if runs["lost"]:

@@ -80,7 +80,7 @@ def import_online_retail_command(path: Path) -> None:
     help="Users with a row that arrived that day, or everyone with history.",
 )
 def run_command(day: datetime, scope: str) -> None:
-    """Take in the landing days that are missing, then infer journeys as of a day."""
+    """Ingest the landing days that are missing, then infer journeys as of a day."""
     home = Home.from_environment()
     with plain_errors():
         settings = load_settings()
@@ -149,8 +149,8 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
 
 
 def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
-    """Take in what is missing up to `as_of`, then infer."""
-    # Building the definitions reads every model; a wrong date is told before that.
+    """Ingest what is missing up to `as_of`, then infer."""
+    # Building the definitions reads every model; a wrong date is reported before that.
     _require_past(as_of)
     from journeys_dagster.definitions import build_defs
 
@@ -164,7 +164,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
         )
     instance = home.dagster_instance()
     try:
-        # The day itself is taken in by the run that infers it.
+        # The day itself is ingested by the run that infers it.
         missing = missing_days(
             warehouse,
             landing_zone,
@@ -181,7 +181,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
         days = sum((last - first).days + 1 for first, last in missing.ranges)
         if missing.ranges:
             with progress_bar(
-                f"take in landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
+                f"ingest landing days up to {missing.ranges[-1][1]} ({days} days)", total=None
             ) as advance:
                 ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=err.print)
         with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:

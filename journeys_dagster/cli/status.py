@@ -1,4 +1,4 @@
-"""`journeys status`: how a home stands, as a table for people or one JSON object. What it tells is found elsewhere."""
+"""`journeys status`: the status of a home, as a table or one JSON object. What it shows is computed elsewhere."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,10 +41,10 @@ def status(as_json: bool) -> None:
 def _landing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     landing = found["landing"]
     yield "landing days, complete", f"{landing['complete_days']:,}, newest {landing['newest_landed'] or 'none'}"
-    yield "newest taken in", landing["newest_taken_in"] or "none"
+    yield "newest ingested", landing["newest_taken_in"] or "none"
     for name, what in (
         ("incomplete", "without _SUCCESS"),
-        ("not_taken_in", "not yet taken in"),
+        ("not_taken_in", "not yet ingested"),
         ("changed", "changed since"),
         ("held_up", "held up by rejected rows"),
     ):

@@ -87,7 +87,7 @@ def cluster_tree(
     -------
     array of shape (keywords - 1, 4), float64
         As `scipy.cluster.hierarchy.linkage` gives it, with heights in the unit of ``distance_threshold``: 0 and less,
-        for keywords that are more than alike, is given as 0. Without merges where there is one keyword or none.
+        for a similarity above 1, is given as 0. Without merges where there is one keyword or none.
     """
     from scipy.cluster.hierarchy import linkage
     from scipy.spatial.distance import squareform

@@ -24,7 +24,7 @@ COMPUTING = (
     "journeys_dagster.sources.parameters",
     "journeys_dagster.training",
 )
-"""Packages and modules whose code decides results; the way from an asset's module stops at all others."""
+"""Packages and modules whose code decides results; the search from an asset's module stops at all others."""
 
 _ASSETS = "assets"
 _SHOWN = frozenset({"checks", "description", "example", "grain", "group", "kinds", "plot"})

@@ -36,8 +36,8 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
         cluster's weight that was in the journey it continues; 0 for a new one), sorted by user and cluster.
     """
     weighted = sort_rows(current, "user_id")
-    weighted = weighted.with_columns(mass=pl.Series(whole_millionths(weighted["weight"])))
-    pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("mass").sum())
+    weighted = weighted.with_columns(weight_units=pl.Series(whole_millionths(weighted["weight"])))
+    pairs = weighted.join(previous, on=["user_id", "keyword"]).group_by(_PAIR).agg(overlap=pl.col("weight_units").sum())
     matched = _match(pairs)
     clusters = _clusters(weighted).join(
         matched.drop("order"), on=["user_id", "cluster"], how="left", maintain_order="left"
@@ -45,29 +45,29 @@ def continue_journeys(current: pl.DataFrame, previous: pl.DataFrame) -> pl.DataF
     return clusters.with_columns(
         journey_id=_with_new_ids(clusters, previous),
         continued=pl.col("journey_id").is_not_null(),
-        overlap=(pl.col("overlap").fill_null(0) / pl.max_horizontal("mass", 1)).cast(pl.Float64),
+        overlap=(pl.col("overlap").fill_null(0) / pl.max_horizontal("weight_units", 1)).cast(pl.Float64),
     ).select("user_id", "cluster", "journey_id", "continued", "overlap")
 
 
 def _clusters(weighted: pl.DataFrame) -> pl.DataFrame:
-    """Mass and oldest keyword, the first of several, of each cluster of rows that are sorted by user."""
+    """Weight and oldest keyword, the first of several, of each cluster of rows that are sorted by user."""
     users, numbers = weighted["user_id"].rle_id().cast(pl.Int64).to_numpy(), weighted["cluster"].to_numpy()
     groups, seen = number_groups(users, numbers.astype(np.int64)), weighted["first_seen"].to_physical().to_numpy()
-    mass = np.zeros(groups.max(initial=-1) + 1, dtype=np.int64)
-    np.add.at(mass, groups, weighted["mass"].to_numpy())
-    oldest = np.full(len(mass), np.iinfo(np.int64).max)
+    weight_units = np.zeros(groups.max(initial=-1) + 1, dtype=np.int64)
+    np.add.at(weight_units, groups, weighted["weight_units"].to_numpy())
+    oldest = np.full(len(weight_units), np.iinfo(np.int64).max)
     np.minimum.at(oldest, groups, seen)
     is_oldest = np.flatnonzero(seen == oldest[groups])
     of_group = groups[is_oldest]
     # Whichever row is put there last: right where a cluster has one, as most have.
-    founding = np.empty(len(mass), dtype=np.int64)
+    founding = np.empty(len(weight_units), dtype=np.int64)
     founding[of_group] = is_oldest
-    tied = is_oldest[np.bincount(of_group, minlength=len(mass))[of_group] > 1]
+    tied = is_oldest[np.bincount(of_group, minlength=len(weight_units))[of_group] > 1]
     first = pl.DataFrame({"group": groups[tied], "row": tied, "keyword": weighted["keyword"][tied]})
     first = first.group_by("group").agg(pl.col("row").sort_by("keyword").first())
     founding[first["group"].to_numpy()] = first["row"].to_numpy()
     rows = weighted.select("user_id", "cluster", founding_keyword="keyword")[founding]
-    return rows.with_columns(mass=pl.Series(mass))
+    return rows.with_columns(weight_units=pl.Series(weight_units))
 
 
 def _match(pairs: pl.DataFrame) -> pl.DataFrame:

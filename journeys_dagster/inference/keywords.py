@@ -63,7 +63,7 @@ def collect_keywords(
             unknown = events[column][int(np.argmin(codes))]
             raise ValueError(f"user_events has an event of {column} {unknown!r}, which the settings do not name")
     times = events["occurred_at"].cast(pl.Datetime("us")).to_physical().to_numpy(writable=True)
-    moments = (
+    time_ids = (
         events.select(pl.struct("user_id", "occurred_at").rle_id()).to_series().cast(pl.Int64).to_numpy(writable=True)
     )
 
@@ -102,7 +102,7 @@ def collect_keywords(
             rows,
             places,
             users[run.start : run.stop + 1],
-            moments,
+            time_ids,
             sources,
             event_actions,
             coded.items,

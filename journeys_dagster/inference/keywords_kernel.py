@@ -77,7 +77,7 @@ def remember_item(item: int, time: int, items: Ints, times: Ints, held: int) -> 
 def fill_search_results(
     first: int,
     last: int,
-    moments: Ints,
+    time_ids: Ints,
     sources: Ints,
     items: Ints,
     times: Ints,
@@ -86,28 +86,28 @@ def fill_search_results(
     result_times: Ints,
     results: Ints,
 ) -> None:
-    """The newest items that a user's searches of each moment led to: engaged soon after, before the next search.
+    """The newest items that a user's searches at each time led to: engaged soon after, before the next search.
 
     No older item can be among a keyword's newest ones. Where a log has days but no times, and for a bot, all of a day's
-    searches are at one moment, and each of them would meet all of the day's items.
+    searches have one time, and each of them would be paired with all of the day's items.
     """
     search, searched_at = NONE, 0
     event = first
     while event < last:
-        next_moment, has_search = event, False
-        while next_moment < last and moments[next_moment] == moments[event]:
-            has_search = has_search or sources[next_moment] == SEARCH
-            next_moment += 1
+        next_time, has_search = event, False
+        while next_time < last and time_ids[next_time] == time_ids[event]:
+            has_search = has_search or sources[next_time] == SEARCH
+            next_time += 1
         if has_search:
-            search, searched_at = moments[event] - moments[first], times[event]
+            search, searched_at = time_ids[event] - time_ids[first], times[event]
             results[search] = 0
-        for other in range(event, next_moment):
+        for other in range(event, next_time):
             if sources[other] == ENGAGEMENT and search != NONE and times[other] <= searched_at + within:
                 held = int(results[search])
                 results[search] = remember_item(
                     items[other], times[other], result_items[search], result_times[search], held
                 )
-        event = next_moment
+        event = next_time
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -115,7 +115,7 @@ def fill_keywords(
     rows: Ints,
     places: Ints,
     users: Ints,
-    moments: Ints,
+    time_ids: Ints,
     sources: Ints,
     actions: Ints,
     items: Ints,
@@ -146,7 +146,7 @@ def fill_keywords(
     item_times = np.empty(limit, dtype=np.int64)
     for user in range(len(users) - 1):
         first, last = users[user], users[user + 1]
-        fill_search_results(first, last, moments, sources, items, times, within, result_items, result_times, results)
+        fill_search_results(first, last, time_ids, sources, items, times, within, result_items, result_times, results)
         output = outputs[user] - 1
         keyword = NONE
         before = 0
@@ -174,7 +174,7 @@ def fill_keywords(
             source_sets[output] |= 1 << sources[event]
             held = int(recent_item_counts[output])
             if sources[event] == SEARCH:
-                search = moments[event] - moments[first]
+                search = time_ids[event] - time_ids[first]
                 for k in range(results[search]):
                     item, met = int(result_items[search, k]), int(result_times[search, k])
                     held = remember_item(item, met, recent_items[output], item_times, held)

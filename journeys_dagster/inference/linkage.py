@@ -41,9 +41,9 @@ class KeywordRows:
     times : array of shape (rows, K), float64
         Hours, ascending, NaN behind the last one.
     time_scales : array of shape (rows,), float64
-        Hours at which nearness in time counts half; of two rows the longer.
+        Hours at which closeness in time counts half; of two rows the longer.
     time_weights : array of shape (rows,), float64
-        What nearness in time adds at most, in logits; of two rows the lower.
+        Most that closeness in time adds, in logits; of two rows the lower.
     items : array of shape (rows, D), int64
         Ascending, -1 behind the last one.
     offsets : array of shape (users,), float64

@@ -128,7 +128,7 @@ def times_by_rank(times: Floats) -> Floats:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def add_time(row: Floats, i: int, times: Floats, scales: Floats, weights: Floats, gaps: Floats) -> None:
-    """Add to the logits of row i with all rows before it what their nearness in time is worth.
+    """Add to the logits of row i with all rows before it what their closeness in time adds.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Related journeys by a language model: what counts as one, and how it stands among those that are had together."""
+"""Related journeys by a language model: what counts as one, and how it is scored beside others."""
 
 from typing import Annotated
 

@@ -48,7 +48,7 @@ class JourneysAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class HistoryInput:
-    """What the model is told of one user.
+    """What the prompt says about one user.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Lists:
     invented: int = 0
 
     def add(self, user: HistoryInput, journeys: Sequence[JourneyAnswer], *, model: str) -> None:
-        """Take in a user's list: keywords that exist, each in the first journey that has it; names that are titles."""
+        """Parse a user's list: keywords that exist, each in the first journey that has it; names that are titles."""
         used: set[str] = set()
         names: set[str] = set()
         rank = 0

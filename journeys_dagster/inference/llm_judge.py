@@ -1,4 +1,4 @@
-"""The judge by a language model: what it is told of a user, what counts as a judgement, and whose judgement counts."""
+"""The judge by a language model: the prompt's input, which answers are valid, and whose grades count."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class JudgeAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class JudgeInput:
-    """What the model is told of one user.
+    """What the prompt says about one user.
 
     Attributes
     ----------

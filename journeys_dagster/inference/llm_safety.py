@@ -51,7 +51,7 @@ def with_opinions(
     Parameters
     ----------
     verdicts : DataFrame
-        From `journeys_dagster.inference.safety.judge_texts`.
+        From `journeys_dagster.inference.safety.check_texts`.
     texts, outcomes : sequences
         What the model was asked about, each once, and what became of it.
     """

@@ -106,7 +106,7 @@ def whole_millionths(weights: pl.Series) -> NDArray[np.int64]:
     return (weights * 1e6).round().cast(pl.Int64).to_numpy()
 
 
-def journey_masses(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
+def journey_weight_units(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
     """How heavy each journey's keywords are together, in whole millionths.
 
     Parameters
@@ -114,6 +114,6 @@ def journey_masses(keywords: pl.DataFrame, journeys: int) -> NDArray[np.int64]:
     keywords : DataFrame
         Columns ``journey`` (int64) and ``weight``.
     """
-    masses = np.zeros(journeys, dtype=np.int64)
-    np.add.at(masses, keywords["journey"].to_numpy(), whole_millionths(keywords["weight"]))
-    return masses
+    journey_weights = np.zeros(journeys, dtype=np.int64)
+    np.add.at(journey_weights, keywords["journey"].to_numpy(), whole_millionths(keywords["weight"]))
+    return journey_weights

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.members import journey_masses, number_words
+from journeys_dagster.inference.members import journey_weight_units, number_words
 from journeys_dagster.settings import NamingSettings
 
 _JOURNEY = ["user_id", "journey_id"]
 READABLE = 0.3
-"""Readability from which a keyword names a journey by itself."""
+"""Readability from which a keyword can name a journey."""
 
 
 def readability(keyword: pl.Expr) -> pl.Expr:
@@ -101,7 +101,7 @@ def name_journeys(
     """
     words, word = number_words(keywords["keyword"])
     words = _words(words, known, usual)
-    places = _by_weight(journeys, journey_masses(keywords, len(journeys)))
+    places = _by_weight(journeys, journey_weight_units(keywords, len(journeys)))
     place = places["place"].to_numpy()[keywords["journey"].to_numpy()]
     was_name = np.zeros(len(keywords), dtype=np.bool_)
     if former is not None:
@@ -142,13 +142,13 @@ def name_journeys(
     )
 
 
-def _by_weight(journeys: pl.DataFrame, masses: NDArray[np.int64]) -> pl.DataFrame:
+def _by_weight(journeys: pl.DataFrame, journey_weights: NDArray[np.int64]) -> pl.DataFrame:
     """The journeys with ``user``, a number, and ``place`` in the order of users, each one's heaviest journey first."""
     return (
         journeys.select(_JOURNEY)
-        .with_columns(mass=pl.Series(masses))
+        .with_columns(weight_units=pl.Series(journey_weights))
         .with_row_index("row")
-        .sort("user_id", "mass", "journey_id", descending=[False, True, False])
+        .sort("user_id", "weight_units", "journey_id", descending=[False, True, False])
         .with_columns(user=pl.col("user_id").rle_id(), place=pl.int_range(pl.len()))
         .sort("row")
     )

@@ -10,10 +10,10 @@ from journeys_dagster.inference.ranking_model import RankingModel
 HEURISTIC = "heuristic"
 
 
-def recency_days(as_of: date, moment: pl.Expr) -> pl.Expr:
-    """Days from a moment to the end of `as_of`, at least 0."""
+def recency_days(as_of: date, event_time: pl.Expr) -> pl.Expr:
+    """Days from a time to the end of `as_of`, at least 0."""
     end = datetime.combine(as_of + timedelta(days=1), time())
-    return (pl.lit(end) - moment).dt.total_days(fractional=True).clip(lower_bound=0.0)
+    return (pl.lit(end) - event_time).dt.total_days(fractional=True).clip(lower_bound=0.0)
 
 
 def heuristic_score(frequency: pl.Expr, recency_days: pl.Expr, *, recency_decay_days: float) -> pl.Expr:

@@ -38,7 +38,7 @@ _SAYS = ": says '"
 
 def verdict_revision(settings: Settings, policy: Policy) -> str:
     """Name under which verdicts are kept: same name, same verdicts, but for those that a language model still owes."""
-    computing = (checked_text, judge_frame, load_policy, safety_classifier)
+    computing = (checked_text, check_frame, load_policy, safety_classifier)
     asking = (safety_inputs, with_opinions) if settings.llm.safety else ()
     parts = {
         "code": code_version(*computing, *asking),
@@ -50,7 +50,7 @@ def verdict_revision(settings: Settings, policy: Policy) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def judge_texts(
+def check_texts(
     texts: pl.Series,
     vectors: NDArray[np.float32],
     policy: Policy,
@@ -76,7 +76,7 @@ def judge_texts(
     DataFrame
         Columns of `VERDICT_SCHEMA`, one row per text, in order. ``outcome`` is the strictest of its categories',
         ``category`` the first of these (null where allowed), ``reasons`` say what was found in each, in the policy's
-        words, ``by_term`` tells whether a term was found, and not a meaning alone; ``probability`` is that of all
+        words, ``by_term`` says whether a term was found, and not only the classifier; ``probability`` is that of all
         categories.
     """
     if len(texts) != len(vectors):
@@ -97,14 +97,14 @@ def judge_texts(
     for place, category in enumerate(policy.categories):
         is_like = is_quiet & (likeliest == place)
         found += _findings(category, is_like & ~(may_block[place] & ~blocks), is_like, probability[:, place])
-    judged = frame.select("text", *found).with_columns(
+    checked = frame.select("text", *found).with_columns(
         probability=pl.Series(np.where(is_known, probability.sum(axis=1), np.nan), dtype=pl.Float64),
         is_known=pl.Series(is_known),
     )
-    return judged.select(_verdict(policy)).cast(pl.Schema(VERDICT_SCHEMA))  # type: ignore[arg-type]
+    return checked.select(_verdict(policy)).cast(pl.Schema(VERDICT_SCHEMA))  # type: ignore[arg-type]
 
 
-def judge_frame(
+def check_frame(
     frames: Mapping[str, pl.DataFrame],
     *,
     embedder: TextEmbedder,
@@ -112,7 +112,7 @@ def judge_frame(
     classifier: SafetyClassifier,
     settings: SafetySettings,
 ) -> pl.DataFrame:
-    """`judge_texts` of ``texts`` with those ``embeddings`` of them that are there; the others are embedded here."""
+    """`check_texts` of ``texts`` with those ``embeddings`` of them that are there; the others are embedded here."""
     texts, known = frames["texts"]["text"], frames["embeddings"]
     vectors = np.full((len(texts), classifier.dimensions), np.nan, dtype=np.float32)
     by_keyword = pl.DataFrame({"keyword": texts}).with_row_index("row").join(known, on="keyword", maintain_order="left")
@@ -123,7 +123,7 @@ def judge_frame(
     is_new[by_keyword["row"].to_numpy()] = False
     if is_new.any():
         vectors[is_new] = embedder.embed(texts.filter(pl.Series(is_new)).to_list())
-    return judge_texts(texts, vectors, policy, classifier, settings)
+    return check_texts(texts, vectors, policy, classifier, settings)
 
 
 def _probabilities(
@@ -194,9 +194,9 @@ def _verdict(policy: Policy) -> list[pl.Expr]:
     ]
 
 
-def judge_journeys(
+def journey_outcomes(
     journeys: pl.DataFrame,
-    doubtful: pl.DataFrame,
+    flagged: pl.DataFrame,
     verdicts: pl.DataFrame,
     settings: SafetySettings,
     *,
@@ -212,11 +212,11 @@ def judge_journeys(
     Parameters
     ----------
     journeys : DataFrame
-        Columns ``user_id``, ``journey_id``, ``name``, ``keywords`` (int, how many) and ``mass`` (int, how heavy
+        Columns ``user_id``, ``journey_id``, ``name``, ``keywords`` (int, how many) and ``weight_units`` (int, how heavy
         together).
-    doubtful : DataFrame
+    flagged : DataFrame
         The keywords that may not be allowed; most are, and need not be here. Columns ``journey`` (int64, row of
-        `journeys`), ``keyword``, ``mass`` (int64 > 0).
+        `journeys`), ``keyword``, ``weight_units`` (int64 > 0).
     verdicts : DataFrame
         Columns of `VERDICT_SCHEMA`, of `checked_text` of keywords; a text that is missing is blocked.
     name_verdicts : DataFrame, optional
@@ -231,36 +231,39 @@ def judge_journeys(
     """
     is_blocked = pl.col("outcome") == BLOCK
     of_keywords = (
-        _flagged(doubtful, verdicts)
+        _flagged(flagged, verdicts)
         .group_by("journey", maintain_order=True)
         .agg(
             blocked=is_blocked.sum(),
-            blocked_mass=pl.col("mass").filter(is_blocked).sum(),
-            flagged_mass=pl.col("mass").sum(),
+            blocked_units=pl.col("weight_units").filter(is_blocked).sum(),
+            flagged_units=pl.col("weight_units").sum(),
             is_named=pl.col("by_term").any(),
             keywords_category=pl.col("category").first(),
             keywords_reasons=pl.col("reason").unique(maintain_order=True),
             unlisted_keywords=pl.col("keyword").filter(is_blocked).sort(),
         )
     )
-    share = pl.col("blocked_mass") / pl.col("mass")
+    share = pl.col("blocked_units") / pl.col("weight_units")
     by_keywords = (
         pl.when(
             (pl.col("keywords") == 0)
-            | ((pl.col("blocked_mass") > 0) & (share >= settings.blocked_share))
+            | ((pl.col("blocked_units") > 0) & (share >= settings.blocked_share))
             | (pl.col("blocked") == pl.col("keywords"))
         )
         .then(OUTCOMES.index(BLOCK))
         .when(
             pl.col("is_named")
-            | ((pl.col("flagged_mass") > 0) & (pl.col("flagged_mass") / pl.col("mass") >= settings.quiet_share))
+            | (
+                (pl.col("flagged_units") > 0)
+                & (pl.col("flagged_units") / pl.col("weight_units") >= settings.quiet_share)
+            )
         )
         .then(OUTCOMES.index(QUIET))
         .otherwise(OUTCOMES.index(ALLOW))
     )
     strictness = pl.max_horizontal("strictness", by_keywords)
     no_texts = pl.lit([], dtype=pl.List(pl.String))
-    told = (
+    known = (
         _with_verdicts(journeys, pl.col("name"), verdicts if name_verdicts is None else name_verdicts)
         .with_row_index("journey")
         .cast({"journey": pl.Int64})
@@ -271,7 +274,7 @@ def judge_journeys(
         & (pl.col("keywords") > 0)
         & ~pl.col("journey").is_in(of_keywords["journey"].implode())
     )
-    clear = told.filter(is_clear).select(
+    clear = known.filter(is_clear).select(
         *_JOURNEY,
         outcome=pl.lit(ALLOW),
         category=pl.lit(None, dtype=pl.String),
@@ -279,7 +282,7 @@ def judge_journeys(
         unlisted_keywords=no_texts,
     )
     others = (
-        told.filter(~is_clear)
+        known.filter(~is_clear)
         .join(of_keywords, on="journey", how="left", maintain_order="left")
         .select(
             *_JOURNEY,
@@ -305,14 +308,14 @@ def judge_journeys(
     return pl.concat([clear, others]).sort(_JOURNEY)
 
 
-def _flagged(doubtful: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+def _flagged(flagged: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     """The keywords that are not allowed, with verdicts: by journey, the strictest first."""
-    words, word = number_words(doubtful["keyword"])
+    words, word = number_words(flagged["keyword"])
     reason = pl.format("keyword {}", pl.col("reasons").list.join(", "))
     words = _with_verdicts(words, pl.col("keyword"), verdicts).with_columns(reason=reason)
     return (
         words[word]
-        .with_columns(doubtful.select("journey", "mass"), word=pl.Series(word))
+        .with_columns(flagged.select("journey", "weight_units"), word=pl.Series(word))
         .filter(pl.col("strictness") > 0)
         .sort("journey", "strictness", "word", descending=[False, True, False])
     )
@@ -325,14 +328,14 @@ def checked_text(text: pl.Expr) -> pl.Expr:
 
 def _with_verdicts(rows: pl.DataFrame, text: pl.Expr, verdicts: pl.DataFrame) -> pl.DataFrame:
     known = verdicts.select("text", "outcome", "category", "reasons", "by_term")
-    is_told = pl.col("outcome").is_in(OUTCOMES).fill_null(value=False)
+    is_known = pl.col("outcome").is_in(OUTCOMES).fill_null(value=False)
     return (
         rows.with_columns(text=checked_text(text))
         .join(known, on="text", how="left", maintain_order="left")
         .with_columns(
-            outcome=pl.when(is_told).then("outcome").otherwise(pl.lit(BLOCK)),
-            reasons=pl.when(is_told).then("reasons").otherwise([NO_VERDICT]),
-            by_term=pl.when(is_told).then("by_term").otherwise(pl.lit(value=True)),
+            outcome=pl.when(is_known).then("outcome").otherwise(pl.lit(BLOCK)),
+            reasons=pl.when(is_known).then("reasons").otherwise([NO_VERDICT]),
+            by_term=pl.when(is_known).then("by_term").otherwise(pl.lit(value=True)),
         )
         .with_columns(
             strictness=pl.col("outcome").replace_strict(

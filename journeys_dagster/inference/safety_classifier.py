@@ -21,7 +21,7 @@ HARMLESS = "harmless"
 _HARMLESS_SHARE = 2.0
 """Weight of all that is harmless together, as of all categories together, at most: a short policy is not drowned."""
 _SHORTEST_TERM = 5
-"""Characters of a term from which it says enough by itself to be learnt from."""
+"""Characters of a term from which it is used for training by itself."""
 _HIDDEN_UNITS = 512
 _DROPOUT = 0.6
 _LABEL_SMOOTHING = 0.05

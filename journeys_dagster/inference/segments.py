@@ -33,7 +33,7 @@ def is_in_order(rows: pl.DataFrame, *columns: str) -> bool:
     runs = rows[first].rle()
     if not runs.struct.field("value").is_sorted():
         return False
-    # A run that begins is told by number, so that few texts are compared.
+    # The start of a segment is found by number, so that few texts are compared.
     is_same = np.ones(len(rows), dtype=np.bool_)
     is_same[np.cumsum(runs.struct.field("len").to_numpy(), dtype=np.int64)[:-1]] = False
     for column in others:

@@ -1,6 +1,6 @@
 """Shards: batches of users' frames as Parquet files on any storage, and what a worker of a cluster does with one.
 
-A worker sees files and settings, never the warehouse. It names its result anew at every attempt, so that a worker that
+A worker sees files and settings, never the warehouse. It renames its result at every attempt, so that a worker that
 was given up on, and lives, writes beside what is being read.
 """
 

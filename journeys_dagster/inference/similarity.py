@@ -1,4 +1,4 @@
-"""What makes two keywords of a user alike: meaning, spelling, nearness in time, and the items they led to.
+"""Similarity of two keywords of a user: meaning, spelling, closeness in time, and shared items.
 
 The parts add up to logits of a logistic curve, which is what `linkage` compares. Meaning and spelling are one dot
 product: a keyword's vector is its embedding beside its hashed character n-grams, scaled to logits.
@@ -128,12 +128,12 @@ def _of_sources(sources: pl.Series, values: Mapping[SourceName, float]) -> pl.Se
 
 
 def _time_weights(keywords: pl.DataFrame, users: NDArray[np.int64], settings: ClusterSettings) -> NDArray[np.float64]:
-    """A moment with many keywords, such as a basket, says less about each two of them."""
+    """Many keywords at one time, as in a basket, say less about each two of them."""
     from journeys_dagster.inference.similarity_kernel import fill_mean_crowds
 
-    moments = keywords["recent_times"]
-    times = moments.explode(empty_as_null=False).to_physical().to_numpy(writable=True)
-    starts = np.concatenate([[0], np.cumsum(moments.list.len().to_numpy(), dtype=np.int64)])
+    recent_times = keywords["recent_times"]
+    times = recent_times.explode(empty_as_null=False).to_physical().to_numpy(writable=True)
+    starts = np.concatenate([[0], np.cumsum(recent_times.list.len().to_numpy(), dtype=np.int64)])
     crowds = np.empty(len(keywords))
     over_segments(users, lambda run: fill_mean_crowds(times, starts, users[run.start : run.stop + 1], crowds))
     weights = _of_sources(keywords["sources"], settings.time_weights).list.max().to_numpy()

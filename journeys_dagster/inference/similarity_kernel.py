@@ -21,10 +21,12 @@ def fill_mean_crowds(times: Ints, starts: Ints, users: Ints, crowds: NDArray[np.
         First row of each user.
     """
     for user in range(len(users) - 1):
-        moments = np.sort(times[starts[users[user]] : starts[users[user + 1]]])
+        user_times = np.sort(times[starts[users[user]] : starts[users[user + 1]]])
         for row in range(users[user], users[user + 1]):
             first, last = starts[row], starts[row + 1]
             together = 0
             for time in times[first:last]:
-                together += np.searchsorted(moments, time, side="right") - np.searchsorted(moments, time, side="left")
+                together += np.searchsorted(user_times, time, side="right") - np.searchsorted(
+                    user_times, time, side="left"
+                )
             crowds[row] = together / (last - first) if last > first else 1.0

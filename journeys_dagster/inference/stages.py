@@ -56,7 +56,7 @@ def stage_journeys(
         active_weeks_share=(pl.col("active_weeks") / (weeks.dt.total_days() // 7 + 1).clip(1)).clip(0.0, 1.0),
         days_since_last=(pl.lit(as_of) - last_day).dt.total_days().clip(0).cast(pl.Int32),
         ends_on=last_day + pl.duration(days=ended_after_days + 1),
-        # The same days as active weeks / weeks >= share, told in advance.
+        # Computed ahead: the same days on which active weeks / weeks >= share.
         evergreen_until=first_day.dt.truncate("1w")
         + pl.duration(weeks=_weeks_covered(evergreen_min_active_weeks_share)),
     )

@@ -142,7 +142,9 @@ def kept_titles(signatures: pl.DataFrame, former: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, masses: pl.DataFrame, *, namer: str) -> pl.DataFrame:
+def apply_titles(
+    names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.DataFrame, *, namer: str
+) -> pl.DataFrame:
     """Call journeys by their titles where these are distinct within the user, else by their best keyword.
 
     A title is given up that is the keyword name of another journey of the user, whatever the capitals, or the title of
@@ -154,10 +156,10 @@ def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, masses: pl.DataFrame
         From `journeys_dagster.inference.naming.name_journeys`.
     titles : DataFrame
         Columns ``user_id``, ``journey_id``, ``title``, ``title_keywords``; at most one row per journey.
-    masses : DataFrame
-        Columns ``user_id``, ``journey_id``, ``mass``: how heavy the journey's keywords are.
+    journey_weights : DataFrame
+        Columns ``user_id``, ``journey_id``, ``weight_units``: the weight of the journey's keywords.
     namer : str
-        What titles are told to be from.
+        The value of ``namer`` for titles.
 
     Returns
     -------
@@ -169,8 +171,8 @@ def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, masses: pl.DataFrame
     taken = names.select("user_id", key=pl.col("name").str.to_lowercase(), owner="journey_id")
     winners = (
         titles.with_columns(key=same)
-        .join(masses, on=_JOURNEY)
-        .sort("user_id", "mass", "journey_id", descending=[False, True, False])
+        .join(journey_weights, on=_JOURNEY)
+        .sort("user_id", "weight_units", "journey_id", descending=[False, True, False])
         .unique(["user_id", "key"], keep="first", maintain_order=True)
         .join(taken, on=["user_id", "key"], how="left")
         .filter(pl.col("owner").is_null() | (pl.col("owner") == pl.col("journey_id")))

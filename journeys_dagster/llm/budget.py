@@ -9,7 +9,7 @@ class Budget:
     """Tokens and money of one run, over all that ask a model in it.
 
     A request is sent only if the most it can take still fits, so the budget is reached and never passed, as long as
-    the endpoint keeps to `llm.max_output_tokens`. What the endpoint does not tell counts as that most.
+    the endpoint keeps to `llm.max_output_tokens`. Usage that the endpoint does not report counts as that maximum.
     """
 
     def __init__(self, settings: LLMSettings) -> None:

@@ -34,7 +34,7 @@ class LLM:
     settings : LLMSettings
         Endpoint, limits and prices. The key comes from the environment.
     cache : ResponseCache, optional
-        Where answers are kept; without, each call to `complete` asks anew.
+        Where answers are kept; without it, each call to `complete` asks again.
     budget : Budget, optional
         What the run may use yet, shared by all of its clients. Default: one of its own.
 
@@ -220,7 +220,7 @@ class _Asked:
         return Outcome(answer, fault)
 
     def _checked(self, reply: Reply, request: Request) -> tuple[Any, str, str]:
-        """The answer, or its fault in short and as the model is told."""
+        """The answer, or its fault in short and as the repair prompt states it."""
         if reply.refused:
             return None, _REFUSED, _REFUSED
         if reply.cut_off:
@@ -260,7 +260,7 @@ class _Asked:
 
 
 def check_answer(text: str, schema: type[Answer], data: Mapping[str, Any]) -> tuple[Answer | None, str, str]:
-    """An answer of the schema, or its fault: the kinds of error, without any text, and as the model is told."""
+    """An answer of the schema, or its fault: the kinds of error, without text, and as the repair prompt has it."""
     try:
         return schema.model_validate_json(_CONTROL.sub(" ", text), context=data), "", ""
     except ValidationError as error:

@@ -17,7 +17,7 @@ class Prompt:
     name : str
         Name of the file, without ``.md``.
     text : str
-        What the model is told to do with the data that comes with it.
+        The instructions for the data that comes with it.
     """
 
     name: str

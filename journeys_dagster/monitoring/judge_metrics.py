@@ -91,7 +91,7 @@ class Calibration:
             return True, f"not calibrated: {self.graded} judged journeys have human labels, {min_graded} are needed"
         kappa = self.measures["quadratic_kappa"]
         said = f"quadratic weighted kappa {kappa} with people on {self.graded} journeys, the floor is {floor:g}"
-        # A kappa that is not defined is that of a judge, or of people, with one level only: no agreement to speak of.
+        # A kappa that is not defined is that of a judge, or of people, with one level only: no measurable agreement.
         return bool(kappa.value >= floor), said
 
 

@@ -113,7 +113,7 @@ def _querying(connection: duckdb.DuckDBPyConnection, params: Mapping[str, Any]) 
 
 
 def volume_rows(landed: pl.DataFrame, days: Sequence[date]) -> list[_Measured]:
-    """What `landed_days` tells of some days: volume and rejected share.
+    """Volume and rejected share of some days, from `landed_days`.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def volume_rows(landed: pl.DataFrame, days: Sequence[date]) -> list[_Measured]:
 def source_rows(
     source: str, landed: pl.DataFrame, results: Mapping[str, pl.DataFrame], days: Sequence[date]
 ) -> list[_Measured]:
-    """What a source's own rows tell of the days on which it has some.
+    """Metrics of a source's own rows, on days with rows.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def source_rows(
 def snapshot_rows(
     snapshots: pl.DataFrame, journeys: pl.DataFrame, keyword_growth: pl.DataFrame, embedded: pl.DataFrame
 ) -> list[_Measured]:
-    """What snapshots tell: results of `SNAPSHOTS`, `journeys_sql`, `KEYWORD_GROWTH`, `EMBEDDED`, a row per day each."""
+    """Metrics of snapshots, from `SNAPSHOTS`, `journeys_sql`, `KEYWORD_GROWTH`, `EMBEDDED`, a row per day each."""
     listed, grown, covered = (
         {row["as_of"]: row for row in frame.iter_rows(named=True)} for frame in (journeys, keyword_growth, embedded)
     )

@@ -1,4 +1,4 @@
-"""The metrics of the quality watch, declared: what each measures, which way it may go wrong, and what to do then.
+"""The metrics of the quality watch, declared: what each measures, on which side it is a fault, and what to do then.
 
 How far is too far is a setting of the same name in ``[quality]``.
 """

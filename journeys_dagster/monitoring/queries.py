@@ -125,7 +125,7 @@ def activity_sql(source: Source) -> str:
 def redelivered_sql(source: Source) -> str:
     """Rows of a source that had arrived on one of the seven days before already, by arrival day.
 
-    For sources with times: an event happens once, but an item may change and change back. Rows are told apart by a hash
+    For sources with times: an event happens once, but an item may change and change back. Rows are compared by a hash
     of 64 bits, which is exact enough for a share and takes half of the time of comparing texts.
     """
     fields = ", ".join(f'"{name}"' for name in source.fields)

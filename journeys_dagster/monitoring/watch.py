@@ -1,6 +1,6 @@
-"""Judging days: what was to be expected of each metric, and whether what was measured is a fault.
+"""Checking days: the expected range of each metric, and whether the measured value is an alarm.
 
-A day is judged by the days before it and by nothing else, so that judging it again gives the same.
+A day is compared with the days before it and with nothing else, so that checking it again gives the same.
 """
 
 import math
@@ -21,7 +21,7 @@ from journeys_dagster.settings import QualityCheck, QualitySettings
 
 _Row = dict[str, Any]
 SERIES = ("scope", "metric", "slice")
-JUDGED_SCHEMA = {
+CHECKED_SCHEMA = {
     **MEASURED_SCHEMA,
     "expected": pl.Float64(),
     "low": pl.Float64(),
@@ -44,7 +44,7 @@ _WEEK = 7
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-def judge(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
+def check_days(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettings) -> pl.DataFrame:
     """Judge measured rows.
 
     Parameters
@@ -57,7 +57,7 @@ def judge(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettin
     Returns
     -------
     DataFrame
-        `measured` with the columns of `JUDGED_SCHEMA`, sorted by day and series. A range is null while there is too
+        `measured` with the columns of `CHECKED_SCHEMA`, sorted by day and series. A range is null while there is too
         little history, and nothing is an alarm then.
     """
     columns = list(MEASURED_SCHEMA)
@@ -67,15 +67,15 @@ def judge(measured: pl.DataFrame, history: pl.DataFrame, settings: QualitySettin
             measured.select(columns).with_columns(new=pl.lit(value=True)),
         ]
     ).sort("as_of")
-    judged: list[_Row] = []
+    checked: list[_Row] = []
     series: defaultdict[tuple[str, ...], list[_Row]] = defaultdict(list)
     for row in both.filter(pl.col("metric").is_in(list(METRICS))).iter_rows(named=True):
         known = series[tuple(row[name] for name in SERIES)]
         if row.pop("new"):
             row.update(_judgement(row, METRICS[row["metric"]], known, settings))
-            judged.append(row)
+            checked.append(row)
         known.append(row)
-    return pl.DataFrame(judged, schema=JUDGED_SCHEMA).sort("as_of", *SERIES)
+    return pl.DataFrame(checked, schema=CHECKED_SCHEMA).sort("as_of", *SERIES)
 
 
 def _judgement(row: _Row, metric: QualityMetric, known: Sequence[_Row], settings: QualitySettings) -> _Row:
@@ -145,7 +145,7 @@ def _silence(past: Sequence[_Row], day: date, low: float | None) -> str:
 
 
 def _had_rows(with_rows: Collection[date], first: date, day: date) -> float:
-    """Share of the same weekdays before a day that had rows; 0 where there are too few to tell."""
+    """Share of the same weekdays before a day that had rows; 0 where there are too few."""
     same_weekdays = [day - timedelta(days=_WEEK * back) for back in range(1, (day - first).days // _WEEK + 1)]
     if len(same_weekdays) < _MIN_REGULAR_WEEKDAYS:
         return 0.0
@@ -187,7 +187,7 @@ def _expected(
 
 
 def _evenly_scattered(metric: QualityMetric, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values on a scale on which ordinary days scatter alike at every level; drift by chance alone is a chi-square."""
+    """Values on a scale with the same scatter at every level; drift by chance alone is a chi-square."""
     if metric.scale == "factor":
         return np.log(values)
     return np.sqrt(values) if metric.scale == "drift" else values

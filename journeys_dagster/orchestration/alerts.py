@@ -31,7 +31,7 @@ def run_failed_message(run: dg.DagsterRun, instance: dg.DagsterInstance) -> dict
     ]
     retried = run.tags.get("dagster/will_retry") == "true"
     what = "; ".join(f"{step['step']}: {step['error']}" for step in steps) or "its process ended before its work"
-    hint = "It is tried again by itself." if retried else _hint(run)
+    hint = "It is retried automatically." if retried else _hint(run)
     message = _message(run, "run_failed", failed_checks(run, instance), hint)
     return message | {
         "text": f"Run failed: {message['what']}. {what}. {hint}",
@@ -42,7 +42,7 @@ def run_failed_message(run: dg.DagsterRun, instance: dg.DagsterInstance) -> dict
 
 def failed_checks_message(run: dg.DagsterRun, checks: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     """What is posted when a run has succeeded but checks of it have not."""
-    hint = "The checks' pages in the UI show the figures and rows; `journeys status` tells how the home stands."
+    hint = "The checks' pages in the UI show the figures and rows; `journeys status` shows the state of the home."
     message = _message(run, "checks_failed", checks, hint)
     listed = "; ".join(f"{check['asset']}, {check['check']}: {check['said']}" for check in checks[:10])
     return message | {"text": f"{len(checks)} checks failed: {message['what']}. {listed}. {hint}"}
@@ -77,7 +77,7 @@ def build_alert_sensors() -> list[dg.SensorDefinition]:
     def run_failure_alert(
         context: dg.RunFailureSensorContext, settings: dg.ResourceParam[Settings]
     ) -> dg.SkipReason | None:
-        return _tell(context, settings, run_failed_message(context.dagster_run, context.instance))
+        return _report(context, settings, run_failed_message(context.dagster_run, context.instance))
 
     @dg.run_status_sensor(
         run_status=dg.DagsterRunStatus.SUCCESS,
@@ -91,14 +91,14 @@ def build_alert_sensors() -> list[dg.SensorDefinition]:
         checks = failed_checks(context.dagster_run, context.instance)
         if not checks:
             return None
-        return _tell(context, settings, failed_checks_message(context.dagster_run, checks))
+        return _report(context, settings, failed_checks_message(context.dagster_run, checks))
 
     return [run_failure_alert, failed_check_alert]
 
 
-def _tell(context: dg.RunStatusSensorContext, settings: Settings, message: Mapping[str, Any]) -> dg.SkipReason | None:
+def _report(context: dg.RunStatusSensorContext, settings: Settings, message: Mapping[str, Any]) -> dg.SkipReason | None:
     if not webhook_is_set(settings.alerts):
-        return dg.SkipReason(f"nobody is told: the environment variable {settings.alerts.webhook_variable} is not set")
+        return dg.SkipReason(f"not posted: the environment variable {settings.alerts.webhook_variable} is not set")
     delivery = post(settings.alerts, message)
     if delivery.delivered:
         context.log.info(f"{message['what']}: alert {delivery.outcome}")

@@ -1,4 +1,4 @@
-"""What Dagster's own storage tells of how a home stands: runs, sensors and schedules, the daemon."""
+"""A home's status by Dagster's storage: runs, sensors and schedules, the daemon."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ _DAEMON_ALIVE_SECONDS = 300.0
 
 
 def dagster_status(home: Home) -> dict[str, Any]:
-    """Runs and automation, as Dagster's own storage tells; empty where it is not set up."""
+    """Runs and automation, from Dagster's storage; empty where it is not set up."""
     nothing: dict[str, Any] = {
         "runs": {"under_way": [], "lost": []},
         "automation": {"daemon_alive": False, "on": [], "off": list(AUTOMATION)},

@@ -1,4 +1,4 @@
-"""The jobs: taking in landing days, inference for active or for all users, and training.
+"""The jobs: ingestion of landing days, inference for active or for all users, and training.
 
 Both kinds of inference run the same assets over the same daily partitions.
 """
@@ -22,7 +22,7 @@ NEWEST_DAY = dg.AssetCheckKey(dg.AssetKey("user_journeys"), "newest_day")
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
-"""A run whose process died begins anew: another run may have taken its place meanwhile."""
+"""A run whose process died starts from the first step: another run may have run meanwhile."""
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
@@ -35,21 +35,21 @@ def build_jobs(assets: Sequence[Asset]) -> dict[str, AssetJob]:
         dg.define_asset_job(
             INGEST_LANDING,
             selection=dg.AssetSelection.groups("sources"),
-            description="Takes in landing days, without inference.",
+            description="Ingests landing days, without inference.",
             tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             DAILY_INCREMENTAL,
             selection=daily,
             config=scope_config("active_users"),
-            description="Takes in a landing day and infers the journeys of users with a row that arrived that day.",
+            description="Ingests a landing day and infers the journeys of users with a row that arrived that day.",
             tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(
             FULL_INFERENCE,
             selection=daily,
             config=scope_config("all_users"),
-            description="Takes in a landing day and infers the journeys of everyone with history as of that day.",
+            description="Ingests a landing day and infers the journeys of everyone with history as of that day.",
             tags=_RETRY_TAGS,
         ),
         dg.define_asset_job(

@@ -1,4 +1,4 @@
-"""What a run may be told besides its partitions: whom it infers, and until when training sees rows."""
+"""Run configuration besides partitions: the scope, and the last day that training sees."""
 
 import dagster as dg
 

@@ -50,11 +50,11 @@ class MissingDays:
     Attributes
     ----------
     ranges : list of (date, date)
-        Complete days to take in, as first and last day of stretches.
+        Complete days to ingest, as first and last day of ranges.
     incomplete : list of (source, date)
         Folders without `_SUCCESS`; left out.
     fingerprints : dict of date to str
-        Of the days to take in, in order: it changes when their files do.
+        Of the days to ingest, in order: it changes when their files do.
     """
 
     ranges: list[tuple[date, date]]
@@ -71,9 +71,9 @@ def missing_days(
     max_rejected_share: float,
     since: date = date.min,
 ) -> MissingDays:
-    """Compare the landing zone with what has been taken in, from `since` to `up_to`.
+    """Compare the landing zone with what has been ingested, from `since` to `up_to`.
 
-    A day counts as missing when one of its sources has not been taken in, when its files have changed since, or when
+    A day counts as missing when one of its sources has not been ingested, when its files have changed since, or when
     more than `max_rejected_share` of it was rejected: then it stops every run until it is mended, not only the first.
     """
     landed = landing_zone.landed_days(list(sources))
@@ -118,7 +118,7 @@ def ingest(
     ended: StepProgress | None = None,
     warn: Warn | None = None,
 ) -> None:
-    """Take in stretches of landing days of some sources, one run each.
+    """Ingest ranges of landing days of some sources, one run each.
 
     Sources that have nothing are best left out: Dagster records every day of every source.
     """

@@ -1,4 +1,4 @@
-"""What runs without a hand: landed days, a changed algorithm, training once a week; and who is told."""
+"""Sensors and schedules: landed days, a changed algorithm, training once a week, and alerts."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 
 BACKLOG_DAYS = 31
-"""Days in a row from which a stretch is taken in by one run, and inferred as of its last day only."""
+"""Days in a row from which a range is ingested by one run, and inferred as of its last day only."""
 
 TRAINING_SENSOR = "training_sensor"
 RETENTION_SENSOR = "retention_sensor"
@@ -121,7 +121,7 @@ def overdue_requests(
 def read_cursor(cursor: str | None) -> dict[str, str]:
     """What was requested before; nothing where the cursor is none of ours, as of another version.
 
-    A lost cursor requests nothing twice: a run's key tells day and fingerprint too.
+    A lost cursor requests nothing twice: a run's key holds day and fingerprint.
     """
     try:
         read = json.loads(cursor or "{}")
@@ -143,7 +143,7 @@ def _stretches(days: Sequence[date], ranges: Sequence[tuple[date, date]]) -> lis
 
 
 def stale_since(warehouse: Warehouse, algorithm_version: str) -> str | None:
-    """Why everyone has to be inferred anew, or none.
+    """Why everyone has to be inferred again, or None.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def build_automation(
         landed = max(_missing(landing_zone, warehouse, settings, first_day).fingerprints, default=None)
         if newest is None or (landed is not None and landed >= newest):
             # A first start, or a day that has just landed: one full inference after it, not one before and none after.
-            return dg.SkipReason(f"{reason}; waits until the newest landing day has been taken in")
+            return dg.SkipReason(f"{reason}; waits until the newest landing day has been ingested")
         return dg.RunRequest(
             run_key=f"{FULL_INFERENCE}:{algorithm_version}",
             partition_key=newest.isoformat(),
@@ -262,7 +262,7 @@ def build_automation(
 
 
 def newest_day(warehouse: Warehouse) -> date | None:
-    """Newest landing day that was taken in."""
+    """Newest ingested landing day."""
     if not warehouse.has_table("landed_days"):
         return None
     return warehouse.query(_NEWEST_TAKEN_IN)["day"][0]

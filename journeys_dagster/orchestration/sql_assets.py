@@ -38,7 +38,7 @@ def sql_asset(model: SqlModel) -> Asset:
 def replace_model(
     warehouse: Warehouse, model: SqlModel, audits: Sequence[SqlAudit], params: Mapping[str, Any]
 ) -> list[AuditResult]:
-    """Replace a model's snapshot, or define its view anew, and run its audits."""
+    """Replace a model's snapshot, or redefine its view, and run its audits."""
     if model.table.kind == "view":
         macros = load_macros()
         return warehouse.replace_view(model.name, model.sql, macros=macros, audits=runnable(audits), params=params)

@@ -25,7 +25,7 @@ def at_training_time(settings: Settings) -> dg.AutomationCondition:
 
 
 def after_labels(settings: Settings) -> dg.AutomationCondition:
-    """When `ranking_labels` were made anew, by a run that did not make this asset too."""
+    """When `ranking_labels` were renewed by a run that did not make this asset too."""
     labels = dg.AssetSelection.assets(_LABELS)
     return (
         dg.AutomationCondition.any_deps_updated().allow(labels).since_last_handled()

@@ -1,4 +1,4 @@
-"""What the warehouse and the landing zone tell of how a home stands: intake, inference, algorithm, models."""
+"""A home's status by warehouse and landing zone: ingestion, inference, algorithm, models."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

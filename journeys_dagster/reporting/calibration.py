@@ -1,4 +1,4 @@
-"""A calibration curve: what was promised against what happened."""
+"""A calibration curve: stated probabilities against observed rates."""
 
 from __future__ import annotations
 

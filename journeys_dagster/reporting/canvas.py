@@ -1,4 +1,4 @@
-"""What every plot shares: size, colours, title, axes, and the way to PNG bytes.
+"""What every plot shares: size, colours, title, axes, and how it becomes PNG bytes.
 
 Figures are made without pyplot, so that nothing global changes and nothing has to be closed. What a plot
 shows belongs in `plots`.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WIDTH_PX, HEIGHT_PX, DPI = 700, 350, 100
 INK, MUTED, GRID = "#1f2328", "#656d76", "#e4e7eb"
-# Told apart also by readers who do not see red and green as different (Okabe and Ito's colours, blue first).
+# Distinguishable for colour-blind readers (Okabe and Ito's colours, blue first).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f5539", "#4d4d4d")
 _PALETTE_SIZE = 96
 

@@ -1,4 +1,4 @@
-"""A dendrogram: which keywords of a user were put together, and how alike they were."""
+"""A dendrogram: which keywords of a user were merged, and at what distance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The disk: its faults, told from the many errors that libraries make of them, and writes that outlast a power cut."""
+"""The disk: recognising its faults in the errors of libraries, and writes that outlast a power cut."""
 
 import os
 from pathlib import Path

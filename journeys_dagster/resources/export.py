@@ -79,7 +79,7 @@ def export_tables(warehouse: Warehouse, tables: Sequence[Table], to: Path, *, ke
 
 @contextmanager
 def _named(to: Path) -> Iterator[None]:
-    """What goes wrong with the folder is told with its name."""
+    """Errors of the folder name it."""
     try:
         yield
     except LockTimeoutError as error:
@@ -141,7 +141,7 @@ def _write(warehouse: Warehouse, tables: Sequence[Table], folder: Path) -> tuple
                 f"warehouse {warehouse.path} has nothing to export yet: use `journeys run` first ({error})"
             ) from None
         except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            # Raised within the block, it would be told of the warehouse's disk.
+            # Raised within the block, it would be reported as a fault of the warehouse's disk.
             failure = error
     if failure is not None:
         raise OSError(str(failure))

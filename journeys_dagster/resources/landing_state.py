@@ -6,7 +6,7 @@ from journeys_dagster.tables import Table, bigint, text, utc_day
 SEEN_LANDING_DAYS = Table(
     name="seen_landing_days",
     kind="kept",
-    description="Every state of a landing day that an inference has seen, in order. Tells what has changed since a "
+    description="Every state of a landing day that an inference has seen, in order. Shows what has changed since a "
     "snapshot.",
     grain="one row per number, source and arrival_day",
     columns={

@@ -85,7 +85,7 @@ class LLMResource:
 
 
 def llm_resource(settings: LLMSettings) -> dg.ResourceDefinition:
-    """The resource, made anew for each run."""
+    """The resource, a new one for each run."""
 
     @dg.resource(required_resource_keys={"warehouse"}, description=LLMResource.__doc__)
     def _llm(context: dg.InitResourceContext) -> LLMResource:

@@ -23,7 +23,7 @@ from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.shards import ShardFolder, compute_shard, decisive_versions, write_shard
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
-# Ray reads these when it is imported, once. It would tell its makers how it is used.
+# Ray reads these when it is imported, once. By default it reports usage.
 _SILENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 # A cluster of one machine: no other one joins, so everything listens on the loopback address, on every system.
 _OF_THIS_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
@@ -166,7 +166,7 @@ def _own_sigterm_handler() -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """What was raised first on the worker: Ray tells it as text, a traceback that ends in the message."""
+    """The first error on the worker: Ray hands it over as text, a traceback that ends in the message."""
     first = str(error).split("\n\nThe above exception", maxsplit=1)[0].splitlines()
     frames = [number for number, line in enumerate(first) if line.startswith("  ")]
     return " ".join(line.strip() for line in first[max(frames, default=-1) + 1 :])

@@ -76,7 +76,7 @@ def days_to_keep(
         return None, []
     keep_from = max(days) - timedelta(days=settings.keep_days)
     month_ends = {(day.year, day.month): day for day in sorted(days)} if settings.keep_month_ends else {}
-    # The newest full snapshot tells with what version of the algorithm everyone was inferred.
+    # The newest full snapshot has the version of the algorithm by which everyone was inferred.
     whole = {*month_ends.values(), *sorted(full_days)[-1:]}
     return keep_from, sorted(day for day in whole if day < keep_from)
 

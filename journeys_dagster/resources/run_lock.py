@@ -1,4 +1,4 @@
-"""Runs of one home take turns, and a run whose process was killed is told from one that lives.
+"""Runs of one home take turns, and a run whose process was killed is recognised.
 
 Each run marks itself by a file that its process keeps locked, then waits for the one lock of all runs. The operating
 system lets go of both when the process ends, however it ends. Readers have no part in this.
@@ -37,7 +37,7 @@ def run_lock(
     home : Path
         The home's folder.
     run_id, title : str
-        What others are told who they wait for.
+        What waiting runs print.
     say : callable
         Called once with whom this run waits for, where it has to wait.
 
@@ -79,7 +79,7 @@ def was_killed(home: Path, run_id: str) -> bool | None:
 
 
 def end_killed_runs(home: Path, instance: dg.DagsterInstance) -> None:
-    """Tell Dagster of runs whose process was killed, which still count as started."""
+    """Mark runs as failed whose process was killed and which still count as started."""
     for mark in (home / _MARKS).glob("[!.]*"):
         if not was_killed(home, mark.name):
             continue

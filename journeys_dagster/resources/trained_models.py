@@ -38,7 +38,7 @@ STAGE_MODEL = Table(
     name="stage_model",
     kind="trained",
     description="Models of whether users come back, with their cards; the weights are in the card. In snapshots from "
-    "as_of on, the newest one that was promoted tells ongoing journeys from ended ones.",
+    "as_of on, the newest promoted one separates ongoing from ended journeys.",
     grain="one row per training day",
     columns=_COLUMNS,
     key=("as_of",),

@@ -204,11 +204,11 @@ class Warehouse(DuckDBResource):
     def _spooled(self, frames: Iterable[pl.DataFrame]) -> Iterator[str | None]:
         """Frames put on disk one by one: a pattern of their files, or none where there are no frames."""
         self._remove_abandoned_spools()
-        with self.file.told_disk_faults():
+        with self.file.explained_disk_faults():
             made = tempfile.TemporaryDirectory(dir=self.path.parent, prefix=_SPOOL)
         with made as spool:
             for number, frame in enumerate(_in_row_groups(frames)):
-                with self.file.told_disk_faults(pl.exceptions.PolarsError):
+                with self.file.explained_disk_faults(pl.exceptions.PolarsError):
                     # Read once and removed: what compresses faster wins over what compresses better.
                     frame.write_parquet(
                         Path(spool) / f"{number:06}.parquet",
@@ -296,7 +296,7 @@ class Warehouse(DuckDBResource):
         audits: Sequence[Audit] = (),
         params: Mapping[str, Any],
     ) -> list[AuditResult]:
-        """Define a view anew, and the macros it uses."""
+        """Redefine a view, and the macros it uses."""
         with self.write() as connection:
             for macro in macros:
                 connection.execute(macro)

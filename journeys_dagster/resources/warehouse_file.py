@@ -72,7 +72,7 @@ class WarehouseFile:
     @contextmanager
     def open_for_writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that may write, with the file to itself; an older one is migrated. Prefer `read` and `write`."""
-        with self.told_disk_faults(), self._locked(shared=False), self._connection(read_only=False) as connection:
+        with self.explained_disk_faults(), self._locked(shared=False), self._connection(read_only=False) as connection:
             migrate(connection, self.path)
             yield connection
 
@@ -97,7 +97,7 @@ class WarehouseFile:
             raise WarehouseError(
                 f"no warehouse at {self.path}: nothing has been run in this home yet. Use `journeys run` first"
             )
-        with self.told_disk_faults(), self._locked(shared=True), self._connection(read_only=True) as connection:
+        with self.explained_disk_faults(), self._locked(shared=True), self._connection(read_only=True) as connection:
             require_current(connection, self.path)
             _read.paths.add(path)
             try:
@@ -108,7 +108,7 @@ class WarehouseFile:
     @contextmanager
     def alone(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection with the file to itself; for whoever puts another file in its place."""
-        with self.told_disk_faults(), self._locked(shared=False), self._connection(read_only=True) as connection:
+        with self.explained_disk_faults(), self._locked(shared=False), self._connection(read_only=True) as connection:
             require_current(connection, self.path)
             yield connection
 
@@ -128,7 +128,7 @@ class WarehouseFile:
             connection.execute("commit")
 
     @contextmanager
-    def told_disk_faults(self, *kinds: type[Exception]) -> Iterator[None]:
+    def explained_disk_faults(self, *kinds: type[Exception]) -> Iterator[None]:
         """Say what to do about a fault of the disk; `kinds` may tell of one too, beside DuckDB's errors and Python's.
 
         Raises

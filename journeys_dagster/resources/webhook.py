@@ -23,7 +23,7 @@ class Delivery:
     ----------
     delivered : bool
     outcome : str
-        What to tell people; names neither the URL nor its host.
+        The message; names neither the URL nor its host.
     attempts : int
     """
 
@@ -33,7 +33,7 @@ class Delivery:
 
 
 def webhook_is_set(settings: AlertSettings) -> bool:
-    """Whether there is somebody to tell."""
+    """Whether a webhook is set."""
     return bool(os.environ.get(settings.webhook_variable, "").strip())
 
 

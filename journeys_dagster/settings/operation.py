@@ -12,7 +12,7 @@ Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
 
 
 class OperationSection(Section):
-    """A section that changes no journey of the rows that were taken in."""
+    """A section that changes no journey of the rows that were ingested."""
 
 
 class LandingSettings(OperationSection):

@@ -224,7 +224,7 @@ REJECTED_SHARE = (
 LANDED_DAYS = Table(
     name="landed_days",
     kind="landed",
-    description="What has been taken in from the landing zone.",
+    description="What has been ingested from the landing zone.",
     grain="one row per source and arrival day",
     columns={
         "arrival_day": Column(type="DATE", description="UTC day on which the rows arrived"),

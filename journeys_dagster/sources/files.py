@@ -18,7 +18,7 @@ from journeys_dagster.errors import JourneysError
 from journeys_dagster.tables import quote_literal
 
 FORMATS = (".parquet", ".csv", ".ndjson")
-# Data that cannot be read: told, as a day must not lose it in silence.
+# Data that cannot be read is reported, so that a day does not lose it in silence.
 _OTHER_FORMATS = (".json", ".jsonl", ".tsv", ".avro", ".orc", ".arrow", ".feather", ".gz", ".zst", ".bz2", ".zip")
 _NESTED_PARTITION = re.compile(r"\w+=[^.]*")
 _MAX_RECORD_LINES = 100

@@ -1,4 +1,4 @@
-"""The contract of a source as SQL: a row's values in their types, and the first reason that speaks against it."""
+"""The contract of a source as SQL: a row's values in their types, and the first reason to reject it."""
 
 import re
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Limits:
 
 
 def check_sql(source: Source, group: FileGroup, limits: Limits) -> str:
-    """Select of the group's rows: typed columns, and the first reason that speaks against each row."""
+    """Select of the group's rows: typed columns, and the first reason to reject each row."""
     values: list[str] = []
     checks = [group.malformed_row_check] if group.malformed_row_check else []
     for name, field in source.fields.items():
@@ -160,7 +160,7 @@ def _field_checks(name: str, field: Field, limits: Limits) -> list[str]:
 
 
 def _cut(text: str) -> str:
-    """SQL expression of a text that is told by its beginning and its length where it is long."""
+    """SQL expression of a text, cut to its beginning and its length where it is long."""
     return (
         f"case when length({text}) <= {MAX_ROW_TEXT} then {text} "
         f"else left({text}, {MAX_ROW_TEXT}) || format(' … ({{:,}} characters)', length({text})) end"

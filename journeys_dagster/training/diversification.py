@@ -93,7 +93,7 @@ def _journey_vectors(history: History, rows: pl.DataFrame, vectors: KeywordVecto
 def _trial(
     snapshots: list[tuple[pl.DataFrame, NDArray[np.float32]]], settings: Settings, strategy: str, value: float
 ) -> dict[str, str | float]:
-    judged, similarities = [], []
+    scored, similarities = [], []
     threshold = settings.diversification.similarity_threshold
     for rows, vectors in snapshots:
         if strategy == "penalty":
@@ -111,9 +111,9 @@ def _trial(
         placed = rows.with_row_index("row").join(
             new.select("user_id", "journey_id", place="rank"), on=["user_id", "journey_id"]
         )
-        judged.append(placed)
+        scored.append(placed)
         similarities.append(_similarity(placed, vectors))
-    every = pl.concat(judged)
+    every = pl.concat(scored)
     quality = order_quality(every, -every["place"].to_numpy().astype(np.float64))
     return {
         "strategy": strategy,

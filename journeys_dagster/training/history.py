@@ -147,7 +147,7 @@ class KeywordVectors:
         self.vectors = np.zeros((0, 1), dtype=np.float32)
 
     def remember(self, keywords: pl.DataFrame) -> None:
-        """Take in vectors that were computed before: columns ``keyword`` and ``embedding`` (list of float32)."""
+        """Add vectors that were computed before: columns ``keyword`` and ``embedding`` (list of float32)."""
         new = keywords.filter(~pl.col("keyword").is_in(list(self._rows)))
         if not new.is_empty():
             vectors = np.array(new["embedding"].to_list(), dtype=np.float32)

@@ -55,11 +55,11 @@ class Trained:
 
 
 def train_ranker(
-    train: pl.DataFrame, validation: pl.DataFrame, *, actions: Sequence[str], model_id: str, judged_by: str = RETURN
+    train: pl.DataFrame, validation: pl.DataFrame, *, actions: Sequence[str], model_id: str, validated_by: str = RETURN
 ) -> Trained:
     """Fit trees point by point, stop early on validation, and calibrate on it by isotonic regression.
 
-    All labels are learned from, each with its weight; the calibration is that of the labels that judge.
+    All labels are learned from, each with its weight; the calibration is on the labels that validate.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def train_ranker(
         of `validation`.
     actions : sequence of str
         Names of the ``action_counts``.
-    judged_by : str
-        See `judging_rows`.
+    validated_by : str
+        See `validation_rows`.
     """
     import xgboost
     from sklearn.isotonic import IsotonicRegression
@@ -94,9 +94,9 @@ def train_ranker(
     )
     booster = stopped[: stopped.best_iteration + 1]
     raw = pl.Series(booster.predict(matrices[1]), dtype=pl.Float64)
-    judging = judging_rows(validation.with_columns(raw=raw), judged_by)
+    chosen = validation_rows(validation.with_columns(raw=raw), validated_by)
     isotonic = IsotonicRegression(out_of_bounds="clip").fit(
-        judging["raw"].to_numpy(), judging["label"].cast(pl.Float64).to_numpy()
+        chosen["raw"].to_numpy(), chosen["label"].cast(pl.Float64).to_numpy()
     )
     gains = booster.get_score(importance_type="total_gain")
     total = sum(gains.values()) or 1.0  # type: ignore[arg-type]
@@ -112,13 +112,13 @@ def train_ranker(
     )
 
 
-def judging_rows(examples: pl.DataFrame, judged_by: str) -> pl.DataFrame:
-    """The rows whose labels judge: of returns, or of feedback."""
+def validation_rows(examples: pl.DataFrame, validated_by: str) -> pl.DataFrame:
+    """The rows whose labels validate: of returns, or of feedback."""
     is_return = pl.col("label_source") == RETURN
-    return examples.filter(is_return if judged_by == RETURN else ~is_return)
+    return examples.filter(is_return if validated_by == RETURN else ~is_return)
 
 
-def choose_judge(parts: Mapping[str, pl.DataFrame], *, min_returns: int) -> str:
+def choose_validation_label(parts: Mapping[str, pl.DataFrame], *, min_returns: int) -> str:
     """Feedback where validation and test hold enough of it, good and bad; else returns.
 
     Raises
@@ -132,14 +132,14 @@ def choose_judge(parts: Mapping[str, pl.DataFrame], *, min_returns: int) -> str:
         good = rows.filter(pl.col("label") >= POSITIVE).height
         return needed <= good <= rows.height - needed
 
-    if all(enough(judging_rows(parts[name], FEEDBACK)) for name in ("validation", "test")):
+    if all(enough(validation_rows(parts[name], FEEDBACK)) for name in ("validation", "test")):
         return FEEDBACK
     for name, rows in parts.items():
-        judging = judging_rows(rows, RETURN)
-        returns = judging.filter(pl.col("label") >= POSITIVE).height
-        if not needed <= returns < judging.height:
+        chosen = validation_rows(rows, RETURN)
+        returns = chosen.filter(pl.col("label") >= POSITIVE).height
+        if not needed <= returns < chosen.height:
             raise TooFewReturnsError(
-                f"{name} snapshots hold {returns} returns among {judging.height} journeys; at least {needed} and some "
+                f"{name} snapshots hold {returns} returns among {chosen.height} journeys; at least {needed} and some "
                 "journeys without are needed"
             )
     return RETURN
@@ -162,15 +162,15 @@ def heuristic_scores(examples: pl.DataFrame, settings: Settings) -> dict[str, ND
 
 @dataclass(frozen=True)
 class Comparison:
-    """How ways to rank did on the same snapshots.
+    """How rankers did on the same snapshots.
 
     Attributes
     ----------
     table : DataFrame
-        One row per way: ``ranker``, ``ndcg``, ``ndcg_low``, ``ndcg_high``, ``mrr``, ``mrr_low``, ``mrr_high``, ``auc``
+        One row each: ``ranker``, ``ndcg``, ``ndcg_low``, ``ndcg_high``, ``mrr``, ``mrr_low``, ``mrr_high``, ``auc``
         (over all rows), ``ece`` (null where there are no probabilities).
     ndcg_gain, mrr_gain : Mean
-        The first way over the best of the others that are heuristics, as a share.
+        The first ranker over the best heuristic, as a share.
     best_heuristic : str
         By NDCG@5.
     users : int
@@ -191,7 +191,7 @@ def compare_rankers(
     probabilities: Mapping[str, NDArray[np.float64]],
     heuristics: Sequence[str],
 ) -> Comparison:
-    """Measure ways to rank; the first one of `scores` is compared with the best heuristic.
+    """Measure rankers; the first one of `scores` is compared with the best heuristic.
 
     Parameters
     ----------
@@ -199,15 +199,15 @@ def compare_rankers(
         Columns ``as_of``, ``user_id``, ``journey_id``, ``label`` (float, positive from `POSITIVE` on).
     scores : mapping of str to array of shape (rows,)
     probabilities : mapping of str to array of shape (rows,)
-        For those ways that have them.
+        For those rankers that have them.
     heuristics : sequence of str
-        Names of the ways that count as heuristics.
+        Names of the rankers that are heuristics.
     """
     from sklearn.metrics import roc_auc_score
 
     examples = examples.with_columns(label=pl.col("label") >= POSITIVE)
     labels = examples["label"].to_numpy()
-    qualities = {name: order_quality(examples, of_way) for name, of_way in scores.items()}
+    qualities = {name: order_quality(examples, of_ranker) for name, of_ranker in scores.items()}
     rows = []
     for name, quality in qualities.items():
         ndcg, mrr = bootstrap_mean(quality["ndcg"]), bootstrap_mean(quality["reciprocal_rank"])
@@ -271,7 +271,7 @@ def attempt_ranker(
     """Train on the first span, calibrate on the second, and compare on the third.
 
     A new model is promoted when it beats the best heuristic there beyond doubt (the 95 % interval of its gain in
-    NDCG@5 over users lies above 0), and the current model at all. Feedback judges where there is enough of it, else
+    NDCG@5 over users lies above 0), and the current model at all. Feedback validates where there is enough of it, else
     returns do.
 
     Parameters
@@ -288,32 +288,32 @@ def attempt_ranker(
     """
     actions = action_names(settings)
     parts: dict[str, pl.DataFrame] = dict(zip(("train", "validation", "test"), spans.split(examples), strict=True))
-    judged_by = choose_judge(parts, min_returns=settings.ranking.min_returns)
+    validated_by = choose_validation_label(parts, min_returns=settings.ranking.min_returns)
     trained = train_ranker(
         parts["train"],
         parts["validation"],
         actions=actions,
         model_id=f"xgboost-{spans.known_until}",
-        judged_by=judged_by,
+        validated_by=validated_by,
     )
-    test = judging_rows(parts["test"], judged_by)
+    test = validation_rows(parts["test"], validated_by)
     scores = trained.model.scores(test, actions)
     probabilities = {"new model": trained.model.probabilities(scores)}
     heuristics = heuristic_scores(test, settings)
-    ways = {"new model": scores, **heuristics}
+    rankers = {"new model": scores, **heuristics}
     comparable = current is not None and current.features == trained.model.features
     if current is not None and comparable:
-        ways["current model"] = current.scores(test, actions)
-        probabilities["current model"] = current.probabilities(ways["current model"])
+        rankers["current model"] = current.scores(test, actions)
+        probabilities["current model"] = current.probabilities(rankers["current model"])
     comparison = compare_rankers(
-        test, ways, probabilities=probabilities, heuristics=[name for name in heuristics if name != "random"]
+        test, rankers, probabilities=probabilities, heuristics=[name for name in heuristics if name != "random"]
     )
     promoted, decision = decide(comparison)
     card = {
         "model_id": trained.model.model_id,
         "decision": decision,
         "promoted": promoted,
-        "judged_by": judged_by,
+        "judged_by": validated_by,
         "label": f"return within {settings.ranking.return_days} days",
         "spans": {
             name: {

@@ -47,7 +47,7 @@ class Spans:
         return self.test[-1] + timedelta(days=self.horizon_days)
 
     def split(self, examples: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-        """The rows of each span; a label that was told later than that span's returns belongs to none.
+        """The rows of each span; a label that became known later than that span's returns belongs to none.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Training the model that tells ongoing journeys from ended ones, and whether it may take over."""
+"""Training the stage model, and whether it is promoted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

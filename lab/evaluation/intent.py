@@ -169,19 +169,19 @@ def _compared(test: pl.DataFrame, rankers: Mapping[str, NDArray[np.float64]]) ->
     """The table of `IntentEvaluation` and its users."""
     lists = ["as_of", "user_id"]
     # An order of one journey, or of journeys that are all the same, cannot be wrong.
-    told_apart = test.with_columns(**{name: pl.Series(scores) for name, scores in rankers.items()}).filter(
+    distinguished = test.with_columns(**{name: pl.Series(scores) for name, scores in rankers.items()}).filter(
         pl.col("intent").n_unique().over(lists) > 1
     )
     rows = []
     for name in rankers:
-        agreed = told_apart.group_by(lists).agg(
+        agreed = distinguished.group_by(lists).agg(
             pl.map_groups(
                 [name, "intent"], lambda columns: _agreement(*columns), return_dtype=_AGREEMENT, returns_scalar=True
             ).alias("agreement")
         )
         by_user = agreed.unnest("agreement").group_by("user_id").agg(pl.col("ndcg", "tau").mean()).sort("user_id")
         rows.append({"ranker": name, **intervals(by_user, ("ndcg", "tau"))})
-    return pl.DataFrame(rows), told_apart["user_id"].n_unique()
+    return pl.DataFrame(rows), distinguished["user_id"].n_unique()
 
 
 def _agreement(scores: pl.Series, intent: pl.Series) -> dict[str, float]:

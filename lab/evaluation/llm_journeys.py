@@ -43,7 +43,7 @@ class LlmJourneys:
     )
 
     def measure(self, run: Run) -> Result:
-        """List journeys both ways, and compare them with the truth."""
+        """List journeys both methods, and compare them with the truth."""
         settings, llm = run.settings, LLM(run.settings.llm)
         world = run.world(users=self.users, days=self.days, seed=self.seed)
         with run.step("keywords and embeddings"):
@@ -109,7 +109,7 @@ def model_journeys(
 def compare(corpus: Corpus, methods: dict[str, pl.DataFrame], embedder: TextEmbedder) -> pl.DataFrame:
     """One row per method to infer journeys, with means over users and their intervals.
 
-    A keyword that a method leaves out is a journey of its own. ``found_share`` is of the true journeys of
+    A keyword that a method leaves out is a journey of its own. ``found_share``: of the true journeys of
     `MIN_KEYWORDS` and more: those that most of the keywords of some journey belong to. ``name_cosine`` is between a
     journey's name and that of the true journey most of its keywords belong to, over journeys of `MIN_KEYWORDS` and
     more.

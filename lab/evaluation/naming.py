@@ -148,7 +148,7 @@ def _truly_named(keywords: pl.DataFrame, corpus: Corpus, embedder: TextEmbedder)
 def _baseline_scores(
     keywords: pl.DataFrame, corpus: Corpus, embedder: TextEmbedder
 ) -> Mapping[str, pl.Expr | NDArray[np.float64]]:
-    """Simple ways to score a journey's keywords."""
+    """Simple methods to score a journey's keywords."""
     users = keywords["user_id"].n_unique()
     rarity = (users / pl.col("user_id").n_unique().over("keyword")).log()
     # KeyBERT (Grootendorst 2020): candidates by their cosine to the whole text's embedding.

@@ -1,4 +1,4 @@
-"""How well the safety check tells harmful names from harmless look-alikes, on names written by hand."""
+"""Quality of the safety check on harmful names and harmless look-alikes, written by hand."""
 
 import hashlib
 import tomllib
@@ -10,7 +10,7 @@ from typing import ClassVar
 import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.safety import judge_texts
+from journeys_dagster.inference.safety import check_texts
 from journeys_dagster.inference.safety_classifier import (
     SafetyClassifier,
     fit_classifier,
@@ -143,18 +143,18 @@ def flagged_texts(
     classifier: SafetyClassifier,
 ) -> pl.DataFrame:
     """Texts that are not allowed: ``text``, ``outcome``, ``reasons``, blocked ones first."""
-    verdicts = _judged(texts, policy, settings, embedder, classifier).filter(pl.col("outcome") != ALLOW)
+    verdicts = _checked(texts, policy, settings, embedder, classifier).filter(pl.col("outcome") != ALLOW)
     return verdicts.sort("outcome", "text").select("text", "outcome", "reasons")
 
 
-def _judged(
+def _checked(
     texts: pl.Series,
     policy: Policy,
     settings: SafetySettings,
     embedder: TextEmbedder,
     classifier: SafetyClassifier,
 ) -> pl.DataFrame:
-    return judge_texts(texts, embedder.embed(texts.to_list()), policy, classifier, settings)
+    return check_texts(texts, embedder.embed(texts.to_list()), policy, classifier, settings)
 
 
 def evaluate_safety(
@@ -166,7 +166,7 @@ def evaluate_safety(
     """
     is_learnt = pl.col("text").is_in(learnt_phrases(policy)[0]) & (pl.col("half") != TUNING)
     names = load_names(policy).filter(~is_learnt)
-    verdicts = _judged(names["text"], policy, settings, embedder, classifier)
+    verdicts = _checked(names["text"], policy, settings, embedder, classifier)
     return names.with_columns(outcome=verdicts["outcome"], found=verdicts["category"], reasons=verdicts["reasons"])
 
 

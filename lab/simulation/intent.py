@@ -1,4 +1,4 @@
-"""What simulated people are in the middle of on a day, and what they do when they are told of one of their journeys."""
+"""What simulated people are in the middle of on a day, and what they do with a notification."""
 
 from datetime import date
 

@@ -52,7 +52,7 @@ def simulate(
 ) -> WorldSummary:
     """Simulate users and write their data into a landing zone.
 
-    Every id starts with ``sim-`` and `SIMULATED.json` tells what was simulated. Same arguments, same bytes.
+    Every id starts with ``sim-`` and `SIMULATED.json` says what was simulated. Same arguments, same bytes.
     People are simulated and written a part at a time, so that memory does not grow with their number.
 
     Parameters

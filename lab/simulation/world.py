@@ -115,7 +115,7 @@ def world_parts(
     half : {"tune", "report"}, optional
         Of the catalogue, to choose settings on or to report figures on; by default all of it.
     progress : callable, optional
-        Told what is being done and the share of users done.
+        Called with what is being done and the share of users done.
 
     Yields
     ------

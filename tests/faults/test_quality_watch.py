@@ -20,7 +20,7 @@ from assets.quality_metrics import watch_days
 from assets.sources import write_landed
 from journeys_dagster.monitoring.measures import measure_landing, measure_snapshots
 from journeys_dagster.monitoring.metrics import LANDING
-from journeys_dagster.monitoring.watch import judge
+from journeys_dagster.monitoring.watch import check_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.sources.contracts import Source, declared_sources
 from journeys_dagster.sources.reader import read_days
@@ -120,7 +120,7 @@ class WatchedHome:
         history = self.warehouse.query("from quality_metrics where as_of between $first and $last", {
             "first": first, "last": day - timedelta(days=1)
         })  # fmt: skip
-        return judge(measured, history, self.settings.quality).filter("alarm")["metric"].to_list()
+        return check_days(measured, history, self.settings.quality).filter("alarm")["metric"].to_list()
 
     def _empty(self, source: Source, day: date, kept: dict[str, pl.DataFrame]) -> None:
         with self.warehouse.write() as connection:
@@ -162,7 +162,7 @@ def report_false_alarms(figures: Callable[..., None], home: WatchedHome) -> pl.D
     metrics = home.metrics
     alarms = metrics.filter("alarm")
     days = metrics.filter(pl.col("scope") == LANDING, pl.col("value") > 0)["as_of"].n_unique()
-    figures(**{"days with data": days, "days judged by check and slice": int(metrics["expected"].count())})
+    figures(**{"days with data": days, "days checked by check and slice": int(metrics["expected"].count())})
     for metric, count in alarms["metric"].value_counts(sort=True).iter_rows():
         figures(**{f"false alarms, {metric}": count})
     figures(**{"false alarms": alarms.height})

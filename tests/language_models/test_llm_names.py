@@ -301,8 +301,8 @@ def test_of_equal_titles_the_heavier_journey_has_it_and_none_is_another_journeys
             "title_keywords": [["a"]] * 4,
         }
     )
-    masses = pl.DataFrame({"user_id": "ann", "journey_id": ids, "mass": [1, 5, 3, 2]})
-    found = {row["journey_id"]: row for row in apply_titles(names, titles, masses, namer="m").to_dicts()}
+    journey_weights = pl.DataFrame({"user_id": "ann", "journey_id": ids, "weight_units": [1, 5, 3, 2]})
+    found = {row["journey_id"]: row for row in apply_titles(names, titles, journey_weights, namer="m").to_dicts()}
     assert {key: row["name"] for key, row in found.items()} == {
         "light": "Lamp",
         "heavy": "new Room",

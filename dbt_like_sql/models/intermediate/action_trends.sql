@@ -8,11 +8,10 @@ partition_column: as_of
 owner: team:journeys
 group: inference
 description: >
-  How often the whole population does what as of a day: searches, boards and each action's share of all events of the
-  last 84 days.
+  Mix of actions in the population as of a day: each one's share of all events of the last 84 days.
 */
 select
-    cast($as_of as date) as as_of, -- day of the snapshot; sees what arrived until then
+    cast($as_of as date) as as_of, -- day of the snapshot; sees what had arrived by then
     cast(action as varchar) as action, -- search, board, or an action on an item
     cast(count(*) as bigint) as events, -- events of the last 84 days
     cast(count(*) / sum(count(*)) over () as double) as share -- of all of them

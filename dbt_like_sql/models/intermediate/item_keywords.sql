@@ -18,7 +18,7 @@ with phrases as (
 
 select
     cast(item_id as varchar) as item_id, -- the item
-    cast(keyword as varchar) as keyword, -- annotation or interest in its one spelling
+    cast(keyword as varchar) as keyword, -- the normalised annotation or interest
     -- A share keeps an item with many keywords from counting more than an item with few.
     cast(1.0 / count(*) over (partition by item_id, valid_from) as decimal(9, 6)) as share, -- of the item's weight, 0 to 1
     cast(valid_from as date) as valid_from, -- first day on which this version was known

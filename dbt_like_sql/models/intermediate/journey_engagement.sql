@@ -62,7 +62,7 @@ engagement as (
 )
 
 select
-    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what had arrived by then
     cast(journeys.user_id as varchar) as user_id, -- the user
     cast(journeys.journey_id as varchar) as journey_id, -- the journey
     cast(journeys.keywords as integer) as keywords, -- keywords in the journey

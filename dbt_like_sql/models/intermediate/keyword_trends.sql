@@ -8,8 +8,8 @@ partition_column: as_of
 owner: team:journeys
 group: inference
 description: >
-  How the whole population takes to each keyword as of a day: the share of active users in the last 7, 28 and 84 days,
-  and how often those who use it come back to it.
+  Popularity of each keyword in the population as of a day: the share of active users with it in the last 7, 28 and 84
+  days, and how often they return to it.
 */
 -- The first and the last time tell as much as all times do here, and need no distinct events; they are looked for
 -- before an event becomes one row for each keyword of its item. Users, queries, items and keywords are told apart by 64
@@ -25,12 +25,12 @@ with of_item as (
     where arrival_day <= $as_of
         and cast(occurred_at as date) > $as_of - 84
         and list_contains($action_names, action)
-        -- A shift takes a third of the time that a remainder takes, of everyone's events.
+        -- A shift of the hash, as a remainder takes longer.
         and (hash(user_id) >> 32) < cast($trend_share * 4294967296 as ubigint)
     group by all
 ),
 
--- What an event may be about.
+-- Keywords by the query or item of an event.
 topics as (
     select hash(query, cast(null as varchar)) as about, normalize_keyword(query) as keyword
     from (select distinct query from stg_events where query is not null and arrival_day <= $as_of)
@@ -71,12 +71,12 @@ of_keyword as (
 )
 
 select
-    cast($as_of as date) as as_of, -- day of the snapshot; sees what arrived until then
+    cast($as_of as date) as as_of, -- day of the snapshot; sees what had arrived by then
     cast(keywords.keyword as varchar) as keyword, -- the keyword
     cast(of_keyword.users_7 / greatest(active_users.last_7, 1) as double) as share_7, -- of the users active in 7 days, those with it
     cast(of_keyword.users_28 / greatest(active_users.last_28, 1) as double) as share_28, -- the same in 28 days
     cast(of_keyword.users / greatest(active_users.last_84, 1) as double) as share_84, -- the same in 84 days
-    -- Ten users of the average rate are mixed in; a keyword of one user alone says little.
+    -- Ten users of the average rate are added, as one user alone says little.
     cast(
         (of_keyword.returning_users + 10 * sum(of_keyword.returning_users) over () / sum(of_keyword.users) over ())
         / (of_keyword.users + 10) as double

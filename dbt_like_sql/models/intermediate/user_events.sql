@@ -27,11 +27,11 @@ events as (
 )
 
 select
-    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what had arrived by then
     cast(events.user_id as varchar) as user_id, -- the user
     cast(events.source as varchar) as source, -- search, engagement or board
     cast(events.action as varchar) as action, -- search, board, or the engagement's action
-    cast(events.query as varchar) as query, -- the searched text in its one spelling, for searches (nullable)
+    cast(events.query as varchar) as query, -- the normalised query, for searches (nullable)
     cast(events.item_id as varchar) as item_id, -- the item, for engagements and boards (nullable)
     cast(events.board_id as varchar) as board_id, -- the board, for boards (nullable)
     cast(events.occurred_at as timestamp) as occurred_at, -- when it happened, UTC
@@ -39,5 +39,5 @@ select
     cast(users.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
 from events
 join users using (user_id)
--- An action that was taken out of the settings has no weight any more.
+-- An action that is no longer in the settings has no weight.
 where list_contains($action_names, events.action)

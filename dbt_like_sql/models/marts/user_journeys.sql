@@ -91,7 +91,7 @@ details as materialized (
 )
 
 select
-    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what arrived until then
+    cast($as_of as date) as as_of, -- day the snapshot was taken; sees what had arrived by then
     cast(details.user_id as varchar) as user_id, -- the user
     cast(details.journey_id as varchar) as journey_id, -- stays with the journey from day to day
     cast(details.rank as integer) as rank, -- place in the user's list, 1 is best

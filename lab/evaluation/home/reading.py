@@ -151,7 +151,7 @@ def read_part(query: Query, truth: Truth, settings: Settings, users: Sequence[st
     found_events = query(_EVENTS, {**params, "lookback_days": settings.keywords.lookback_days})
     events = _with_truth(found_events, true_events)
     keywords = query(_KEYWORDS, params).join(event_truth(events, settings), on=["user_id", "keyword"], how="left")
-    # What a journey is truly of is told from all keywords, before any are taken out.
+    # The truth of a journey is decided from all keywords, before any are left out.
     millionths = (pl.col("weight") * 1e6).round().cast(pl.Int64)
     of_journey = majority(keywords.drop_nulls("journey_id"), _JOURNEY, millionths.sum())
     true_journeys = (
