@@ -4,7 +4,6 @@ from datetime import date
 
 import polars as pl
 
-from assets.journey_expansions import journey_expansions
 from journeys_dagster.inference.expansions import expand_users
 from journeys_dagster.inference.frames import Frames, with_codes
 from journeys_dagster.inference.segments import centroids, segment_starts
@@ -24,11 +23,11 @@ _MEMBERS = """
     where as_of = $as_of and {of_batch} and may_notify
     order by user_id, journey_id, clusters.keyword
 """
-_RELATED = f"""
+_RELATED = """
     select * exclude (as_of), related as keyword
-    from {journey_expansions.name}
+    from journey_expansions
     where as_of = $as_of
-        and journey in (select keyword from names where as_of = $as_of and {{of_batch}})
+        and journey in (select keyword from names where as_of = $as_of and {of_batch})
     order by journey, related
 """
 _HELD = "select user_id, keyword from keywords where as_of = $as_of and {of_batch}"

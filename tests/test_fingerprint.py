@@ -186,8 +186,8 @@ NOTHING = {
     "a log line": ("assets/keyword_embeddings.py", "new keywords embedded", "keywords embedded"),
     "one more log line": (
         "assets/keyword_embeddings.py",
-        "                    context.log.info(",
-        "                    context.log.debug(str(done))\n                    context.log.info(",
+        "                run.log(",
+        "                run.log(str(done))\n                run.log(",
     ),
     "comments and layout of SQL": (
         "assets/keyword_embeddings.py",
@@ -196,7 +196,8 @@ NOTHING = {
     ),
     "a plot": ("assets/stages.py", "_DAYS_DRAWN = 90", "_DAYS_DRAWN = 60"),
     "the words of a plot": ("assets/stages.py", "journeys by stage and day", "stages by day"),
-    "a description": ("assets/stages.py", 'description="Lifecycle', 'description="The lifecycle'),
+    "a description": ("assets/stages.py", '"""Lifecycle', '"""The lifecycle'),
+    "a column's description": ("assets/stages.py", 'text("evergreen or situational")', 'text("the lifecycle")'),
     "dead code": (f"{INFERENCE}/ranking.py", "\n\n\ndef ", "\n\n\ndef unused() -> None:\n    pass\n\n\ndef "),
 }
 

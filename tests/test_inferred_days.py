@@ -9,6 +9,7 @@ import pytest
 from conftest import Pipeline
 
 from journeys_dagster.definitions import algorithm_in_use
+from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.orchestration.sensors import stale_since
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT
@@ -111,7 +112,7 @@ def test_what_the_algorithm_was_made_of_is_kept(finished: Pipeline) -> None:
     assert set(parts["algorithm_version"]) == {VERSION}
     values = dict(parts.select("part", "value").iter_rows())
     assert values["clusters.distance_threshold"] == "0.59"
-    assert values["step stages"] == '"2"'
+    assert values["step stages"] == f'"{step_version("stages")}"'
     assert "step keywords" in values
     assert values["embedding model"].startswith('"all-MiniLM-L6-v2@')
     assert not [part for part in values if part.startswith(("run.", "landing.", "automation.", "alerts."))]

@@ -89,8 +89,10 @@ def _change(change: Mapping[str, str | None]) -> str:
     part, before, now = change["part"], change["before"], change["now"]
     if before is None or now is None:
         return f"{part} {'added' if before is None else 'removed'}"
-    # The hashes of SQL models say nothing to people.
-    return f"{part} changed" if str(part).startswith("model ") else f"{part} {before} → {now}".replace('"', "")
+    # Hashes say nothing to people.
+    return (
+        f"{part} changed" if str(part).startswith(("model ", "step ")) else f"{part} {before} → {now}".replace('"', "")
+    )
 
 
 def _models(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
