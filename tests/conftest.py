@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -12,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import hypothesis
 import polars as pl
+import portalocker
 import pytest
 
 from journeys_dagster.definitions import build_defs
@@ -26,9 +28,12 @@ from lab.simulation import simulate
 DATA_VARIABLE = "JOURNEYS_DATA"
 WORLD_LAST_DAY = date(2025, 6, 30)
 _EXIT_STATUS = pytest.StashKey[int]()
+MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 # No test asserts a time: on a busy machine a deadline would.
 hypothesis.settings.register_profile("without_deadline", deadline=None)
 hypothesis.settings.load_profile("without_deadline")
+# Several workers share the processors, and a thread of OpenMP that waits for work would spin on one.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 EMBEDDER = TextEmbedder(model=BUNDLED_MODEL)  # loads the model once, on first use
 
 
@@ -162,24 +167,46 @@ def world_days() -> list[date]:
 
 
 @pytest.fixture(scope="session")
-def world_home(tmp_path_factory: pytest.TempPathFactory, world_days: list[date]) -> Path:
-    """A 50-user world, taken in, inferred fully three days before its end and incrementally for the next two."""
-    path = tmp_path_factory.mktemp("world") / "home"
-    simulate(path / "landing", users=50, days=21, seed=11, last_day=WORLD_LAST_DAY, truth=path / "truth")
-    pipeline = Pipeline(Home(path))
-    pipeline.run(world_days[0], "all_users")
-    for day in world_days[1:3]:
-        pipeline.run(day)
-    return path
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """Homes that one worker makes for all; each has a copy of its own."""
+    own = tmp_path_factory.getbasetemp()
+    common = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def copy_of(name: str, make: Callable[[Path], None]) -> Path:
+        made = common / f"made-{name}"
+        with portalocker.Lock(common / f"made-{name}.lock", flags=portalocker.LockFlags.EXCLUSIVE):
+            if not made.exists():
+                unfinished = Path(tempfile.mkdtemp(dir=common)) / "home"
+                make(unfinished)
+                unfinished.rename(made)
+        return Path(shutil.copytree(made, tmp_path_factory.mktemp(name) / "home"))
+
+    return copy_of
 
 
 @pytest.fixture(scope="session")
-def finished_home(tmp_path_factory: pytest.TempPathFactory, world_home: Path, world_days: list[date]) -> Path:
+def world_home(made_once: MakeOnce, world_days: list[date]) -> Path:
+    """A 50-user world, taken in, inferred fully three days before its end and incrementally for the next two."""
+
+    def make(path: Path) -> None:
+        simulate(path / "landing", users=50, days=21, seed=11, last_day=WORLD_LAST_DAY, truth=path / "truth")
+        pipeline = Pipeline(Home(path))
+        pipeline.run(world_days[0], "all_users")
+        for day in world_days[1:3]:
+            pipeline.run(day)
+
+    return made_once("world", make)
+
+
+@pytest.fixture(scope="session")
+def finished_home(made_once: MakeOnce, world_home: Path, world_days: list[date]) -> Path:
     """The world's home with its last day inferred too."""
-    path = tmp_path_factory.mktemp("finished") / "home"
-    shutil.copytree(world_home, path)
-    Pipeline(Home(path)).run(world_days[-1])
-    return path
+
+    def make(path: Path) -> None:
+        shutil.copytree(world_home, path)
+        Pipeline(Home(path)).run(world_days[-1])
+
+    return made_once("finished", make)
 
 
 @pytest.fixture
