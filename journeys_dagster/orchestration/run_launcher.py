@@ -4,12 +4,12 @@ import time
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
 from journeys_dagster.resources.run_lock import was_killed
 
 
-class HomeRunLauncher(DefaultRunLauncher):
+class HomeRunLauncher(dg.DefaultRunLauncher):
     """Launches runs as `DefaultRunLauncher` does, and lets run monitoring end those whose process was killed.
 
     Otherwise they would count as started for ever, and with one run at a time nothing would ever be run again. The

@@ -10,7 +10,6 @@ from threading import Thread
 from typing import Any
 
 import dagster as dg
-from dagster_shared.error import SerializableErrorInfo
 
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.orchestration.jobs import (
@@ -234,17 +233,18 @@ def _warning_listener(warn: Warn) -> Callable[[dg.EventLogEntry], None]:
 def _failure(result: dg.ExecuteInProcessResult) -> str:
     causes = []
     for event in result.filter_events(lambda event: event.is_step_failure):
-        causes.append(f"{event.step_key}: {_root_cause(event.step_failure_data.error)}")
+        causes.append(f"{event.step_key}: {_root_cause(event)}")
     # What fails before the first step, as waiting for another run does.
     for event in result.filter_events(lambda event: event.is_job_failure and not causes):
-        causes.append(_root_cause(event.job_failure_data.error))
+        causes.append(_root_cause(event))
     for event in result.get_asset_check_evaluations():
         if not event.passed and event.blocking:
             causes.append(f"{event.asset_key.to_user_string()}: check {event.check_name}: {event.description}")
     return "; ".join(causes) or "see the run's log in the UI"
 
 
-def _root_cause(error: SerializableErrorInfo | None) -> str:
+def _root_cause(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error if event.is_step_failure else event.job_failure_data.error
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error else "no reason given"
