@@ -61,28 +61,8 @@ def markdown_table(frame: pl.DataFrame, *, max_rows: int = 10, max_width: int = 
     return "\n".join(_line(cells) for cells in [heads, rules, *zip(*columns, strict=True)])
 
 
-def display_text(value: object, dtype: pl.DataType, *, max_width: int = 60) -> str:
-    """Write one value of a frame as a short, single line of plain text.
-
-    Parameters
-    ----------
-    value
-        As polars gives it to Python.
-    dtype
-        The dtype of its column.
-    max_width
-        The most characters, at least 1; also bounds how much of a long list is looked at.
-
-    Returns
-    -------
-    str
-        Text as `markdown_table` shows it, before any escaping.
-    """
-    return shorten(printable(_plain(value, dtype, max_width)), width=max_width)
-
-
 def _cell(value: object, dtype: pl.DataType, max_width: int) -> str:
-    return escape_markdown(display_text(value, dtype, max_width=max_width))
+    return escape_markdown(shorten(printable(_plain(value, dtype, max_width)), width=max_width))
 
 
 def _line(cells: Iterable[str]) -> str:
