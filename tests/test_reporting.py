@@ -259,13 +259,9 @@ def test_markdown_table_writes_each_kind_of_value_for_people():
 
 def test_markdown_table_is_limited_in_rows_and_width():
     frame = pl.DataFrame({"text": ["x" * 100, "y", "z"]})
-    assert markdown_table(frame, max_rows=2, max_width=5).split("\n")[2:] == ["| xxxx… |", "| y |"]
+    assert markdown_table(frame, max_rows=2).split("\n")[2:] == [f"| {'x' * 59}… |", "| y |"]
     assert markdown_table(frame.clear()) == "(no rows)"
     assert markdown_table(pl.DataFrame()) == "(no rows)"
-    with pytest.raises(ValueError, match="at least 1"):
-        markdown_table(frame, max_rows=0)
-    with pytest.raises(ValueError, match="at least 1"):
-        markdown_table(frame, max_width=0)
 
 
 @pytest.mark.parametrize(
