@@ -41,7 +41,6 @@ def scores_before_and_after(warehouse: Warehouse, as_of: date) -> tuple[bytes, s
         title=f"Score before and after diversification, {as_of}",
         x_label="score before",
         y_label="score after",
-        log=True,
     )
     return png, "scores before and after diversification"
 

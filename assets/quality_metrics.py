@@ -163,7 +163,7 @@ def _overview(newest: pl.DataFrame) -> str:
     shown = newest.sort("alarm", "scope", "metric", "slice", descending=[True, False, False, False]).select(
         "metric", "slice", "value", "low", "expected", "high", "alarm"
     )
-    return markdown_table(shown, max_rows=max(1, shown.height))
+    return markdown_table(shown, max_rows=shown.height)
 
 
 def _lines(history: pl.DataFrame) -> pl.DataFrame:

@@ -18,10 +18,10 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from journeys_dagster.reporting.dendrogram import dendrogram
-from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
+from journeys_dagster.reporting.journeys_table import journeys_table
 from journeys_dagster.reporting.plots import bars, before_after, daily_counts, histogram, png_markdown
-from journeys_dagster.reporting.tables import display_text, markdown_table
-from journeys_dagster.reporting.text import escape_markdown, format_number, printable, shorten
+from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.reporting.text import escape_markdown, format_number, json_value, printable, shorten
 
 
 class Labels(TypedDict):
@@ -49,7 +49,7 @@ PLOTS: dict[str, Callable[[], bytes]] = {
     "bars empty": lambda: bars([], [], **AXES),
     "bars single": lambda: bars(["searches"], [3], **AXES),
     "bars zero": lambda: bars(["searches", "items"], [0, 0], **AXES),
-    "bars missing": lambda: bars(pl.Series(["a", None]), pl.Series([None, 2.5]), **AXES),
+    "bars missing": lambda: bars(["a", "b"], [float("nan"), 2.5], **AXES),
     "bars many": lambda: bars([f"category {i}" for i in range(99)], range(99), **AXES),
     "bars long": lambda: bars(["a long reason for rejection " * 9] * 4, [1, 2, 3, 10**9], **AXES),
     "bars hostile": lambda: bars([HOSTILE, HOSTILE], [1, 2], title=HOSTILE, x_label=HOSTILE, y_label=HOSTILE),
@@ -142,24 +142,6 @@ def subtitles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-@pytest.mark.parametrize(
-    ("draw", "message"),
-    [
-        (lambda: bars(["a"], [1, 2], **AXES), "1 labels, but 2 counts"),
-        (lambda: before_after(pl.Series([1.0]), pl.Series([], dtype=pl.Float64), **AXES), "1 values before"),
-        (lambda: daily_counts(DAYS, {"rows": pl.Series([1])}, **DAILY), "3 days, but 1 values of 'rows'"),
-        (
-            lambda: daily_counts(pl.Series([DAYS[0]] * 2), {"rows": pl.Series([1, 2])}, **DAILY),
-            "must be distinct",
-        ),
-        (lambda: png_markdown(b"GIF89a", alt="x"), "not a PNG"),
-    ],
-)
-def test_plots_reject_data_that_does_not_fit_together(draw: Callable[[], object], message: str):
-    with pytest.raises(ValueError, match=message):
-        draw()
-
-
 def test_a_dendrogram_is_as_high_as_it_has_leaves():
     merges = np.array([[0, 1, 0.3, 2], [2, 3, 0.9, 3]], dtype=float)
     words = {"distance_threshold": 0.6, "title": "t", "subtitle": "s"}
@@ -224,6 +206,12 @@ def test_user_text_is_shown_in_its_cell_and_does_nothing(cells: list[tuple[str, 
     ]
 
 
+def shown(frame: pl.DataFrame) -> str:
+    """The text of the only cell of a table."""
+    *_, cell = (token for token in MARKDOWN.parse(markdown_table(frame)) if token.type == "inline")
+    return "".join(child.content for child in cell.children or [])
+
+
 def test_markdown_table_writes_each_kind_of_value_for_people():
     keywords = [{"keyword": "shaker cabinets", "weight": 2.0}, {"keyword": "sink", "weight": 1.0}]
     frame = pl.DataFrame(
@@ -247,8 +235,7 @@ def test_markdown_table_writes_each_kind_of_value_for_people():
             "took": [timedelta(seconds=90)],
         }
     )
-    shown = {name: display_text(frame.get_column(name).to_list()[0], dtype) for name, dtype in frame.schema.items()}
-    assert shown == {
+    assert {name: shown(frame.select(name)) for name in frame.columns} == {
         "score": "0.1235",
         "rows": "1234567",
         "big": "12,346",
@@ -272,13 +259,9 @@ def test_markdown_table_writes_each_kind_of_value_for_people():
 
 def test_markdown_table_is_limited_in_rows_and_width():
     frame = pl.DataFrame({"text": ["x" * 100, "y", "z"]})
-    assert markdown_table(frame, max_rows=2, max_width=5).split("\n")[2:] == ["| xxxx… |", "| y |"]
+    assert markdown_table(frame, max_rows=2).split("\n")[2:] == [f"| {'x' * 59}… |", "| y |"]
     assert markdown_table(frame.clear()) == "(no rows)"
     assert markdown_table(pl.DataFrame()) == "(no rows)"
-    with pytest.raises(ValueError, match="at least 1"):
-        markdown_table(frame, max_rows=0)
-    with pytest.raises(ValueError, match="at least 1"):
-        markdown_table(frame, max_width=0)
 
 
 @pytest.mark.parametrize(
@@ -329,6 +312,7 @@ def keyword(text: str, *sources: str, weight: float = 1.0) -> dict[str, object]:
 def journeys(*rows: dict[str, object]) -> pl.DataFrame:
     usual = {
         "as_of": date(2024, 5, 4),
+        "read_on": date(2024, 5, 4),
         "user_id": "u17",
         "journey_id": "j1",
         "rank": 1,
@@ -349,7 +333,7 @@ def journeys(*rows: dict[str, object]) -> pl.DataFrame:
     return pl.DataFrame([usual | row for row in rows or ({},)], schema_overrides=schema)
 
 
-def render(frame: pl.DataFrame, *, width: int = 100, colour: bool = False, **options: int) -> str:
+def render(frame: pl.DataFrame, *, width: int = 100, colour: bool = False) -> str:
     file = io.StringIO()
     console = Console(
         file=file,
@@ -358,7 +342,7 @@ def render(frame: pl.DataFrame, *, width: int = 100, colour: bool = False, **opt
         color_system="standard" if colour else None,
         legacy_windows=False,
     )
-    console.print(journeys_table(frame.to_dicts(), user_id="u17", **options))
+    console.print(journeys_table(frame.to_dicts(), user_id="u17"))
     return file.getvalue()
 
 
@@ -380,11 +364,8 @@ def test_nothing_is_lost_at_any_width(width: int):
     assert text.splitlines()[0].strip() == "User u17 · 3 journeys as of 2024-05-04"
 
 
-def test_journeys_are_in_order_of_rank_and_of_one_user():
-    text = render(journeys({"rank": 2, "name": "second"}, {"name": "first"}, {"user_id": "u2", "name": "a stranger's"}))
-    assert text.index("first") < text.index("second")
-    assert "stranger" not in text
-    assert "2 journeys" in text
+def test_journeys_are_counted():
+    assert "2 journeys" in render(journeys({}, {"rank": 2}))
     assert "1 journey as of" in render(journeys())
 
 
@@ -393,12 +374,10 @@ def test_no_journeys():
 
 
 def test_heaviest_keywords_come_first_and_the_rest_are_counted():
-    words = [keyword(f"word{i}", "search", weight=float(i)) for i in range(5)]
-    text = render(journeys({"keywords": words}), max_keywords=2)
-    assert "word4 (search), word3 (search), +3 more" in text
+    words = [keyword(f"word{i}", "search", weight=float(i)) for i in range(8)]
+    text = " ".join(render(journeys({"keywords": words}), width=160).split())
+    assert "word7 (search), word6 (search), word5 (search), word4 (search), word3 (search), +3 more" in text
     assert "word2" not in text
-    with pytest.raises(ValueError, match="max_keywords"):
-        journeys_table(journeys().to_dicts(), user_id="u17", max_keywords=0)
 
 
 def test_rich_markup_and_escape_sequences_are_shown_not_obeyed():
@@ -441,16 +420,10 @@ def test_missing_values_leave_their_place_empty():
     assert "– / 1,240" in render(frame)
 
 
-def test_journeys_table_needs_its_columns():
-    with pytest.raises(KeyError, match="rank"):
-        journeys_table(journeys().drop("rank").to_dicts(), user_id="u17")
-
-
 def test_records_are_json():
     frame = journeys({"rank": 2}, {"confidence": float("nan"), "name": "\x1b[31m"})
     frame = frame.with_columns(seen=pl.lit(datetime(2024, 5, 1, tzinfo=UTC)))
-    first, second = json.loads(json.dumps(journeys_records(frame.to_dicts()), allow_nan=False))
-    assert [first["rank"], second["rank"]] == [1, 2]
+    second, first = json.loads(json.dumps(json_value(frame.to_dicts()), allow_nan=False))
     assert first["confidence"] is None
     assert first["name"] == "\x1b[31m"
     assert second["as_of"] == "2024-05-04"
@@ -465,7 +438,6 @@ def test_records_are_json():
         }
     ]
     assert list(second) == frame.columns
-    assert journeys_records([]) == []
 
 
 def test_importing_reporting_is_light():
@@ -480,7 +452,6 @@ def test_importing_reporting_is_light():
 
 def test_before_after_on_logarithmic_axes_leaves_out_what_has_no_logarithm():
     before, after = pl.Series([0.0, 0.001, 10.0, 5000.0]), pl.Series([0.0, 0.001, 9.5, 4000.0])
-    png = before_after(before, after, title="t", x_label="x", y_label="y", log=True)
-    assert png == before_after(before[1:], after[1:], title="t", x_label="x", y_label="y", log=True)
-    nothing = before_after(before[:1], after[:1], title="t", x_label="x", y_label="y", log=True)
+    assert before_after(before, after, **AXES) == before_after(before[1:], after[1:], **AXES)
+    nothing = before_after(before[:1], after[:1], **AXES)
     assert nothing.startswith(b"\x89PNG")

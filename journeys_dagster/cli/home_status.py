@@ -4,12 +4,12 @@ Nothing is changed by asking.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
 from typing import Any
 
 from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.orchestration.dagster_status import dagster_status
 from journeys_dagster.orchestration.warehouse_status import warehouse_status
+from journeys_dagster.reporting.text import json_value
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 
@@ -31,7 +31,7 @@ def home_status(home: Home, settings: Settings) -> dict[str, Any]:
     }
     inference, under_way = status["inference"], status["runs"]["under_way"]
     inference["unfinished"] = [day for day in inference["unfinished"] if not _is_under_way(day, under_way)]
-    return _plain(status | {"what_to_do": _what_to_do(status)})
+    return json_value(status | {"what_to_do": _what_to_do(status)})
 
 
 def _is_under_way(day: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> bool:
@@ -76,12 +76,3 @@ def _what_to_do(status: Mapping[str, Any]) -> list[str]:
     if status["dagster_settings_that_differ"]:
         todo.append("dagster.yaml of the home is not the one of this version: compare both, and copy what you want.")
     return todo
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Days as text, for JSON."""
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_plain(part) for part in value]
-    return value.isoformat() if isinstance(value, date) else value

@@ -89,7 +89,7 @@ def run_command(day: datetime, scope: str) -> None:
 
 
 @click.command("train")
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="Last day whose rows are seen.")
+@click.option("--date", "day", type=_DAY, help="Last day whose rows are seen.")
 def train_command(day: datetime | None) -> None:
     """Train a ranker on what users came back to; it takes over if it beats what is in use."""
     home = Home.from_environment()
@@ -138,12 +138,8 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
     if not warehouse.has_table("users_in_scope"):
         raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
     defs = build_defs(settings=settings, home=home)
-    instance = home.dagster_instance()
-    try:
-        with progress_bar("replay history and train", total=None) as advance:
-            report = train(defs, instance, as_of=as_of, begun=advance, warn=err.print)
-    finally:
-        instance.dispose()
+    with home.dagster_instance() as instance, progress_bar("replay history and train", total=None) as advance:
+        report = train(defs, instance, as_of=as_of, begun=advance, warn=err.print)
     for model, said in report.items():
         out.print(f"{model}: {said.get('model_id', 'no model')}, {said['decision']}")
 
@@ -162,8 +158,7 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
             f"landing zone {home.landing} is empty: use `journeys simulate`, `journeys import`, or write your own "
             "days to it (README, 'Your own data')"
         )
-    instance = home.dagster_instance()
-    try:
+    with home.dagster_instance() as instance:
         # The day itself is ingested by the run that infers it.
         missing = missing_days(
             warehouse,
@@ -186,8 +181,6 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
                 ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=err.print)
         with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
             infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=err.print)
-    finally:
-        instance.dispose()
 
 
 def _require_past(as_of: date) -> None:

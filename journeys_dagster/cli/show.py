@@ -45,22 +45,24 @@ def show_journeys(warehouse: WarehouseFile, user: str | None, *, sample: int | N
     with warehouse.read() as connection:
         try:
             users = [user] if user is not None else _column(connection.execute(_SAMPLE, {"sample": sample}))
-            journeys = [row for each in users for row in _rows(connection.execute(_JOURNEYS, {"user": each}))]
+            journeys = {each: _rows(connection.execute(_JOURNEYS, {"user": each})) for each in users}
         except duckdb.CatalogException:
             raise WarehouseError(f"warehouse {warehouse.path} has no journeys yet: use `journeys run` first") from None
-        if user is not None and not journeys:
+        if user is not None and not journeys[user]:
             examples = ", ".join(_column(connection.execute(_EXAMPLES))) or "none"
             raise click.ClickException(
                 f"user {user!r} has no journeys in {warehouse.path}. Some users it knows: {examples}"
             )
     from journeys_dagster.cli.progress import out
-    from journeys_dagster.reporting.journeys_table import journeys_records, journeys_table
+    from journeys_dagster.reporting.journeys_table import journeys_table
+    from journeys_dagster.reporting.text import json_value
 
     if as_json:
-        click.echo(json.dumps(journeys_records(journeys), ensure_ascii=False))
+        records = [json_value(row) for user_id in sorted(journeys) for row in journeys[user_id]]
+        click.echo(json.dumps(records, ensure_ascii=False))
         return
-    for user_id in users:
-        out.print(journeys_table(journeys, user_id=user_id))
+    for user_id, rows in journeys.items():
+        out.print(journeys_table(rows, user_id=user_id))
 
 
 def _rows(found: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

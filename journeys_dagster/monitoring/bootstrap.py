@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 RESAMPLES = 2000
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Mean:
         return f"{self.value:.3f} ({self.low:.3f}–{self.high:.3f})"
 
 
-def bootstrap_mean(values: pl.Series, *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+def bootstrap_mean(values: pl.Series) -> Mean:
     """Mean with a percentile bootstrap interval (Efron 1979) over users.
 
     Parameters
@@ -47,13 +48,13 @@ def bootstrap_mean(values: pl.Series, *, resamples: int = RESAMPLES, seed: int =
         raise ValueError("there is no user to take a mean over")
     # Users with one value are drawn together: the same distribution, at the cost of the distinct values alone.
     distinct, users = np.unique(numbers, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(numbers), users / len(numbers), size=resamples)
+    drawn = np.random.default_rng(_SEED).multinomial(len(numbers), users / len(numbers), size=RESAMPLES)
     means = drawn @ distinct / len(numbers)
     low, high = np.quantile(means, [0.025, 0.975])
     return Mean(float(numbers.mean()), float(low), float(high))
 
 
-def bootstrap_gain(values: pl.Series, baseline: pl.Series, *, resamples: int = RESAMPLES, seed: int = 0) -> Mean:
+def bootstrap_gain(values: pl.Series, baseline: pl.Series) -> Mean:
     """How much larger the mean of one is than the mean of the other, as a share of the other; the same users in both.
 
     Parameters
@@ -71,7 +72,7 @@ def bootstrap_gain(values: pl.Series, baseline: pl.Series, *, resamples: int = R
     ours, theirs = values.to_numpy().astype(np.float64), baseline.to_numpy().astype(np.float64)
     users = len(ours)
     # How often each user is drawn: one row per resample.
-    draws = np.random.default_rng(seed).multinomial(users, np.full(users, 1.0 / users), size=resamples) / users
+    draws = np.random.default_rng(_SEED).multinomial(users, np.full(users, 1.0 / users), size=RESAMPLES) / users
     gains = (draws @ ours) / (draws @ theirs) - 1.0
     low, high = np.quantile(gains, [0.025, 0.975])
     return Mean(float(ours.mean() / theirs.mean() - 1.0), float(low), float(high))

@@ -133,6 +133,35 @@ def number_axis(axis: Axis, *, whole: bool) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
 
 
+def logarithmic_axis(axis: Axis, *, steps: Sequence[int] = (1,), most: int | None = None) -> None:
+    """Tick a logarithmic axis with few, readable numbers: powers of ten times the steps.
+
+    Parameters
+    ----------
+    axis
+        ``axes.xaxis`` or ``axes.yaxis``, on a logarithmic scale.
+    steps
+        What each power of ten is multiplied by.
+    most
+        Ticks at most; by default as many as there is room for.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=steps, numticks=most))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
+
+
+def day_axis(axis: Axis) -> None:
+    """Tick an axis of days by days, months or years, whatever there is room for."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ConciseDateFormatter(locator))
+    axis.get_offset_text().set(size=8.5, color=MUTED)
+
+
 def legend(axes: Axes, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     """Name what is drawn, to the right of the axes where it hides nothing.
 

@@ -19,7 +19,9 @@ from journeys_dagster.reporting.canvas import (
     COLOURS,
     INK,
     MUTED,
+    day_axis,
     legend,
+    logarithmic_axis,
     new_axes,
     no_rows_png,
     number_axis,
@@ -35,7 +37,6 @@ _MIN_SPAN = 6  # whole numbers, or days
 _MAX_BARS = 15
 _MAX_POINTS = 5_000
 _MAX_DAILY_BARS = 92
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def histogram(
@@ -85,34 +86,23 @@ def histogram(
     if integer and high - low < _MIN_SPAN:
         axes.set_xlim((low + high - _MIN_SPAN) / 2, (low + high + _MIN_SPAN) / 2)
     if log_y:
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
         axes.set_yscale("log")
         axes.set_ylim(bottom=0.5)
-        axes.yaxis.set_major_locator(LogLocator())
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
+        logarithmic_axis(axes.yaxis)
     else:
         number_axis(axes.yaxis, whole=True)
     return to_png(figure)
 
 
-def bars(
-    labels: Sequence[str | None] | pl.Series,
-    counts: Sequence[float] | pl.Series,
-    *,
-    title: str,
-    x_label: str,
-    y_label: str,
-) -> bytes:
+def bars(labels: Sequence[str], counts: Sequence[float], *, title: str, x_label: str, y_label: str) -> bytes:
     """Draw one bar for each of a few categories: rows per source, stages, reasons for rejection.
 
     Parameters
     ----------
     labels
-        The categories, in the order to draw; a missing one reads "(none)".
+        The categories, in the order to draw.
     counts
-        A number for each category; a missing one, NaN or infinity counts as 0.
+        A number for each category; NaN or infinity counts as 0.
     title, x_label, y_label
         What is shown; `x_label` is what the categories are and `y_label` what is counted,
         also when the bars lie.
@@ -121,19 +111,11 @@ def bars(
     -------
     bytes
         A PNG. Bars lie when labels are long or many; of more than 15 categories the largest 15 are drawn.
-
-    Raises
-    ------
-    ValueError
-        If there are not as many counts as labels.
     """
-    names = ["(none)" if label is None else str(label) for label in labels]
-    heights = np.array([0.0 if count is None else count for count in counts], dtype=np.float64)
-    if len(names) != len(heights):
-        raise ValueError(f"{len(names)} labels, but {len(heights)} counts")
-    if not names:
+    if not labels:
         return no_rows_png(title=title, x_label=x_label, y_label=y_label)
-    heights = np.where(np.isfinite(heights), heights, 0.0)
+    names = list(labels)
+    heights = np.nan_to_num(np.asarray(counts, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     whole = bool(np.all(heights == np.round(heights)))
     subtitle = f"{format_number(heights.sum())} in all" if whole else f"{len(names):,} categories"
     if len(names) > _MAX_BARS:
@@ -161,38 +143,24 @@ def bars(
     return to_png(figure)
 
 
-def before_after(
-    before: pl.Series, after: pl.Series, *, title: str, x_label: str, y_label: str, log: bool = False
-) -> bytes:
-    """Draw what a step did to a quantity: each row before against after, and the diagonal of no change.
+def before_after(before: pl.Series, after: pl.Series, *, title: str, x_label: str, y_label: str) -> bytes:
+    """Draw what a step did to a positive quantity: each row before against after, and the diagonal of no change.
 
     Parameters
     ----------
     before, after
-        Any numeric dtype, row by row; rows where either is null, NaN or infinite are left out.
+        Any numeric dtype, row by row; rows where either is null, NaN, infinite, zero or negative are left out.
     title, x_label, y_label
         What is shown, and the axes with their units.
-    log
-        Logarithmic axes, for quantities with a long tail; rows at or below zero are left out.
 
     Returns
     -------
     bytes
-        A PNG. Of more than 20,000 rows a fixed random sample is drawn; the shares under the title are of all
-        rows.
-
-    Raises
-    ------
-    ValueError
-        If the two differ in length.
+        A PNG with logarithmic axes. Of more than 5,000 rows a fixed random sample is drawn; the shares under the
+        title are of all rows.
     """
-    if len(before) != len(after):
-        raise ValueError(f"{len(before)} values before, but {len(after)} after")
     both = pl.DataFrame({"before": before.cast(pl.Float64), "after": after.cast(pl.Float64)})
-    drawable = both.filter(pl.all_horizontal(pl.all().is_finite()))
-    if log:
-        drawable = drawable.filter(pl.all_horizontal(pl.all() > 0))
-    old, new = drawable.to_numpy().T
+    old, new = both.filter(pl.all_horizontal(pl.all().is_finite() & (pl.all() > 0))).to_numpy().T
     rows = len(old)
     if not rows:
         return no_rows_png(title=title, x_label=x_label, y_label=y_label)
@@ -203,19 +171,12 @@ def before_after(
         subtitle += f" · {_MAX_POINTS:,} drawn"
         sample = np.sort(np.random.default_rng(0).choice(rows, _MAX_POINTS, replace=False))
         old, new = old[sample], new[sample]
-    low, high = float(min(old.min(), new.min())), float(max(old.max(), new.max()))
-    margin = 0.04 * (high - low) or 0.5
-    limits = (low / 1.3, high * 1.3) if log else (low - margin, high + margin)
+    limits = min(old.min(), new.min()) / 1.3, max(old.max(), new.max()) * 1.3
     figure, axes = new_axes(title=title, subtitle=subtitle, x_label=x_label, y_label=y_label)
     axes.plot(limits, limits, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
     opacity = min(0.7, max(0.12, 8 / math.sqrt(len(old))))
     axes.scatter(old, new, s=20 if len(old) < 500 else 7, color=COLOURS[0], alpha=opacity, linewidths=0)
-    axes.set(xlim=limits, ylim=limits)
-    if log:
-        axes.set(xscale="log", yscale="log")
-    else:
-        number_axis(axes.xaxis, whole=False)
-        number_axis(axes.yaxis, whole=False)
+    axes.set(xlim=limits, ylim=limits, xscale="log", yscale="log")
     return to_png(figure)
 
 
@@ -225,7 +186,7 @@ def daily_counts(days: pl.Series, series: Mapping[str, pl.Series], *, title: str
     Parameters
     ----------
     days
-        Date; distinct, in any order.
+        Date; distinct and not null, in any order.
     series
         A name and a numeric series, as long as `days`, for each quantity; null where a day has none.
     title, y_label
@@ -236,49 +197,33 @@ def daily_counts(days: pl.Series, series: Mapping[str, pl.Series], *, title: str
     bytes
         A PNG: bars for a single series of up to 92 days, else lines. Days that are absent stay empty, lines
         break there.
-
-    Raises
-    ------
-    ValueError
-        If days are null or repeat, or a series is not as long as `days`.
     """
-    for name, counts in series.items():
-        if len(counts) != len(days):
-            raise ValueError(f"{len(days)} days, but {len(counts)} values of {name!r}")
-    if days.null_count() or days.n_unique() != len(days):
-        raise ValueError("days must be distinct and not null")
     if not len(days) or not series:
         return no_rows_png(title=title, x_label="day", y_label=y_label)
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.dates import date2num
 
-    given = days.cast(pl.Date).to_numpy().astype("datetime64[D]")
-    calendar = np.arange(given.min(), given.max() + 1)
-    places = date2num(calendar)
-    columns = {name: np.full(len(calendar), np.nan) for name in series}
-    for name, counts in series.items():
-        columns[name][(given - calendar[0]).astype(np.int64)] = counts.cast(pl.Float64).to_numpy()
-    subtitle = f"{calendar[0]} to {calendar[-1]} · {len(given):,} of {len(calendar):,} days have data"
+    calendar = pl.DataFrame({"day": days, **series}).sort("day").upsample("day", every="1d")
+    columns = calendar.drop("day").cast(pl.Float64).to_numpy().T
+    known = columns[np.isfinite(columns)]
+    subtitle = f"{days.min()} to {days.max()} · {len(days):,} of {len(calendar):,} days have data"
+    places = date2num(calendar["day"].to_numpy())
     figure, axes = new_axes(title=title, subtitle=subtitle, x_label="day", y_label=y_label)
     if len(columns) == 1 and len(calendar) <= _MAX_DAILY_BARS:
-        axes.bar(places, next(iter(columns.values())), width=0.8, color=COLOURS[0])
+        axes.bar(places, columns[0], width=0.8, color=COLOURS[0])
         axes.grid(visible=False, axis="x")
     else:
         size = 4 if len(calendar) <= _MAX_DAILY_BARS else 1.5
         lines = [
             axes.plot(places, column, color=colour, linewidth=1.5, marker="o", markersize=size)[0]
-            for column, colour in zip(columns.values(), cycle(COLOURS), strict=False)
+            for column, colour in zip(columns, cycle(COLOURS), strict=False)
         ]
         if len(lines) > 1:
-            legend(axes, lines, list(columns))
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if _any_negative(columns) else 0.0)
+            legend(axes, lines, list(series))
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if np.any(known < 0) else 0.0)
     if len(calendar) < _MIN_SPAN:
         middle = (places[0] + places[-1]) / 2
         axes.set_xlim(middle - _MIN_SPAN / 2, middle + _MIN_SPAN / 2)
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-    axes.xaxis.get_offset_text().set(size=8.5, color=MUTED)
-    known = np.concatenate([column[np.isfinite(column)] for column in columns.values()])
+    day_axis(axes.xaxis)
     number_axis(axes.yaxis, whole=bool(np.all(known == np.round(known))))
     return to_png(figure)
 
@@ -297,14 +242,7 @@ def png_markdown(png: bytes, *, alt: str) -> str:
     -------
     str
         Markdown: an image with a base64 data URI.
-
-    Raises
-    ------
-    ValueError
-        If `png` is not a PNG.
     """
-    if not png.startswith(_PNG_SIGNATURE):
-        raise ValueError("not a PNG")
     return f"![{escape_markdown(alt)}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})"
 
 
@@ -322,10 +260,6 @@ def _bin_edges(low: float, high: float, *, integer: bool) -> NDArray[np.float64]
     if high - low <= 1e-9 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
     return np.linspace(low, high, _MAX_BINS + 1)
-
-
-def _any_negative(columns: Mapping[str, NDArray[np.float64]]) -> bool:
-    return any(bool(np.any(column < 0)) for column in columns.values())
 
 
 def trade_off(points: pl.DataFrame, *, title: str) -> bytes:

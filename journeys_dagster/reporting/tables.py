@@ -4,7 +4,7 @@ Cells hold user text as data: whatever it contains, it is shown and does nothing
 """
 
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import Any
 
 import polars as pl
@@ -21,9 +21,10 @@ from journeys_dagster.reporting.text import (
 NO_ROWS = "(no rows)"
 # A longer list of numbers is an embedding, or as good as one: its length says more than its values.
 _MAX_NUMBERS = 8
+_MAX_WIDTH = 60
 
 
-def markdown_table(frame: pl.DataFrame, *, max_rows: int = 10, max_width: int = 60) -> str:
+def markdown_table(frame: pl.DataFrame, *, max_rows: int = 10) -> str:
     """Write the first rows of a frame as a table in GitHub-flavoured markdown.
 
     Parameters
@@ -33,70 +34,41 @@ def markdown_table(frame: pl.DataFrame, *, max_rows: int = 10, max_width: int = 
         the minute, nulls as nothing, lists with commas, lists of structs by their first field, arrays and
         long lists of numbers by their length (``[384 floats]``), binary by its length.
     max_rows
-        The most rows to show, at least 1.
-    max_width
-        The most characters of a cell, at least 1, counted as displayed; what is cut ends in "…".
+        The most rows to show.
 
     Returns
     -------
     str
         Lines without a final line break; ``(no rows)`` when there are none. Numeric columns are aligned
-        right.
-
-    Raises
-    ------
-    ValueError
-        If `max_rows` or `max_width` is below 1.
+        right. A cell has at most 60 characters as displayed; what is cut ends in "…".
     """
-    if max_rows < 1 or max_width < 1:
-        raise ValueError(f"max_rows and max_width must be at least 1, got {max_rows} and {max_width}")
     if frame.is_empty():
         return NO_ROWS
     columns = [
-        [_cell(value, dtype, max_width) for value in frame.get_column(name).head(max_rows).to_list()]
+        [_cell(_plain(value, dtype)) for value in frame.get_column(name).head(max_rows).to_list()]
         for name, dtype in frame.schema.items()
     ]
-    heads = [escape_markdown(shorten(printable(name), width=max_width)) for name in frame.columns]
+    heads = [_cell(name) for name in frame.columns]
     rules = ["---:" if dtype.is_numeric() else "---" for dtype in frame.dtypes]
     return "\n".join(_line(cells) for cells in [heads, rules, *zip(*columns, strict=True)])
 
 
-def display_text(value: object, dtype: pl.DataType, *, max_width: int = 60) -> str:
-    """Write one value of a frame as a short, single line of plain text.
-
-    Parameters
-    ----------
-    value
-        As polars gives it to Python.
-    dtype
-        The dtype of its column.
-    max_width
-        The most characters, at least 1; also bounds how much of a long list is looked at.
-
-    Returns
-    -------
-    str
-        Text as `markdown_table` shows it, before any escaping.
-    """
-    return shorten(printable(_plain(value, dtype, max_width)), width=max_width)
-
-
-def _cell(value: object, dtype: pl.DataType, max_width: int) -> str:
-    return escape_markdown(display_text(value, dtype, max_width=max_width))
+def _cell(text: str) -> str:
+    return escape_markdown(shorten(printable(text), width=_MAX_WIDTH))
 
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _plain(value: object, dtype: pl.DataType, limit: int) -> str:
+def _plain(value: object, dtype: pl.DataType) -> str:
     if value is None:
         return ""
     if isinstance(value, list | pl.Series) and isinstance(dtype, pl.List | pl.Array):
-        return _plain_list(list(value), dtype, limit)
+        return _plain_list(list(value), dtype)
     if isinstance(value, dict) and isinstance(dtype, pl.Struct):
         fields = ((field.name, _instance(field.dtype)) for field in dtype.fields)
-        parts = ((name, _plain(value[name], inner, limit)) for name, inner in fields)
+        parts = ((name, _plain(value[name], inner)) for name, inner in fields)
         return ", ".join(f"{name}: {text}" for name, text in parts if text)
     for kind, written in _WRITTEN:
         if isinstance(value, kind):
@@ -104,16 +76,16 @@ def _plain(value: object, dtype: pl.DataType, limit: int) -> str:
     return str(value)
 
 
-def _plain_list(values: list[Any], dtype: pl.List | pl.Array, limit: int) -> str:
+def _plain_list(values: list[Any], dtype: pl.List | pl.Array) -> str:
     inner = _instance(dtype.inner)
     if inner.is_numeric() and (isinstance(dtype, pl.Array) or len(values) > _MAX_NUMBERS):
         kind = "float" if inner.is_float() else "integer" if inner.is_integer() else "number"
         return f"[{len(values)} {kind}{'' if len(values) == 1 else 's'}]"
     if isinstance(inner, pl.Struct) and inner.fields:
         first = inner.fields[0]
-        values = [None if value is None else value[first.name] for value in values[:limit]]
+        values = [None if value is None else value[first.name] for value in values[:_MAX_WIDTH]]
         inner = _instance(first.dtype)
-    texts = [_plain(value, inner, limit) for value in values[:limit]]
+    texts = [_plain(value, inner) for value in values[:_MAX_WIDTH]]
     if isinstance(inner, pl.List | pl.Array):
         texts = [f"[{text}]" for text in texts]
     return ", ".join(text for text in texts if text)
@@ -130,6 +102,5 @@ _WRITTEN: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (datetime, format_datetime),
     (date, date.isoformat),
     (time, lambda value: f"{value:%H:%M}"),
-    (timedelta, str),
     (bytes, lambda value: f"[{len(value)} byte{'' if len(value) == 1 else 's'}]"),
 )

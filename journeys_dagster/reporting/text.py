@@ -2,13 +2,15 @@
 
 Queries, board names and keywords are data written by strangers. Whatever shows them (a plot, a markdown
 table, a terminal) passes them through here first, so that they cannot move a cursor, forge a link or break a
-table. How numbers and dates are written for people belongs here too.
+table. How numbers and dates are written, for people and in JSON, belongs here too.
 """
 
 import math
 import re
 import unicodedata
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
 
 REPLACEMENT = "\ufffd"
 ELLIPSIS = "…"
@@ -125,3 +127,20 @@ def format_datetime(value: datetime) -> str:
     """
     shown = value if value.utcoffset() else value.replace(tzinfo=None)
     return shown.isoformat(sep=" ", timespec="minutes")
+
+
+def json_value(value: object) -> Any:  # noqa: ANN401 - any JSON value
+    """Turn rows into plain data that `json.dumps` takes: days and times in ISO 8601, NaN and infinities null.
+
+    Parameters
+    ----------
+    value
+        Mappings, lists and plain values, one in the other. Text is unchanged.
+    """
+    if isinstance(value, Mapping):
+        return {name: json_value(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [json_value(inner) for inner in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -15,17 +15,17 @@ from journeys_dagster.reporting.canvas import (
     GRID,
     INK,
     MUTED,
+    day_axis,
+    logarithmic_axis,
     new_panels,
     no_rows_png,
     number_axis,
     plot_text,
     to_png,
 )
-from journeys_dagster.reporting.text import format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.axis import Axis
 
 _PANEL_PX, _SINGLE_PANEL_PX, _LINE_PX = 165, 300, 15
 _HEADER_PX, _FOOTER_PX = 72, 58
@@ -94,7 +94,7 @@ def watched_ranges(lines: pl.DataFrame, *, title: str) -> bytes:
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)
     axes.set_yticks(range(len(series)), [plot_text(name, width=34) for name in series])
-    _tick_by_days(axes.xaxis)
+    day_axis(axes.xaxis)
     return to_png(figure)
 
 
@@ -141,17 +141,8 @@ def watched_days(series: Mapping[str, pl.DataFrame], *, title: str, y_label: str
             axes.xaxis.set_visible(False)
         # A title without a place is moved clear of all ticks, which takes a third of the whole drawing.
         axes.set_title(plot_text(name), size=9, color=MUTED, loc="left", pad=3, y=1.0)
-    _tick_by_days(panels[-1].xaxis)
+    day_axis(panels[-1].xaxis)
     return to_png(figure)
-
-
-def _tick_by_days(axis: Axis) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
-    locator = AutoDateLocator(minticks=3, maxticks=8)
-    axis.set_major_locator(locator)
-    axis.set_major_formatter(ConciseDateFormatter(locator))
-    axis.get_offset_text().set(size=8.5, color=MUTED)
 
 
 def _draw(axes: Axes, frame: pl.DataFrame, *, log: bool) -> None:
@@ -164,7 +155,7 @@ def _draw(axes: Axes, frame: pl.DataFrame, *, log: bool) -> None:
         frame = frame.with_columns(pl.col("value").clip(lower_bound=bottom))
         axes.set_yscale("log")
         axes.set_ylim(bottom, top)
-        _tick_by_factors(axes.yaxis, decades=math.log10(top / bottom))
+        logarithmic_axis(axes.yaxis, steps=(1, 2, 5) if math.log10(top / bottom) < _FINE_DECADES else (1,), most=6)
     else:
         number_axis(axes.yaxis, whole=False)
     axes.fill_between(
@@ -175,11 +166,3 @@ def _draw(axes: Axes, frame: pl.DataFrame, *, log: bool) -> None:
     )
     alarms = frame.filter("alarm")
     axes.plot(alarms["day"].to_numpy(), alarms["value"].to_numpy(), "o", color=_ALARM, markersize=7, zorder=3)
-
-
-def _tick_by_factors(axis: Axis, *, decades: float) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < _FINE_DECADES else (1,), numticks=6))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: format_number(value)))
