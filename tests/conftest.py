@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
+from unittest import mock
 
 import dagster as dg
 import hypothesis
+import numpy as np
 import polars as pl
 import portalocker
 import pytest
+from numpy.typing import NDArray
 
 from journeys_dagster.definitions import build_defs
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder
@@ -34,7 +37,26 @@ hypothesis.settings.register_profile("without_deadline", deadline=None)
 hypothesis.settings.load_profile("without_deadline")
 # Several workers share the processors, and a thread of OpenMP that waits for work would spin on one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-EMBEDDER = TextEmbedder(model=BUNDLED_MODEL)  # loads the model once, on first use
+
+
+class RememberingEmbedder(TextEmbedder):
+    """Computes the vector of each text once: that it depends on the text alone is tested in `test_embedding`."""
+
+    def __init__(self) -> None:
+        super().__init__(model=BUNDLED_MODEL)
+        self.known: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        """Unit vectors of texts."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if new or not texts:
+            self.known |= zip(new, computed := super().embed(new), strict=True)
+        if progress is not None:
+            progress(len(texts))
+        return np.stack([self.known[text] for text in texts]) if texts else computed
+
+
+EMBEDDER = RememberingEmbedder()  # loads the model once, on first use
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -131,22 +153,34 @@ class Pipeline:
         self.warehouse = home.warehouse(self.settings)
         self.defs = build_defs(settings=self.settings, home=home, resource_overrides={"embedder": EMBEDDER})
         self.instance = dg.DagsterInstance.ephemeral(tempdir=str(home.path))
+        self.draws_plots = False
+
+    @contextmanager
+    def _plots(self) -> Iterator[None]:
+        """Plots are put together, and only drawn where told, which takes longer than what they show."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        draw = FigureCanvasAgg.draw if self.draws_plots else FigureCanvasAgg.get_renderer
+        with mock.patch.object(FigureCanvasAgg, "draw", draw):
+            yield
 
     def ingest(self, up_to: date) -> None:
-        """Take in the landing days that are missing."""
+        """Take in the landing days that are missing; their plots stay blank."""
         zone = self.home.landing_zone()
         sources = [name for name in declared_sources(Settings()) if zone.days(name)]
         limit = self.settings.landing.max_rejected_share
         missing = missing_days(self.warehouse, zone, sources, up_to=up_to, max_rejected_share=limit)
-        ingest(self.defs, self.instance, missing.ranges, sources=sources)
+        with self._plots():
+            ingest(self.defs, self.instance, missing.ranges, sources=sources)
 
     def run(self, day: date, scope: str = "active_users") -> None:
-        """Take in what is missing, then infer."""
+        """Take in what is missing, then infer; plots stay blank."""
         self.ingest(day)
-        infer(self.defs, self.instance, as_of=day, scope=scope)
+        with self._plots():
+            infer(self.defs, self.instance, as_of=day, scope=scope)
 
     def materialize(self, *assets: str, days: tuple[date, date]) -> dg.ExecuteInProcessResult:
-        """Materialise some assets over a range of days in one run."""
+        """Materialise some assets over a range of days in one run, with their plots."""
         first, last = (day.isoformat() for day in days)
         return self.defs.resolve_job_def("daily_incremental").execute_in_process(
             instance=self.instance,
@@ -195,7 +229,10 @@ def world_home(made_once: MakeOnce, world_days: list[date]) -> Path:
         for day in world_days[1:3]:
             pipeline.run(day)
 
-    return made_once("world", make)
+    path = made_once("world", make)
+    stored = Home(path).warehouse(Settings()).query("select keyword, embedding from keyword_embeddings")
+    EMBEDDER.known |= zip(stored["keyword"], stored["embedding"].to_numpy(), strict=True)
+    return path
 
 
 @pytest.fixture(scope="session")

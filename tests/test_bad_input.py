@@ -28,19 +28,22 @@ def failures(pipeline: Pipeline, *assets: str) -> list[str]:
     ]
 
 
-def test_a_platform_that_only_has_searches_gets_journeys(empty_pipeline: Pipeline) -> None:
-    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
+def test_a_platform_that_only_has_searches_gets_journeys_whatever_else_is_among_them(empty_pipeline: Pipeline) -> None:
+    """A few bad rows and an unreadable file are put aside and named, their neighbours count and the run goes on."""
+    frame = searches(99, blank=1)
+    folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=frame)
+    for number in range(30):
+        searches(5).write_parquet(folder / f"more-{number}.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
     empty_pipeline.run(DAY)
-    assert len(empty_pipeline.table("user_journeys")) > 0
-    assert empty_pipeline.table("engagements").is_empty()
-
-
-def test_a_few_bad_rows_are_put_aside_and_the_run_goes_on(empty_pipeline: Pipeline) -> None:
-    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(99, blank=1))
-    empty_pipeline.run(DAY)
-    assert empty_pipeline.table("rejected_rows")["reason"].to_list() == ["query is blank"]
+    rejected = empty_pipeline.table("rejected_rows").sort("reason")
+    blank, unreadable = rejected.iter_rows(named=True)
+    assert blank["reason"] == "query is blank"
+    assert unreadable["reason"].startswith("unreadable file")
+    assert unreadable["file"] == "broken.parquet"
     assert len(empty_pipeline.table("searches")) == 99
     assert len(empty_pipeline.table("user_journeys")) > 0
+    assert empty_pipeline.table("engagements").is_empty()
 
 
 def test_too_many_bad_rows_stop_the_run_but_the_good_ones_are_in(empty_pipeline: Pipeline) -> None:
@@ -72,18 +75,6 @@ def test_a_day_with_too_many_bad_rows_stops_later_runs_too_until_it_is_mended(em
     assert len(empty_pipeline.table("user_journeys")) > 0
 
 
-def test_an_unreadable_file_is_named_and_its_neighbours_count(empty_pipeline: Pipeline) -> None:
-    folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
-    for number in range(30):
-        searches(5).write_parquet(folder / f"more-{number}.parquet")
-    (folder / "broken.parquet").write_bytes(b"PAR1")
-    empty_pipeline.run(DAY)
-    (rejected,) = empty_pipeline.table("rejected_rows").iter_rows(named=True)
-    assert rejected["file"] == "broken.parquet"
-    assert rejected["reason"].startswith("unreadable file")
-    assert len(empty_pipeline.table("user_journeys")) > 0
-
-
 def test_a_day_without_success_is_refused_by_its_name(empty_pipeline: Pipeline) -> None:
     folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
     (folder / "_SUCCESS").unlink()
@@ -92,16 +83,9 @@ def test_a_day_without_success_is_refused_by_its_name(empty_pipeline: Pipeline) 
     assert str(folder) in failure
 
 
-def test_a_day_with_nobody_in_it_runs_and_infers_nobody(empty_pipeline: Pipeline) -> None:
-    write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5)[:0])
-    empty_pipeline.run(DAY)
-    assert empty_pipeline.table("users_in_scope").is_empty()
-    assert empty_pipeline.table("current_user_journeys").is_empty()
-
-
 def test_a_day_that_did_not_land_keeps_what_was_taken_in_before(empty_pipeline: Pipeline) -> None:
     folder = write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
-    empty_pipeline.run(DAY)
+    empty_pipeline.ingest(DAY)
     for file in folder.iterdir():
         file.unlink()
     folder.rmdir()
@@ -119,7 +103,6 @@ def test_a_changed_day_is_taken_in_again(empty_pipeline: Pipeline) -> None:
 
 def test_an_unknown_scope_is_refused(empty_pipeline: Pipeline) -> None:
     write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(5))
-    empty_pipeline.run(DAY)
     result = empty_pipeline.defs.resolve_job_def("daily_incremental").execute_in_process(
         instance=empty_pipeline.instance,
         partition_key=DAY.isoformat(),

@@ -130,7 +130,8 @@ def test_a_bad_file_is_told_without_its_text(tmp_path: Path, text: str, said: st
     assert CliRunner().invoke(cli, ["evaluate", "judge", str(path)]).exit_code == 1
 
 
-def test_the_command_prints_json_and_tables(file: Path) -> None:
+def test_the_command_prints_json_and_tables(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.evaluation.judge.RESAMPLES", 50)
     result = CliRunner().invoke(cli, ["evaluate", "judge", str(file), "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)

@@ -1,6 +1,7 @@
 """`journeys status`: what it tells of homes in every state, and that asking changes nothing."""
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -44,6 +45,20 @@ def printed(home: Home, *words: str) -> Result:
     return CliRunner().invoke(cli, ["status", *words], env={"JOURNEYS_HOME": str(home.path), "COLUMNS": "120"})
 
 
+@pytest.fixture(scope="module")
+def inferred_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose one day has been inferred for both of its users."""
+    home = Home(tmp_path_factory.mktemp("inferred") / "home")
+    land(home, DAY, "ann", "ben")
+    Pipeline(home).run(DAY, "all_users")
+    return home.path
+
+
+@pytest.fixture
+def inferred(tmp_path: Path, inferred_home: Path) -> Pipeline:
+    return Pipeline(Home(Path(shutil.copytree(inferred_home, tmp_path / "home"))))
+
+
 def test_an_empty_home_is_not_made_by_asking(home: Home) -> None:
     result = printed(home)
     assert result.exit_code == 0, result.output
@@ -65,15 +80,12 @@ def test_a_home_without_a_warehouse(home: Home) -> None:
     assert "searches 2025-06-11" in printed(home).output
 
 
-def test_a_home_in_order_has_nothing_to_do(home: Home) -> None:
-    pipeline = Pipeline(home)
-    land(home, DAY, "ann", "ben")
-    pipeline.run(DAY, "all_users")
-    status = home_status(home, Settings())
+def test_a_home_in_order_has_nothing_to_do(inferred: Pipeline) -> None:
+    status = home_status(inferred.home, Settings())
     assert status["what_to_do"] == []
     assert status["inference"]["users"] == 2
     assert (status["landing"]["newest_taken_in"], status["inference"]["newest_full_day"]) == ("2025-06-10",) * 2
-    assert "Nothing to do." in printed(home).output
+    assert "Nothing to do." in printed(inferred.home).output
 
 
 @pytest.mark.slow
@@ -111,22 +123,17 @@ def test_late_data_makes_later_days_stale_and_says_why(home: Home) -> None:
     assert f"searches {days[1]} changed" in printed(home).output
 
 
-def test_a_migrated_warehouse_is_not_called_stale(home: Home) -> None:
-    pipeline = Pipeline(home)
-    land(home, DAY, "ann")
-    pipeline.run(DAY, "all_users")
-    with pipeline.warehouse.write() as connection:
+def test_a_migrated_warehouse_is_not_called_stale(inferred: Pipeline) -> None:
+    with inferred.warehouse.write() as connection:
         connection.execute("update inferred_days set landing_fingerprint = ''")
         connection.execute("update users_in_scope set landing_fingerprint = ''")
-    status = home_status(home, Settings())
+    status = home_status(inferred.home, Settings())
     assert (status["inference"]["stale"], status["inference"]["unfinished"]) == ([], [])
 
 
-def test_a_changed_algorithm_is_explained_part_by_part(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = Pipeline(home)
-    land(home, DAY, "ann")
-    pipeline.run(DAY, "all_users")
-    with pipeline.warehouse.write() as connection:
+def test_a_changed_algorithm_is_explained_part_by_part(inferred: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = inferred.home
+    with inferred.warehouse.write() as connection:
         for part, value in (("model journey_features", '"other"'), ("step stages", '"1"'), ("ranking.gone", "5")):
             connection.execute("delete from algorithm_parts where part = ?", [part])
             connection.execute(
@@ -143,22 +150,20 @@ def test_a_changed_algorithm_is_explained_part_by_part(home: Home, monkeypatch: 
         {"part": "ranking.gone", "before": "5", "now": None},
         {"part": "step stages", "before": '"1"', "now": algorithm["changes"][3]["now"]},
     ]
-    assert algorithm["users_by_another_version"] == 1
+    assert algorithm["users_by_another_version"] == 2
     output = printed(home).output
     for said in ("clusters.distance_threshold 0.59 → 0.62", "model journey_features changed", "step stages changed"):
         assert said in output
     assert f"journeys run --date {DAY} --scope all_users" in " ".join(output.split())
 
 
-def test_days_held_up_and_runs_that_were_not_finished(home: Home) -> None:
-    pipeline = Pipeline(home)
-    land(home, DAY, "ann")
-    pipeline.run(DAY, "all_users")
+def test_days_held_up_and_runs_that_were_not_finished(inferred: Pipeline) -> None:
+    home = inferred.home
     bad = pl.DataFrame({"user_id": ["ann"] * 2, "query": ["x", None], "occurred_at": [datetime(2025, 6, 11)] * 2})
     write_day(home.landing, source="searches", day=DAY + timedelta(days=1), frame=bad)
     with pytest.raises(RuntimeError):
-        pipeline.ingest(DAY + timedelta(days=1))
-    with pipeline.warehouse.write() as connection:
+        inferred.ingest(DAY + timedelta(days=1))
+    with inferred.warehouse.write() as connection:
         connection.execute("delete from inferred_days")
     status = home_status(home, Settings())
     assert status["landing"]["held_up"] == [{"source": "searches", "day": "2025-06-11", "rejected_share": 0.5}]

@@ -30,6 +30,7 @@ def test_good_rows_are_in_bad_rows_are_put_aside_and_counts_add_up(
     home: Home, figures: Callable[..., None], rows: int, megabytes: int, seed: int
 ) -> None:
     pipeline = Pipeline(home, SETTINGS)
+    pipeline.draws_plots = True  # of hostile texts too
     expected = {
         name: write_hostile_source(
             home.landing, source, DAYS, rows=rows, bad_share=0.15, megabytes=megabytes, seed=seed

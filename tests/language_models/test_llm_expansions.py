@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 
 from journeys_dagster.inference.expansions import EXPANDER, RELATED_SCHEMA
 from journeys_dagster.inference.llm_expansions import EXPAND_PROMPT, RelatedAnswer, with_model_relations
+from journeys_dagster.inference.safety_classifier import SafetyClassifier, stored_classifier
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.resources.home import Home
@@ -66,9 +68,12 @@ def test_the_model_adds_related_journeys_once_per_journey(
 
 
 def test_what_the_check_does_not_allow_is_not_offered(
-    pipeline: Pipeline, server: Loopback, world_days: list[date], tmp_path: Path
+    pipeline: Pipeline, server: Loopback, world_days: list[date], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.behave()
+    # Fitting one takes half a minute; here the policy's terms decide.
+    stored = stored_classifier()
+    monkeypatch.setattr("journeys_dagster.inference.safety_classifier.fit_classifier", lambda *_: harmless(stored))
     policy = tmp_path / "policy.toml"
     policy.write_text(
         '[[category]]\nname = "planners"\noutcome = "quiet"\nterms = ["budget planner"]\ndescriptions = ["xyz"]\n'
@@ -90,6 +95,14 @@ def test_what_the_check_does_not_allow_is_not_offered(
     related = strict.table("journey_expansions", f"as_of = '{day}' and expander = 'rules'")["related"]
     assert len(related) > 0
     assert not related.str.contains("budget planner").any()
+
+
+def harmless(stored: SafetyClassifier | None) -> SafetyClassifier:
+    """A classifier for which every text is harmless."""
+    assert stored is not None
+    return replace(
+        stored, classes=("harmless", "planners"), weights=stored.weights[:, :2] * 0, bias=stored.bias[:2] * 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def test_pairs_are_judged_by_the_model_too(server: Loopback, tmp_path: Path, mon
         encoding="utf-8",
     )
     monkeypatch.setenv("JOURNEYS_SETTINGS", str(path))
+    monkeypatch.setattr("lab.evaluation.judge.RESAMPLES", 50)
     command = ["evaluate", "judge", str(tmp_path / "pairs.tsv"), "--llm"]
     result = CliRunner().invoke(cli, command, env={"COLUMNS": "140"})
     assert result.exit_code == 0, result.output
