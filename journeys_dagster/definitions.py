@@ -18,7 +18,6 @@ from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.orchestration.asset import Asset, Location
 from journeys_dagster.orchestration.jobs import build_jobs
-from journeys_dagster.orchestration.partitions import daily_partitions
 from journeys_dagster.orchestration.sensors import build_automation
 from journeys_dagster.orchestration.sql_assets import sql_asset
 from journeys_dagster.resources.home import Home
@@ -65,7 +64,8 @@ def build_defs(
     }
     first_day = _first_day(settings, landing_zone)
     declared = [asset for asset in declared_assets(settings) if asset.is_in_use(settings)]
-    location = build_location(settings, declared, daily_partitions(first_day))
+    days = dg.DailyPartitionsDefinition(start_date=first_day.isoformat())
+    location = build_location(settings, declared, days)
     jobs = build_jobs(declared)
     graph = dg.Definitions(
         assets=[asset.build(location) for asset in declared],

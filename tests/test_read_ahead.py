@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journeys_dagster.resources.read_ahead import one_ahead
+from journeys_dagster.resources.engine import one_ahead
 
 
 @given(items=st.lists(st.integers() | st.none()))

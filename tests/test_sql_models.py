@@ -10,7 +10,7 @@ import pytest
 from journeys_dagster.definitions import declared_assets, declared_tables
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import query_parameters
-from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sql.connection import start_duckdb, used_params
 from journeys_dagster.sql.models import (
     SQL_ROOT,
     ModelError,
@@ -20,7 +20,6 @@ from journeys_dagster.sql.models import (
     load_model,
     load_models,
 )
-from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table
 
 HEADER = {

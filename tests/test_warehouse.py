@@ -18,11 +18,11 @@ import pytest
 from conftest import crowd
 
 from assets.users_in_scope import TABLE as USERS_IN_SCOPE
-from journeys_dagster.resources.audits import Audit, AuditFailedError, AuditResult
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings
-from journeys_dagster.sql.parameters import used_params
+from journeys_dagster.sql.audits import Audit, AuditFailedError, AuditResult
+from journeys_dagster.sql.connection import used_params
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 DAY, OTHER_DAY = date(2025, 6, 10), date(2025, 6, 9)

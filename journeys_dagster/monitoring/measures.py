@@ -27,7 +27,7 @@ from journeys_dagster.monitoring.queries import (
     texts_sql,
 )
 from journeys_dagster.sources.contracts import Source
-from journeys_dagster.sql.parameters import used_params
+from journeys_dagster.sql.connection import used_params
 
 MEASURED_SCHEMA = {
     "as_of": pl.Date(),

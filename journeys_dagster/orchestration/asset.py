@@ -198,7 +198,7 @@ class Asset:
             warehouse=resources.warehouse,
             embedder=resources.embedder if "embedder" in self.needs else None,
             landing_zone=resources.landing_zone if "landing_zone" in self.needs else None,
-            llm=resources.llm.client() if with_llm else None,
+            llm=resources.llm() if with_llm else None,
             config=config,
             instance=context.instance,
             log=context.log.info,

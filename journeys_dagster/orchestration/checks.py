@@ -11,7 +11,7 @@ import polars as pl
 
 from journeys_dagster.llm.answers import Usage
 from journeys_dagster.reporting.tables import markdown_table
-from journeys_dagster.resources.audits import Audit, AuditResult
+from journeys_dagster.sql.audits import AuditResult
 from journeys_dagster.sql.models import SqlAudit
 
 PROMOTED = "promoted"
@@ -26,11 +26,6 @@ def audit_specs(asset: str, audits: Sequence[SqlAudit]) -> list[dg.AssetCheckSpe
         dg.AssetCheckSpec(audit.name, asset=asset, blocking=audit.blocking, description=audit.description)
         for audit in audits
     ]
-
-
-def runnable(audits: Sequence[SqlAudit]) -> list[Audit]:
-    """The audits as the warehouse runs them, inside the write that they examine."""
-    return [Audit(audit.name, audit.sql, audit.blocking) for audit in audits]
 
 
 def promotion_spec(asset: str) -> dg.AssetCheckSpec:

@@ -22,19 +22,17 @@ from journeys_dagster.orchestration.checks import (
     merge_check_results,
     model_fits_result,
     model_fits_spec,
-    runnable,
 )
 from journeys_dagster.orchestration.metadata import plot as plot_metadata
 from journeys_dagster.orchestration.metadata import row_metadata
 from journeys_dagster.orchestration.run_config import EVERYONE
-from journeys_dagster.resources.audits import AuditFailedError, AuditResult
-from journeys_dagster.resources.engine import LocalEngine, engine_in_use
-from journeys_dagster.resources.read_ahead import one_ahead
+from journeys_dagster.resources.engine import LocalEngine, engine_in_use, one_ahead
 from journeys_dagster.resources.trained_models import model_misfit
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
+from journeys_dagster.sql.audits import AuditFailedError, AuditResult
+from journeys_dagster.sql.connection import used_params
 from journeys_dagster.sql.models import SqlAudit, tables_of
-from journeys_dagster.sql.parameters import used_params
 from journeys_dagster.tables import Column, Table, snapshot_columns
 
 OF_BATCH = "{of_batch}"
@@ -243,7 +241,7 @@ def replace_step(
     snapshot.warehouse.create_missing([step.table, *step.empty_until_trained])
     with closing(_rows(step, snapshot, log)) as rows:
         return snapshot.warehouse.replace_snapshot(
-            step.table, rows, as_of=snapshot.as_of, constants=snapshot.constants, audits=runnable(audits)
+            step.table, rows, as_of=snapshot.as_of, constants=snapshot.constants, audits=audits
         )
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 
 from journeys_dagster.orchestration.asset import OWNER, Asset, Results, Run, described
-from journeys_dagster.orchestration.checks import merge_check_results, runnable
+from journeys_dagster.orchestration.checks import merge_check_results
 from journeys_dagster.orchestration.metadata import column_lineage, plot, row_metadata, sample_metadata
 from journeys_dagster.reporting.plots import histogram
-from journeys_dagster.resources.audits import AuditFailedError, AuditResult
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.parameters import query_parameters
+from journeys_dagster.sql.audits import AuditFailedError, AuditResult
 from journeys_dagster.sql.models import SqlAudit, SqlModel, load_macros
 
 
@@ -41,8 +41,8 @@ def replace_model(
     """Replace a model's snapshot, or redefine its view, and run its audits."""
     if model.table.kind == "view":
         macros = load_macros()
-        return warehouse.replace_view(model.name, model.sql, macros=macros, audits=runnable(audits), params=params)
-    return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=runnable(audits))
+        return warehouse.replace_view(model.name, model.sql, macros=macros, audits=audits, params=params)
+    return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=audits)
 
 
 def _materialize(model: SqlModel, run: Run) -> Results:

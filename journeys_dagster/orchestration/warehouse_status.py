@@ -1,5 +1,6 @@
 """A home's status by warehouse and landing zone: ingestion, inference, algorithm, models."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,11 @@ _UNFINISHED = """
 """
 _LAST_FULL = "select as_of, algorithm_version from inferred_days where scope = 'all_users' order by as_of desc limit 1"
 _PARTS = "select part, value from algorithm_parts where algorithm_version = $version"
-_MODEL = "select model_id, as_of, (select max(as_of) from {table}) as last_trained from {table} where promoted "
+_MODEL = """
+    select arg_max(model_id, as_of) filter (promoted) as model_id, max(as_of) filter (promoted) as as_of,
+        max(as_of) as last_trained
+    from {table}
+"""
 _TRAINED = ("ranking_model", "stage_model")
 
 
@@ -119,10 +124,9 @@ def _pairs(pairs: Iterable[tuple[str, date]]) -> list[dict[str, Any]]:
 
 
 def _inference(warehouse: _Warehouse, users: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    by_snapshot: dict[tuple[date, str], int] = {}
+    by_snapshot: Counter[tuple[date, str]] = Counter()
     for row in users:
-        snapshot = (row["as_of"], row["scope"])
-        by_snapshot[snapshot] = by_snapshot.get(snapshot, 0) + row["users"]
+        by_snapshot[row["as_of"], row["scope"]] += row["users"]
     stale = warehouse.rows(_STALE, "inferred_days", "landed_days")
     changes = warehouse.rows(_CHANGES, "seen_landing_days", "landed_days") if stale else []
     days = warehouse.rows(
@@ -138,12 +142,12 @@ def _inference(warehouse: _Warehouse, users: Sequence[Mapping[str, Any]]) -> dic
             {
                 "as_of": row["as_of"],
                 "scope": row["scope"],
-                "users": by_snapshot.get((row["as_of"], row["scope"]), 0),
+                "users": by_snapshot[row["as_of"], row["scope"]],
                 "because": _because(row, changes) if number < EXPLAINED_DAYS else [],
             }
             for number, row in enumerate(stale)
         ],
-        "users_with_stale_journeys": sum(by_snapshot.get((row["as_of"], row["scope"]), 0) for row in stale),
+        "users_with_stale_journeys": sum(by_snapshot[row["as_of"], row["scope"]] for row in stale),
         "unfinished": warehouse.rows(_UNFINISHED, "users_in_scope", "inferred_days"),
     }
 
@@ -189,10 +193,8 @@ def _algorithm(warehouse: _Warehouse, algorithm: Algorithm, users: Sequence[Mapp
 def _models(warehouse: _Warehouse) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for table in _TRAINED:
-        found = warehouse.rows(_MODEL.format(table=table) + "order by as_of desc limit 1", table)
-        last = warehouse.rows(f"select max(as_of) as last_trained from {table}", table)
-        empty = {"model_id": None, "as_of": None, "last_trained": last[0]["last_trained"] if last else None}
-        models[table] = found[0] if found else empty
+        found = warehouse.rows(_MODEL.format(table=table), table)
+        models[table] = found[0] if found else {"model_id": None, "as_of": None, "last_trained": None}
     naming = warehouse.rows("select max(as_of) as as_of, count(*) as keywords from naming_model", "naming_model")
     models["naming_model"] = naming[0] if naming else {"as_of": None, "keywords": 0}
     return models

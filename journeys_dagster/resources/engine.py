@@ -1,10 +1,10 @@
-"""Where the heavy steps compute: in the run's own process, or on the workers of a Ray cluster."""
+"""Where the heavy steps compute, in this process or on the workers of a Ray cluster, and reading ahead of them."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 
 SHARDS = "shards"
+_Item = TypeVar("_Item")
+_END = object()
 
 
 class Engine(Protocol):
@@ -72,3 +74,27 @@ def engine_in_use(settings: Settings, warehouse: Warehouse) -> Engine:
         storage=ray.storage or str(warehouse.path.parent / SHARDS),
         cpus_per_shard=ray.cpus_per_shard,
     )
+
+
+def one_ahead(items: Iterable[_Item]) -> Generator[_Item, None, None]:
+    """The same items in the same order, each made in a thread of its own while the one before it is used.
+
+    Where making an item raises, the items before it come first. At most two items are held: the present one and the
+    next. Close the generator where not all of it is taken; it waits for the item that is being made, and closes
+    `items` if these are a generator.
+
+    Parameters
+    ----------
+    items : iterable
+        Taken in one thread only, but not in the caller's.
+    """
+    iterator = iter(items)
+    try:
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="one-ahead") as thread:
+            following = thread.submit(next, iterator, _END)
+            while (item := following.result()) is not _END:
+                following = thread.submit(next, iterator, _END)
+                yield item  # type: ignore[misc]
+    finally:
+        if isinstance(iterator, Generator):
+            iterator.close()

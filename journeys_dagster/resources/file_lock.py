@@ -24,12 +24,14 @@ class NestedLockError(JourneysError, RuntimeError, carries_user_text=False):
     """The thread holds the lock already; waiting for it would be waiting for itself."""
 
 
-class _Held(threading.local):
+class PathsOfThread(threading.local):
+    """Files that each thread has of its own."""
+
     def __init__(self) -> None:
         self.paths: set[Path] = set()
 
 
-_held = _Held()
+_held = PathsOfThread()
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The language model as a resource of runs, and the warehouse as the cache of its answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import dagster as dg
 import polars as pl
@@ -34,13 +35,6 @@ LLM_ANSWERS = Table(
     },
     key=("key",),
 )
-_SCHEMA = {
-    **dict.fromkeys(("key", "model", "prompt", "prompt_version", "answer", "fault"), pl.String),
-    "calls": pl.Int32,
-    **dict.fromkeys(("prompt_tokens", "completion_tokens"), pl.Int64),
-    "latency_seconds": pl.Float64,
-    "answered_at": pl.Datetime("us"),
-}
 
 
 class WarehouseCache:
@@ -60,10 +54,10 @@ class WarehouseCache:
 
     def write(self, answers: Sequence[CachedAnswer]) -> None:
         """Keep answers in one transaction; of a key that is there already, the first answer stays."""
-        rows = pl.DataFrame([asdict(answer) for answer in answers], schema=_SCHEMA)
         with self._warehouse.write() as connection:
             connection.execute(LLM_ANSWERS.create_sql())
-            connection.register("new_rows", rows)
+            schema = connection.sql(f"from {LLM_ANSWERS.name} limit 0").pl().schema
+            connection.register("new_rows", pl.DataFrame([asdict(answer) for answer in answers], schema=schema))
             connection.execute(
                 f"insert into {LLM_ANSWERS.name} by name "
                 f"select * from new_rows where key not in (select key from {LLM_ANSWERS.name})"
@@ -71,24 +65,14 @@ class WarehouseCache:
             connection.unregister("new_rows")
 
 
-class LLMResource:
-    """The language model of the settings, for one run: all of its assets share the run's budget."""
-
-    def __init__(self, settings: LLMSettings, warehouse: Warehouse) -> None:
-        self.settings = settings
-        self._cache = WarehouseCache(warehouse)
-        self._budget = Budget(settings)
-
-    def client(self) -> LLM:
-        """A client with a usage of its own, so that each asset shows what it took."""
-        return LLM(self.settings, cache=self._cache, budget=self._budget)
-
-
 def llm_resource(settings: LLMSettings) -> dg.ResourceDefinition:
-    """The resource, a new one for each run."""
+    """The resource, a new one for each run: it makes clients, so that each asset shows what it took by itself."""
 
-    @dg.resource(required_resource_keys={"warehouse"}, description=LLMResource.__doc__)
-    def _llm(context: dg.InitResourceContext) -> LLMResource:
-        return LLMResource(settings, context.resources.warehouse)
+    @dg.resource(
+        required_resource_keys={"warehouse"},
+        description="The language model of the settings, for one run: all of its assets share the run's budget.",
+    )
+    def _llm(context: dg.InitResourceContext) -> Callable[[], LLM]:
+        return partial(LLM, settings, cache=WarehouseCache(context.resources.warehouse), budget=Budget(settings))
 
     return _llm

@@ -18,10 +18,10 @@ import polars as pl
 from dagster import InitResourceContext
 from dagster_duckdb import DuckDBResource
 
-from journeys_dagster.resources.audits import Audit, AuditResult, run_audits
 from journeys_dagster.resources.database_file import WarehouseError, catalog_name
 from journeys_dagster.resources.warehouse_file import WarehouseFile
-from journeys_dagster.sql.parameters import used_params
+from journeys_dagster.sql.audits import Audit, AuditResult, run_audits
+from journeys_dagster.sql.connection import used_params
 from journeys_dagster.tables import Table, quote_literal
 
 _SPOOL = "spool-"

@@ -4,7 +4,6 @@ DuckDB lets one writing process exclude every other one, readers too. So nobody 
 lock, and a writer has it alone.
 """
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,21 +14,15 @@ import duckdb
 
 from journeys_dagster.resources.database_file import WarehouseError, open_database
 from journeys_dagster.resources.disk import disk_fault
-from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
+from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, PathsOfThread, file_lock
 from journeys_dagster.resources.migrations import is_current, migrate, newest_version, require_current
 from journeys_dagster.sql.connection import limited_time
 
 _RETRY_SECONDS = 0.05
 
 
-class _Read(threading.local):
-    """Files that this thread has open to read."""
-
-    def __init__(self) -> None:
-        self.paths: set[Path] = set()
-
-
-_read = _Read()
+_read = PathsOfThread()
+"""Files that a thread has open to read."""
 
 
 @dataclass(frozen=True)

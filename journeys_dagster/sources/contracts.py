@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from journeys_dagster.settings import KeywordSettings, Settings
-from journeys_dagster.tables import Column, Table
+from journeys_dagster.tables import Column, Table, bigint, integer, text, utc_day
 
 Kind = Literal["text", "text_list", "timestamp", "integer"]
 
@@ -81,7 +81,7 @@ class Source:
     def table(self) -> Table:
         """The table that holds the source's accepted rows."""
         columns = {
-            "arrival_day": Column(type="DATE", description="UTC day on which the row arrived"),
+            "arrival_day": utc_day("UTC day on which the row arrived"),
             **{
                 name: Column(type=_DUCKDB_TYPE[field.kind], description=field.description)
                 for name, field in self.fields.items()
@@ -197,18 +197,16 @@ REJECTED_ROWS = Table(
     description="Landing rows that break their source's contract, with the reason.",
     grain="one row per rejected row, or per file that could not be read",
     columns={
-        "arrival_day": Column(type="DATE", description="UTC day on which the row arrived"),
-        "source": Column(type="VARCHAR", description="the source"),
-        "file": Column(type="VARCHAR", description="file name within the day's folder"),
-        "row_number": Column(
-            type="BIGINT",
-            description="row of the file, or line of a text file (after a CSV header), from 1; null for a whole file",
+        "arrival_day": utc_day("UTC day on which the row arrived"),
+        "source": text("the source"),
+        "file": text("file name within the day's folder"),
+        "row_number": bigint(
+            "row of the file, or line of a text file (after a CSV header), from 1; null for a whole file",
             nullable=True,
         ),
-        "reason": Column(type="VARCHAR", description="what is wrong with it"),
-        "row": Column(
-            type="VARCHAR",
-            description=f"the row as JSON, or the line that is no row; where it is long, its first {MAX_ROW_TEXT:,} "
+        "reason": text("what is wrong with it"),
+        "row": text(
+            f"the row as JSON, or the line that is no row; where it is long, its first {MAX_ROW_TEXT:,} "
             "characters and its length; null for a whole file",
             nullable=True,
         ),
@@ -227,18 +225,16 @@ LANDED_DAYS = Table(
     description="What has been ingested from the landing zone.",
     grain="one row per source and arrival day",
     columns={
-        "arrival_day": Column(type="DATE", description="UTC day on which the rows arrived"),
-        "source": Column(type="VARCHAR", description="the source"),
-        "fingerprint": Column(type="VARCHAR", description="hash of the day's file names, sizes and change times"),
-        "files": Column(type="INTEGER", description="files found"),
-        "unreadable_files": Column(type="INTEGER", description="files that could not be read"),
-        "rows_read": Column(type="BIGINT", description="rows found in readable files"),
-        "rows_accepted": Column(type="BIGINT", description="rows kept in the source's table"),
-        "rows_duplicate": Column(type="BIGINT", description="exact duplicates of another good row of the same day"),
-        "rows_over_cap": Column(
-            type="BIGINT", description="distinct good rows left out, of users with more in a day than they may have"
-        ),
-        "rows_rejected": Column(type="BIGINT", description="rows put aside in rejected_rows"),
+        "arrival_day": utc_day("UTC day on which the rows arrived"),
+        "source": text("the source"),
+        "fingerprint": text("hash of the day's file names, sizes and change times"),
+        "files": integer("files found"),
+        "unreadable_files": integer("files that could not be read"),
+        "rows_read": bigint("rows found in readable files"),
+        "rows_accepted": bigint("rows kept in the source's table"),
+        "rows_duplicate": bigint("exact duplicates of another good row of the same day"),
+        "rows_over_cap": bigint("distinct good rows left out, of users with more in a day than they may have"),
+        "rows_rejected": bigint("rows put aside in rejected_rows"),
     },
     key=("arrival_day", "source"),
     partition_column="arrival_day",

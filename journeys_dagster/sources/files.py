@@ -3,6 +3,7 @@
 A file that cannot be read is reported, never raised: the other files of the day still count.
 """
 
+import csv
 import hashlib
 import io
 import os
@@ -25,9 +26,10 @@ _MAX_RECORD_LINES = 100
 _MAX_REASON = 200
 _TEXT_ROWS_AT_ONCE = 500_000
 _TEXT_VIEW = "text_rows"
-_CSV_FIELD = re.compile(r'"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*|)')
 _DUCKDB_VALUE = re.compile(r'\bvalue ".*"(?= is )', flags=re.DOTALL)
 _DUCKDB_ERROR_KIND = re.compile(r"^[A-Z][A-Za-z ]*Error: ")
+# How long a text may be is a matter of the contract.
+csv.field_size_limit(2**31 - 1)
 
 
 class UnreadableFileError(JourneysError, carries_user_text=False):
@@ -320,15 +322,7 @@ def _csv_fields(record: str) -> list[str] | None:
     record = record.rstrip("\r\n")
     if '"' not in record:
         return record.split(",")
-    fields: list[str] = []
-    start = 0
-    while True:
-        match = _CSV_FIELD.match(record, start)
-        assert match is not None  # noqa: S101 - the pattern matches the empty text
-        quoted, plain = match.groups()
-        fields.append(plain if quoted is None else quoted.replace('""', '"'))
-        if match.end() == len(record):
-            return fields
-        if record[match.end()] != ",":
-            return None
-        start = match.end() + 1
+    try:
+        return next(csv.reader([record], strict=True))
+    except csv.Error:
+        return None

@@ -1,10 +1,11 @@
-"""Starting DuckDB with what is known to be wrong in the pinned version turned off; interrupting endless queries."""
+"""Starting DuckDB with what is known to be wrong in the pinned version turned off, its parameters, endless queries."""
 
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -29,6 +30,12 @@ def start_duckdb(config: Mapping[str, object] | None = None) -> duckdb.DuckDBPyC
         DuckDB's configuration, such as ``memory_limit``.
     """
     return duckdb.connect(config={"disabled_optimizers": _WRONG_OPTIMIZERS, **(config or {})})  # type: ignore[dict-item]
+
+
+def used_params(sql: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a query names; DuckDB refuses others."""
+    named = {name for statement in duckdb.extract_statements(sql) for name in statement.named_parameters}
+    return {name: value for name, value in params.items() if name in named}
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
 
 from journeys_dagster.errors import JourneysError
+from journeys_dagster.sql.audits import Audit
 from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
 from journeys_dagster.tables import Column, Kind, Table
 
@@ -133,8 +134,8 @@ class SqlModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SqlAudit:
-    """One file of ``audits/``: a query that must return no rows.
+class SqlAudit(Audit):
+    """One file of ``audits/``.
 
     Attributes
     ----------
@@ -144,11 +145,8 @@ class SqlAudit:
         Tables the query reads.
     """
 
-    name: str
     model: str
-    blocking: bool
     description: str
-    sql: str
     depends_on: frozenset[str]
 
 

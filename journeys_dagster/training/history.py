@@ -15,9 +15,8 @@ from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.parameters import action_weights, query_parameters
-from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sql.connection import start_duckdb, used_params
 from journeys_dagster.sql.models import load_macros, load_models
-from journeys_dagster.sql.parameters import used_params
 
 _EVENTS = "user_events"
 _ITEM_KEYWORDS = "select item_id, keyword, share from item_keywords where valid_from <= $as_of and valid_until > $as_of"

@@ -16,7 +16,6 @@ from assets.sources import write_landed
 from journeys_dagster.definitions import build_location, declared_assets
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.orchestration.asset import Run
-from journeys_dagster.orchestration.partitions import daily_partitions
 from journeys_dagster.orchestration.run_config import ScopeConfig
 from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset, open_snapshot, replace_step
 from journeys_dagster.orchestration.sql_assets import replace_model
@@ -30,6 +29,7 @@ from journeys_dagster.sources.writer import write_day
 from journeys_dagster.sql.models import load_audits, load_models
 
 FIRST_DAY = date(2024, 1, 1)
+_DAYS = dg.DailyPartitionsDefinition(FIRST_DAY.isoformat())
 MODELS, AUDITS = load_models(), load_audits()
 ASSETS = {asset.name: asset for asset in declared_assets(Settings())}
 # What is offered beside a user's journeys depends on everyone's newest snapshots, so on which days were run.
@@ -136,7 +136,9 @@ class DayRuns:
         asset = ASSETS[name]
         run = Run(
             days=[day] if day and asset.partitioned else [],
-            location=build_location(self.settings, [*ASSETS.values()], daily_partitions(FIRST_DAY)),
+            location=build_location(
+                self.settings, [*ASSETS.values()], dg.DailyPartitionsDefinition(FIRST_DAY.isoformat())
+            ),
             warehouse=self.warehouse,
             embedder=self.embedder,
             landing_zone=self.home.landing_zone(),

@@ -8,7 +8,7 @@ import duckdb
 import polars as pl
 
 from journeys_dagster.errors import JourneysError
-from journeys_dagster.sql.parameters import used_params
+from journeys_dagster.sql.connection import used_params
 
 
 class AuditFailedError(JourneysError, RuntimeError, carries_user_text=False):
