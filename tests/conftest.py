@@ -48,12 +48,13 @@ class RememberingEmbedder(TextEmbedder):
 
     def embed(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
         """Unit vectors of texts."""
-        new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        if new or not texts:
-            self.known |= zip(new, computed := super().embed(new), strict=True)
+        if not texts:
+            return super().embed(texts)
+        if new := [text for text in dict.fromkeys(texts) if text not in self.known]:
+            self.known |= zip(new, super().embed(new), strict=True)
         if progress is not None:
             progress(len(texts))
-        return np.stack([self.known[text] for text in texts]) if texts else computed
+        return np.stack([self.known[text] for text in texts])
 
 
 EMBEDDER = RememberingEmbedder()  # loads the model once, on first use
