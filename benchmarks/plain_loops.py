@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import load_settings
-from lab.benchmark import embedder_of
+from lab.benchmark import Run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +29,7 @@ BERTOPIC_KEYWORDS = 20
 
 def measure() -> dict[str, Any]:
     """Users per second of each method; the embedding is left out."""
-    landing, vectors = Home.from_environment().landing, embedder_of(load_settings())
+    landing, vectors = Home.from_environment().landing, Run(load_settings()).vectors
     started = time.perf_counter()
     keywords = _pandas_keywords(landing)
     read = time.perf_counter() - started

@@ -62,7 +62,11 @@ class Run:
     @cached_property
     def vectors(self) -> "KeywordVectors":
         """Embeddings of keywords, computed when first asked for."""
-        return embedder_of(self.settings)
+        from journeys_dagster.inference.embedding import TextEmbedder
+        from journeys_dagster.training.history import KeywordVectors
+
+        chosen = self.settings.embedding
+        return KeywordVectors(TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size))
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[float], None]]:
@@ -103,12 +107,3 @@ def argument(**attributes: object) -> Any:  # noqa: ANN401
     """A field that is an argument of the command; `attributes` are those of `click.Argument`."""
     metadata = {"argument": attributes}
     return field(metadata=metadata) if attributes.get("required", True) else field(default=None, metadata=metadata)
-
-
-def embedder_of(settings: Settings) -> "KeywordVectors":
-    """The embedder that the settings name, with nothing embedded yet."""
-    from journeys_dagster.inference.embedding import TextEmbedder
-    from journeys_dagster.training.history import KeywordVectors
-
-    chosen = settings.embedding
-    return KeywordVectors(TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size))

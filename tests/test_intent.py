@@ -120,5 +120,5 @@ def test_alpha_is_that_of_the_textbook() -> None:
 
 def test_nobody_agrees_on_what_only_one_has_graded() -> None:
     shown = pl.DataFrame({"user_id": "u", "journey_id": ["j"], "intent": [0.1]})
-    alone = draw_human_labels(np.random.default_rng(0), shown, day=DAY, annotators_each=1)
+    alone = draw_human_labels(np.random.default_rng(0), shown, day=DAY)[:1]
     assert annotator_agreement(alone).graded == 0

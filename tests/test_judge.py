@@ -149,5 +149,5 @@ def test_judges_on_graded_search_results(data_path: Path) -> None:
     if not path.exists():
         pytest.skip(f"{path} is not there")
     pairs = read_pairs(path)
-    assert len(pairs.rows) == 1749
-    assert pairs.rows["level"].value_counts().sort("level")["count"].to_list() == [1363, 311, 61, 10, 4]
+    assert len(pairs) == 1749
+    assert pairs["level"].value_counts().sort("level")["count"].to_list() == [1363, 311, 61, 10, 4]

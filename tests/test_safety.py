@@ -35,6 +35,7 @@ from lab.evaluation.safety import (
     BLIND,
     FRESH,
     REPORT,
+    checker,
     evaluate_safety,
     load_names,
     safety_report,
@@ -318,7 +319,7 @@ def test_names_written_by_hand_are_many_and_balanced() -> None:
 
 
 def evaluated(policy: Policy) -> pl.DataFrame:
-    return evaluate_safety(policy, Settings().safety, EMBEDDER, safety_classifier(policy, EMBEDDER))
+    return evaluate_safety(policy, checker(policy, Settings().safety, EMBEDDER, safety_classifier(policy, EMBEDDER)))
 
 
 def test_harmful_names_are_told_from_harmless_ones() -> None:

@@ -19,7 +19,7 @@ from lab.simulation.catalogue import load_catalogue
 from lab.simulation.journey_types import CatalogueError, read_catalogue
 from lab.simulation.people import BLOCK
 from lab.simulation.seasons import seasons_of
-from lab.simulation.truth import read_truth, states_on
+from lab.simulation.truth import scan_truth, states_on
 
 SCHEMAS = {
     "searches": {"user_id": pl.String, "query": pl.String, "occurred_at": pl.Datetime("us", "UTC")},
@@ -264,7 +264,7 @@ def test_parts_are_those_of_the_whole(tmp_path: Path, monkeypatch: pytest.Monkey
     rows = pl.read_parquet(day / "*.parquet", hive_partitioning=False)
     expected = whole.searches.filter(pl.col("arrival_day") == LAST_DAY).drop("arrival_day", "journey")
     assert rows.sort(rows.columns).equals(expected.sort(rows.columns))
-    assert read_truth(tmp_path / "truth", "people").height == 600
+    assert scan_truth(tmp_path / "truth", "people").collect().height == 600
 
 
 def test_writing_the_same_world_again_changes_nothing(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_small_worlds_work(tmp_path: Path, users: int, days: int) -> None:
 def test_the_truth_explains_every_event(tmp_path: Path) -> None:
     truth = tmp_path / "truth"
     simulate(tmp_path / "landing", users=40, days=14, seed=3, truth=truth)
-    known = read_truth(truth, "events")
+    known = scan_truth(truth, "events").collect()
     for source in ("searches", "engagements", "board_items"):
         rows = read(tmp_path / "landing", source)
         what = "query" if source == "searches" else "item_id"
@@ -401,11 +401,11 @@ def test_the_truth_explains_every_event(tmp_path: Path) -> None:
         explained = rows.rename({what: "what"}).join(known.filter(source=source), on=key, how="anti")
         assert explained.is_empty(), source
         assert known.filter(source=source).height == rows.height
-    journeys, types = read_truth(truth, "journeys"), read_truth(truth, "types")
+    journeys, types = scan_truth(truth, "journeys").collect(), scan_truth(truth, "types").collect()
     assert set(known["journey"].drop_nulls()) == set(journeys["journey"])
     assert set(journeys["journey"]) <= set(types["journey"])
     assert types.filter(journey="Kitchen tiles")["confusable"].to_list() == [["Bathroom tiles", "Kitchen renovation"]]
-    assert read_truth(truth, "people").height == 40
+    assert scan_truth(truth, "people").collect().height == 40
 
 
 def test_states_of_a_day_are_ordered_by_intent(world: World) -> None:

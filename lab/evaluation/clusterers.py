@@ -90,20 +90,6 @@ def journey_trees(corpus: Corpus, settings: ClusterSettings) -> Trees:
     return Trees(corpus, [cluster_tree(rows, corpus.vectors, settings) for rows in corpus.by_user()])
 
 
-def embedding_trees(corpus: Corpus) -> Trees:
-    """Average linkage on the cosine distance of embeddings."""
-    return _cosine_trees(corpus, lambda rows: corpus.vectors[rows["code"].to_numpy()].astype(np.float64))
-
-
-def character_trees(corpus: Corpus) -> Trees:
-    """Average linkage on the cosine distance of character n-grams (3 and 4, within words), tf-idf weighted."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    texts = corpus.keywords["keyword"].unique().sort().to_list()
-    tfidf = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True).fit(texts)
-    return _cosine_trees(corpus, lambda rows: tfidf.transform(rows["keyword"].to_list()).toarray())
-
-
 @dataclass(frozen=True)
 class Baselines:
     """The baselines of a corpus; trees are grown when first asked for."""
@@ -112,13 +98,18 @@ class Baselines:
 
     @cached_property
     def embedding_only(self) -> Trees:
-        """Average linkage on embeddings."""
-        return embedding_trees(self.corpus)
+        """Average linkage on the cosine distance of embeddings."""
+        vectors = self.corpus.vectors
+        return _cosine_trees(self.corpus, lambda rows: vectors[rows["code"].to_numpy()].astype(np.float64))
 
     @cached_property
     def character_tfidf(self) -> Trees:
-        """Average linkage on character n-grams."""
-        return character_trees(self.corpus)
+        """Average linkage on the cosine distance of character n-grams (3 and 4, within words), tf-idf weighted."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        texts = self.corpus.keywords["keyword"].unique().sort().to_list()
+        tfidf = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 4), sublinear_tf=True).fit(texts)
+        return _cosine_trees(self.corpus, lambda rows: tfidf.transform(rows["keyword"].to_list()).toarray())
 
     def at_fixed_thresholds(self) -> dict[str, pl.DataFrame]:
         """Clusters by name of the baseline, with thresholds that were not fitted to the corpus."""

@@ -9,7 +9,7 @@ import click
 import polars as pl
 
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
-from lab.evaluation.clusterers import Baselines, embedding_trees, journey_trees, journeys
+from lab.evaluation.clusterers import Baselines, journey_trees, journeys
 from lab.evaluation.corpora import Corpus, search_corpus, world_corpus
 from lab.evaluation.metrics import MEASURES, agreement
 from lab.evaluation.plots import threshold_curve
@@ -47,7 +47,7 @@ class SearchMissions:
         report = {"users": len(scores), "queries": int(scores["keywords"].sum())}
 
         def curve() -> bytes:
-            trees = journey_trees(corpus, clusters), embedding_trees(corpus)
+            trees = journey_trees(corpus, clusters), Baselines(corpus).embedding_only
             title = "Agreement with annotated search missions"
             return threshold_curve(*trees, shipped=clusters.distance_threshold, title=title)
 

@@ -5,7 +5,6 @@ Levels are calibrated on other topics than those they are compared on.
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -29,20 +28,13 @@ COLUMNS = ("topic", "task_description", "title", "snippet", "grade")
 _TITLE, _SNIPPET, _TITLE_WORDS, _SNIPPET_WORDS = range(4)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Graded pairs: `COLUMNS`, and ``level``, which is 1 for a grade of 0 or less, else one more than it."""
-
-    rows: pl.DataFrame
-
-    @property
-    def topics(self) -> list[str]:
-        """All topics, sorted."""
-        return self.rows["topic"].unique().sort().to_list()
-
-
-def read_pairs(path: Path) -> Pairs:
+def read_pairs(path: Path) -> pl.DataFrame:
     """Read graded pairs from a tab-separated file with a header of `COLUMNS`.
+
+    Returns
+    -------
+    DataFrame
+        `COLUMNS`, and ``level``, which is 1 for a grade of 0 or less, else one more than it.
 
     Raises
     ------
@@ -66,13 +58,12 @@ def read_pairs(path: Path) -> Pairs:
     rows = pl.DataFrame(lines[1:], schema=dict.fromkeys(COLUMNS, pl.String), orient="row").with_columns(
         grade=grade, level=1 + grade.clip(lower_bound=0)
     )
-    pairs = Pairs(rows)
-    if len(pairs.topics) < FOLDS:
-        raise BenchmarkError(f"{path} has {len(pairs.topics)} topics, {FOLDS} are needed")
-    return pairs
+    if (topics := rows["topic"].n_unique()) < FOLDS:
+        raise BenchmarkError(f"{path} has {topics} topics, {FOLDS} are needed")
+    return rows
 
 
-def grade_pairs(pairs: Pairs, embedder: TextEmbedder) -> pl.DataFrame:
+def grade_pairs(pairs: pl.DataFrame, embedder: TextEmbedder) -> pl.DataFrame:
     """Levels of every pair by each of `METHODS`, calibrated on the topics of the other folds.
 
     ``evidence`` is the ridge regression of the level on four signals: cosine of the need to title and to snippet, and
@@ -85,18 +76,17 @@ def grade_pairs(pairs: Pairs, embedder: TextEmbedder) -> pl.DataFrame:
     DataFrame
         ``topic``, ``level`` and one column of levels per method.
     """
-    rows = pairs.rows
-    signals, together = _signals(rows, embedder)
-    folds = rows["topic"].rank("dense").to_numpy() % FOLDS
-    levels = rows["level"].to_numpy()
-    judged = {name: np.zeros(len(rows), dtype=np.int64) for name in METHODS}
+    signals, together = _signals(pairs, embedder)
+    folds = pairs["topic"].rank("dense").to_numpy() % FOLDS
+    levels = pairs["level"].to_numpy()
+    judged = {name: np.zeros(len(pairs), dtype=np.int64) for name in METHODS}
     for fold in range(FOLDS):
         test, train = folds == fold, folds != fold
         scores = {SIGNALS: _ridge(signals, levels, train), EMBEDDING: together}
         for name, score in scores.items():
             judged[name][test] = _in_shares(score[test], score[train], levels[train])
         judged[MAJORITY][test] = np.bincount(levels[train]).argmax()
-    return rows.select("topic", "level").with_columns(**{name: pl.Series(of) for name, of in judged.items()})
+    return pairs.select("topic", "level").with_columns(**{name: pl.Series(of) for name, of in judged.items()})
 
 
 class RelevanceAnswer(BaseModel):
@@ -107,11 +97,11 @@ class RelevanceAnswer(BaseModel):
     explanation: Annotated[str, Field(max_length=300)]
 
 
-def grade_by_model(pairs: Pairs, llm: LLM, *, progress: Progress | None = None) -> pl.Series:
+def grade_by_model(pairs: pl.DataFrame, llm: LLM, *, progress: Progress | None = None) -> pl.Series:
     """Level of each pair by a language model, in order; null where it gave no answer. Nothing is calibrated."""
     inputs = [
         {"need": row["task_description"], "title": row["title"], "text": row["snippet"]}
-        for row in pairs.rows.iter_rows(named=True)
+        for row in pairs.iter_rows(named=True)
     ]
     outcomes = llm.complete(load_prompt(RELEVANCE_PROMPT), inputs, RelevanceAnswer, progress=progress)
     return pl.Series([outcome.answer.level if outcome.answer else None for outcome in outcomes], dtype=pl.Int64)

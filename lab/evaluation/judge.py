@@ -84,7 +84,7 @@ class Judge:
             if not levels.count():
                 raise BenchmarkError(f"no pair got an answer: {llm.usage.stopped or llm.usage.faults}")
             judged = judged.with_columns(levels.alias(run.settings.llm.model))
-        return f"{len(judged):,} graded pairs, {len(pairs.topics)} topics", judged
+        return f"{len(judged):,} graded pairs, {pairs['topic'].n_unique()} topics", judged
 
     def _of_world(self, run: Run) -> tuple[str, pl.DataFrame]:
         world = run.world(users=self.users, days=120, seed=self.seed, half=self.half)

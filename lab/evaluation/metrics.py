@@ -22,8 +22,8 @@ def agreement(clusters: pl.DataFrame) -> pl.DataFrame:
     -------
     DataFrame
         One row per user with a row that counts, sorted: ``user_id``, ``keywords``, ``true_clusters``, ``clusters``
-        (int64), ``b3_precision``, ``b3_recall``, ``b3_f``, ``pair_precision``, ``pair_recall``, ``pair_f`` (float64).
-        Where there is no pair to find and none found, the pairwise measures are 1; else one without pairs is 0.
+        (int64), ``b3_precision``, ``b3_recall``, ``b3_f``, ``pair_f`` (float64; 1 where there is no pair
+        to find and none found).
     """
     rows = clusters.filter(pl.col("truth").is_not_null()).select("user_id", "cluster", "truth")
     cells = (
@@ -46,19 +46,11 @@ def agreement(clusters: pl.DataFrame) -> pl.DataFrame:
             clusters=pl.col("cluster").n_unique().cast(pl.Int64),
             b3_precision=(pl.col("both") ** 2 / pl.col("cluster_size")).sum() / n,
             b3_recall=(pl.col("both") ** 2 / pl.col("truth_size")).sum() / n,
-            pair_precision=_share(pairs, found, none=found + right == 0),
-            pair_recall=_share(pairs, right, none=found + right == 0),
-            pair_f=_share(2 * pairs, found + right, none=found + right == 0),
+            pair_f=pl.when(found + right == 0).then(1.0).otherwise(2 * pairs / (found + right)),
         )
         .with_columns(
             b3_f=2 * pl.col("b3_precision") * pl.col("b3_recall") / (pl.col("b3_precision") + pl.col("b3_recall"))
         )
-        .select(
-            "user_id", "keywords", "true_clusters", "clusters", *MEASURES[:3], "pair_precision", "pair_recall", "pair_f"
-        )
+        .select("user_id", "keywords", "true_clusters", "clusters", *MEASURES)
         .sort("user_id")
     )
-
-
-def _share(part: pl.Expr, whole: pl.Expr, *, none: pl.Expr) -> pl.Expr:
-    return pl.when(none).then(1.0).when(whole == 0).then(0.0).otherwise(part / whole)

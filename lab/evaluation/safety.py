@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -50,10 +50,14 @@ class Safety:
             classifier = fit_classifier(policy, embedder) if refit else safety_classifier(policy, embedder)
             if self.refit_to is not None:
                 classifier.save(self.refit_to)
-            verdicts = evaluate_safety(policy, settings.safety, embedder, classifier)
+            check = checker(policy, settings.safety, embedder, classifier)
+            verdicts = evaluate_safety(policy, check)
             corpora = self._corpora(settings)
             flagged = {
-                name: flagged_texts(texts, policy, settings.safety, embedder, classifier)
+                name: check(texts)
+                .filter(pl.col("outcome") != ALLOW)
+                .sort("outcome", "text")
+                .select("text", "outcome", "reasons")
                 for name, texts in corpora.items()
             }
         to_report = verdicts.filter(half=REPORT)
@@ -135,38 +139,21 @@ def _half(text: str) -> str:
     return TUNING if int(hashlib.sha256(text.encode()).hexdigest(), 16) % 2 == 0 else REPORT
 
 
-def flagged_texts(
-    texts: pl.Series,
-    policy: Policy,
-    settings: SafetySettings,
-    embedder: TextEmbedder,
-    classifier: SafetyClassifier,
-) -> pl.DataFrame:
-    """Texts that are not allowed: ``text``, ``outcome``, ``reasons``, blocked ones first."""
-    verdicts = _checked(texts, policy, settings, embedder, classifier).filter(pl.col("outcome") != ALLOW)
-    return verdicts.sort("outcome", "text").select("text", "outcome", "reasons")
-
-
-def _checked(
-    texts: pl.Series,
-    policy: Policy,
-    settings: SafetySettings,
-    embedder: TextEmbedder,
-    classifier: SafetyClassifier,
-) -> pl.DataFrame:
-    return check_texts(texts, embedder.embed(texts.to_list()), policy, classifier, settings)
-
-
-def evaluate_safety(
+def checker(
     policy: Policy, settings: SafetySettings, embedder: TextEmbedder, classifier: SafetyClassifier
-) -> pl.DataFrame:
+) -> Callable[[pl.Series], pl.DataFrame]:
+    """What gives texts their verdicts, as `check_texts` does."""
+    return lambda texts: check_texts(texts, embedder.embed(texts.to_list()), policy, classifier, settings)
+
+
+def evaluate_safety(policy: Policy, check: Callable[[pl.Series], pl.DataFrame]) -> pl.DataFrame:
     """The names written by hand with verdicts: `load_names` with ``outcome``, ``found`` (category), ``reasons``.
 
     Names to report that stand in the policy to the letter, by chance, are left out: the classifier has learnt them.
     """
     is_learnt = pl.col("text").is_in(learnt_phrases(policy)[0]) & (pl.col("half") != TUNING)
     names = load_names(policy).filter(~is_learnt)
-    verdicts = _checked(names["text"], policy, settings, embedder, classifier)
+    verdicts = check(names["text"])
     return names.with_columns(outcome=verdicts["outcome"], found=verdicts["category"], reasons=verdicts["reasons"])
 
 

@@ -58,14 +58,11 @@ def read_search_missions(path: Path) -> SearchMissions:
     if missing := [name for name in _COLUMNS if name not in table.columns]:
         raise SearchMissionsError(f"{path}: column {', '.join(missing)} is missing; needed are {', '.join(_COLUMNS)}")
     times = table["occurred_at"].str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", strict=False)
-    for name, column in (
-        *((name, table[name]) for name in _COLUMNS if name != "clicked_domain"),
-        ("occurred_at", times),
-    ):
-        empty = column.is_null() | (column == "" if column.dtype == pl.String else column.is_null())
-        if empty.any():
-            raise SearchMissionsError(f"{path}, line {empty.arg_max() + 2}: {name} is empty or not readable")  # type: ignore[operator]
     table = table.with_columns(occurred_at=times, arrival_day=times.dt.date())
+    # The reader makes nulls of what is empty.
+    for name in ("user_id", "query", "mission_id", "occurred_at"):
+        if (empty := table[name].is_null()).any():
+            raise SearchMissionsError(f"{path}, line {empty.arg_max() + 2}: {name} is empty or not readable")  # type: ignore[operator]
     clicks = table.filter(pl.col("clicked_domain").fill_null("") != "")
     return SearchMissions(
         frames={

@@ -4,8 +4,6 @@ Works on one block of people at a time. Numbers stand for people, queries and it
 rows belongs to `frames`.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import polars as pl
 
@@ -16,14 +14,13 @@ from lab.simulation.people import (
     MAX_JOURNEYS,
     NO_BOARDS,
     Bools,
-    Floats,
     Ints,
     Journeys,
     People,
+    Setting,
     draw_journeys,
     draw_people,
 )
-from lab.simulation.seasons import Seasons
 from lab.simulation.sessions import DAY_MS, Sessions, draw_sessions
 
 SEARCH, CLOSEUP, SAVE, CLICKTHROUGH, PURCHASE = range(5)
@@ -35,30 +32,6 @@ _NOISE_PER_EVENT = 0.087
 _STAMINA, _MOST_TURNS = (-0.6, 1.1), 25
 _LATE_SHARE = 0.01
 _DUPLICATE_SHARE = 0.005
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What all people of a simulated world share.
-
-    Attributes
-    ----------
-    popularity : float array, shape (journey types,)
-        Logarithm of how common each journey type is.
-    seasons : Seasons
-        When journeys of each type begin.
-    launch_day : int array, shape (items,)
-        Days since the first simulated day on which each item appears; 0 for every plain item.
-    days, first_weekday : int
-        Length of the window, and weekday of its first day (0 for Monday).
-    """
-
-    catalogue: Catalogue
-    popularity: Floats
-    seasons: Seasons
-    launch_day: Ints
-    days: int
-    first_weekday: int
 
 
 def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
@@ -77,19 +50,12 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
         One row per person: person, activity, joined (days since the first simulated day), zone (hours ahead of UTC),
         bot.
     """
-    people = draw_people(rng, days=setting.days)
-    journeys = draw_journeys(
-        rng,
-        people,
-        catalogue=setting.catalogue,
-        popularity=setting.popularity,
-        seasons=setting.seasons,
-        days=setting.days,
-    )
-    sessions = draw_sessions(rng, people, journeys, days=setting.days, first_weekday=setting.first_weekday)
-    acted = _session_events(rng, people, journeys, sessions, setting=setting)
-    noise = _noise_events(rng, acted, people, setting=setting)
-    bots = _bot_events(rng, people, setting=setting)
+    people = draw_people(rng, setting)
+    journeys = draw_journeys(rng, people, setting)
+    sessions = draw_sessions(rng, people, journeys, setting)
+    acted = _session_events(rng, people, journeys, sessions, setting)
+    noise = _noise_events(rng, acted, people, setting)
+    bots = _bot_events(rng, people, setting)
     events = pl.concat([acted, noise, bots]).filter(pl.col("time") < setting.days * DAY_MS)
     n = events.height
     again = np.where(rng.random(n) < 0.7, 0, 1)
@@ -119,7 +85,7 @@ def simulate_block(rng: np.random.Generator, setting: Setting) -> tuple[pl.DataF
 
 
 def _session_events(
-    rng: np.random.Generator, people: People, journeys: Journeys, sessions: Sessions, *, setting: Setting
+    rng: np.random.Generator, people: People, journeys: Journeys, sessions: Sessions, setting: Setting
 ) -> pl.DataFrame:
     """Events of the journeys' sessions.
 
@@ -143,7 +109,7 @@ def _session_events(
     owner = np.repeat(np.arange(len(session)), looks)
     place = 1 + np.arange(len(owner)) - np.repeat(np.cumsum(looks) - looks, looks)
     item = catalogue.items_for(query[owner], rng.random(len(owner)))
-    item = _launched(item, np.floor_divide(sessions.start[session[owner]], DAY_MS), setting=setting)
+    item = _launched(item, np.floor_divide(sessions.start[session[owner]], DAY_MS), setting)
     # Nobody opens the same item twice in a row: only its first look in a session counts.
     first = np.unique(session[owner] * len(catalogue.items) + item, return_index=True)[1]
     first.sort()
@@ -205,12 +171,12 @@ def _boards(rng: np.random.Generator, people: People, journeys: Journeys, *, cat
     return slot, np.where(none, -1, np.where(has_own, own_name, mixed_name))
 
 
-def _launched(item: Ints, day: Ints, *, setting: Setting) -> Ints:
+def _launched(item: Ints, day: Ints, setting: Setting) -> Ints:
     """The items, with the plain item in place of one that had not appeared by its day."""
     return np.where(setting.launch_day[item] <= day, item, setting.catalogue.plain[item])
 
 
-def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People, *, setting: Setting) -> pl.DataFrame:
+def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People, setting: Setting) -> pl.DataFrame:
     """One-off searches and looks at items that belong to no journey, some of them amid a session."""
     catalogue = setting.catalogue
     person, time = acted["person"].to_numpy(), acted["time"].to_numpy()
@@ -226,7 +192,7 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People,
     # What one comes across is of the season too.
     shown = np.flatnonzero(np.repeat(setting.seasons.count > 0, np.diff(catalogue.query_start)))
     item = catalogue.items_for(rng.choice(shown, n), rng.random(n))
-    item = _launched(item, np.floor_divide(when, DAY_MS), setting=setting)
+    item = _launched(item, np.floor_divide(when, DAY_MS), setting)
     none = np.full(n, -1)
     return _frame(
         person=person[near],
@@ -241,7 +207,7 @@ def _noise_events(rng: np.random.Generator, acted: pl.DataFrame, people: People,
     )
 
 
-def _bot_events(rng: np.random.Generator, people: People, *, setting: Setting) -> pl.DataFrame:
+def _bot_events(rng: np.random.Generator, people: People, setting: Setting) -> pl.DataFrame:
     """Searches and looks of programs: at even intervals, day and night, for anything."""
     catalogue = setting.catalogue
     bots = np.flatnonzero(people.bot)
@@ -253,7 +219,7 @@ def _bot_events(rng: np.random.Generator, people: People, *, setting: Setting) -
     time = np.repeat(begins, count) + step * 240_000 + rng.integers(0, 2_000, n)
     query = rng.integers(0, catalogue.query_start[-1], n)
     is_search = step % 2 == 0
-    item = _launched(catalogue.items_for(query, rng.random(n)), np.floor_divide(time, DAY_MS), setting=setting)
+    item = _launched(catalogue.items_for(query, rng.random(n)), np.floor_divide(time, DAY_MS), setting)
     none = np.full(n, -1)
     return _frame(
         person=person,

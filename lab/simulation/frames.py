@@ -4,8 +4,8 @@ from datetime import date
 
 import polars as pl
 
-from lab.simulation.activity import CLICKTHROUGH, CLOSEUP, PURCHASE, SAVE, SEARCH, Setting
-from lab.simulation.people import MAX_JOURNEYS
+from lab.simulation.activity import CLICKTHROUGH, CLOSEUP, PURCHASE, SAVE, SEARCH
+from lab.simulation.people import MAX_JOURNEYS, Setting
 from lab.simulation.sessions import DAY_MS
 
 _ACTIONS = {CLOSEUP: "closeup", SAVE: "save", CLICKTHROUGH: "clickthrough", PURCHASE: "purchase"}

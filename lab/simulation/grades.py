@@ -6,15 +6,14 @@ import numpy as np
 import polars as pl
 
 ANNOTATORS = ("ada", "ben", "cleo", "dan", "eve")
+ANNOTATORS_EACH = 2
 _BIAS, _NOISE = 0.35, (0.35, 0.8)
 _FULL_INTENT = 0.25
 """Sittings per day from which a journey is fully relevant."""
 
 
-def draw_human_labels(
-    rng: np.random.Generator, shown: pl.DataFrame, *, day: date, annotators_each: int = 2
-) -> pl.DataFrame:
-    """Grades that annotators give to journeys, each journey by a few of them.
+def draw_human_labels(rng: np.random.Generator, shown: pl.DataFrame, *, day: date) -> pl.DataFrame:
+    """Grades that annotators give to journeys, each journey by `ANNOTATORS_EACH` of them.
 
     Parameters
     ----------
@@ -22,8 +21,6 @@ def draw_human_labels(
         Columns ``user_id``, ``journey_id``, ``intent`` (sittings per day that are likely); one journey each.
     day : date
         Day on which they are graded.
-    annotators_each : int
-        Of `ANNOTATORS`, how many grade each journey.
 
     Returns
     -------
@@ -36,11 +33,11 @@ def draw_human_labels(
     bias = persons.normal(0, _BIAS, of_all)
     noise = persons.uniform(*_NOISE, of_all)
     true = 1 + 4 * np.sqrt(np.minimum(shown["intent"].to_numpy() / _FULL_INTENT, 1.0))
-    chosen = rng.random((len(shown), of_all)).argsort(axis=1)[:, :annotators_each]
+    chosen = rng.random((len(shown), of_all)).argsort(axis=1)[:, :ANNOTATORS_EACH]
     felt = true[:, None] + bias[chosen] + noise[chosen] * rng.normal(size=chosen.shape)
     grade = np.clip(np.round(felt), 1, 5).astype(np.int64)
     names = pl.Series(ANNOTATORS).gather(chosen.ravel())
-    place = np.repeat(np.arange(len(shown)), annotators_each)
+    place = np.repeat(np.arange(len(shown)), ANNOTATORS_EACH)
     return shown.select("user_id", "journey_id")[place].with_columns(
         grade=pl.Series(grade.ravel()),
         annotator=names,

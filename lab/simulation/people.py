@@ -30,13 +30,36 @@ NO_BOARDS, BOARD_PER_JOURNEY, ONE_BOARD = 0, 1, 2
 USUAL_HOURS = np.array([7.3, 12.6, 17.4, 20.8])
 USUAL_HOUR_SHARES = np.array([0.14, 0.18, 0.2, 0.48])
 
-
 # Hours that people's clocks are ahead of UTC.
 ZONES = np.array([0.0, 1.0, -5.0, -8.0, 5.5, 10.0])
 _ZONE_SHARES = np.array([0.6, 0.16, 0.12, 0.05, 0.03, 0.04])
 _NEW_SHARE, _NEWEST = 0.2, 0.8
 _BOT_SHARE = 0.0002
 _BEFORE_DAYS = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all people of a simulated world share.
+
+    Attributes
+    ----------
+    popularity : float array, shape (journey types,)
+        Logarithm of how common each journey type is.
+    seasons : Seasons
+        When journeys of each type begin.
+    launch_day : int array, shape (items,)
+        Days since the first simulated day on which each item appears; 0 for every plain item.
+    days, first_weekday : int
+        Length of the window, and weekday of its first day (0 for Monday).
+    """
+
+    catalogue: Catalogue
+    popularity: Floats
+    seasons: Seasons
+    launch_day: Ints
+    days: int
+    first_weekday: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +126,8 @@ class Journeys:
     focus_size: Ints
 
 
-def draw_people(rng: np.random.Generator, *, days: int) -> People:
-    """Draw the people of one block for a window of days."""
+def draw_people(rng: np.random.Generator, setting: Setting) -> People:
+    """Draw the people of one block."""
     sigma = 1.0
     activity = np.clip(np.exp(rng.normal(-(sigma**2) / 2, sigma, BLOCK)), 0.04, 20.0)
     more = 0.55 / (1 + np.exp(0.75 - 0.9 * np.log(activity)))
@@ -118,37 +141,20 @@ def draw_people(rng: np.random.Generator, *, days: int) -> People:
         click_share=rng.beta(2, 9, BLOCK),
         usual_hour=rng.choice(4, BLOCK, p=USUAL_HOUR_SHARES),
         zone=rng.choice(ZONES, BLOCK, p=_ZONE_SHARES),
-        joined=np.where(new, rng.uniform(0, _NEWEST * days, BLOCK), -rng.exponential(_BEFORE_DAYS, BLOCK)),
+        joined=np.where(new, rng.uniform(0, _NEWEST * setting.days, BLOCK), -rng.exponential(_BEFORE_DAYS, BLOCK)),
         bot=rng.random(BLOCK) < _BOT_SHARE,
     )
 
 
-def draw_journeys(
-    rng: np.random.Generator,
-    people: People,
-    *,
-    catalogue: Catalogue,
-    popularity: Floats,
-    seasons: Seasons,
-    days: int,
-) -> Journeys:
-    """Draw which journeys people are on, from when to when, and what they look for.
-
-    Parameters
-    ----------
-    popularity : float array, shape (journey types,)
-        Logarithm of how common each type is.
-    seasons : Seasons
-        When journeys of each type begin.
-    days : int
-        Length of the window.
-    """
+def draw_journeys(rng: np.random.Generator, people: People, setting: Setting) -> Journeys:
+    """Draw which journeys people are on, from when to when, and what they look for."""
+    catalogue, seasons, days = setting.catalogue, setting.seasons, setting.days
     types = catalogue.journeys
     domains = np.unique([journey.domain for journey in types], return_inverse=True)[1]
     # Gumbel noise on log weights, largest first, draws without replacement. People lean to a few domains, and to what
     # their first journey leads to.
     leaning = _LEANING * (rng.random((BLOCK, domains.max() + 1)) < _LEANING_SHARE)
-    keys = popularity + seasons.weight + leaning[:, domains] + rng.gumbel(size=(BLOCK, len(types)))
+    keys = setting.popularity + seasons.weight + leaning[:, domains] + rng.gumbel(size=(BLOCK, len(types)))
     first = keys.argmax(axis=1)
     keys += catalogue.pull[first]
     keys[np.arange(BLOCK), first] = np.inf

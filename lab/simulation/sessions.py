@@ -11,6 +11,7 @@ from lab.simulation.people import (
     Ints,
     Journeys,
     People,
+    Setting,
 )
 
 DAY_MS = 86_400_000
@@ -46,17 +47,10 @@ class Sessions:
     pace: Floats
 
 
-def draw_sessions(
-    rng: np.random.Generator, people: People, journeys: Journeys, *, days: int, first_weekday: int
-) -> Sessions:
-    """Draw when people sit down, in order of person and time.
-
-    Parameters
-    ----------
-    first_weekday : int
-        Weekday of the first simulated day, 0 for Monday.
-    """
-    situational = _situational_times(rng, people, journeys, days=days, first_weekday=first_weekday)
+def draw_sessions(rng: np.random.Generator, people: People, journeys: Journeys, setting: Setting) -> Sessions:
+    """Draw when people sit down, in order of person and time."""
+    days = setting.days
+    situational = _situational_times(rng, people, journeys, setting)
     evergreen = _evergreen_times(rng, people, journeys, days=days)
     journey = np.concatenate([situational[0], evergreen[0]])
     time = np.concatenate([situational[1], evergreen[1]])
@@ -97,8 +91,9 @@ def draw_sessions(
 
 
 def _situational_times(
-    rng: np.random.Generator, people: People, journeys: Journeys, *, days: int, first_weekday: int
+    rng: np.random.Generator, people: People, journeys: Journeys, setting: Setting
 ) -> tuple[Ints, Floats, Floats, Floats]:
+    days = setting.days
     own = np.flatnonzero(~journeys.evergreen)
     length = journeys.ends[own] - journeys.starts[own]
     mean = (
@@ -121,7 +116,7 @@ def _situational_times(
     time = starts + progress * (ends - starts)
     journey, time, progress = _paused(rng, journey, time, progress, journeys, days=days)
     # Part of what would fall on Monday to Thursday waits for the weekend.
-    weekday = (np.floor(time) + first_weekday) % 7
+    weekday = (np.floor(time) + setting.first_weekday) % 7
     waits = (weekday < 4) & (rng.random(len(time)) < 0.3)
     shifted = time + 5 + rng.integers(0, 2, len(time)) - weekday
     time = np.where(waits & (shifted < np.minimum(ends, days)), shifted, time)

@@ -58,13 +58,8 @@ def write_part(folder: Path, part: World, *, number: int) -> None:
         frame.write_parquet(folder / name / f"part-{number:04}.parquet", compression="zstd")
 
 
-def read_truth(folder: Path, name: str) -> pl.DataFrame:
-    """One of ``events``, ``journeys`` and ``people``, all parts; or ``types``."""
-    return scan_truth(folder, name).collect()
-
-
 def scan_truth(folder: Path, name: str) -> pl.LazyFrame:
-    """As `read_truth`, to be filtered before it is read."""
+    """One of ``events``, ``journeys`` and ``people``, all parts; or ``types``."""
     return pl.scan_parquet(folder / f"{name}.parquet" if name == "types" else folder / name / "*.parquet")
 
 

@@ -13,11 +13,11 @@ import polars as pl
 from numpy.random import PCG64, Generator, SeedSequence
 
 from journeys_dagster.errors import ExpectedError
-from lab.simulation.activity import Setting, simulate_block
+from lab.simulation.activity import simulate_block
 from lab.simulation.catalogue import Catalogue, load_catalogue
 from lab.simulation.frames import Frames, item_id
 from lab.simulation.journey_types import Half
-from lab.simulation.people import BLOCK, Ints
+from lab.simulation.people import BLOCK, Ints, Setting
 from lab.simulation.seasons import seasons_of
 
 Progress = Callable[[str, float], None]

@@ -107,32 +107,26 @@ def order_values(part: Part) -> pl.DataFrame:
     shown: what was not found, or found in pieces, costs. Users without any intent are left out.
     """
     intent = part.journeys.select("user_id", "truth", "intent")
-    best = _gains(intent.filter(pl.col("intent") > 0).rename({"intent": "order"}), "order").select(
-        "user_id", ideal="gain"
-    )
+    best = _gains(intent.filter(pl.col("intent") > 0), pl.col("intent")).rename({"gain": "ideal"})
     ranked = part.ranked.join(intent, on=["user_id", "truth"], how="left").with_columns(pl.col("intent").fill_null(0.0))
     listed = part.listed.join(intent, on=["user_id", "truth"], how="left").with_columns(pl.col("intent").fill_null(0.0))
     orders = {
-        PIPELINE: listed.with_columns(order=-pl.col("rank")),
-        "frequency × recency": _by(ranked, pl.col("frequency") * (-pl.col("recency_days") / 30).exp()),
-        "recency": _by(ranked, -pl.col("recency_days")),
-        "frequency": _by(ranked, pl.col("frequency")),
-        "random": _by(ranked, pl.struct(*_JOURNEY).hash(seed=0)),
-        BEST_ORDER: _by(ranked, pl.col("intent")),
+        PIPELINE: (listed, -pl.col("rank")),
+        "frequency × recency": (ranked, pl.col("frequency") * (-pl.col("recency_days") / 30).exp()),
+        "recency": (ranked, -pl.col("recency_days")),
+        "frequency": (ranked, pl.col("frequency")),
+        "random": (ranked, pl.struct(*_JOURNEY).hash(seed=0)),
+        BEST_ORDER: (ranked, pl.col("intent")),
     }
     found = []
-    for method, rows in orders.items():
-        gained = best.join(_gains(rows, "order", gain="intent"), on="user_id", how="left")
+    for method, (rows, order) in orders.items():
+        gained = best.join(_gains(rows, order), on="user_id", how="left")
         found.append(values(gained, "ndcg_at_5", method, pl.col("gain").fill_null(0.0) / pl.col("ideal")))
     return pl.concat(found)
 
 
-def _by(rows: pl.DataFrame, order: pl.Expr) -> pl.DataFrame:
-    return rows.with_columns(order=order)
-
-
-def _gains(rows: pl.DataFrame, order: str, *, gain: str | None = None) -> pl.DataFrame:
-    """Discounted gain of the first five of each user; what comes again gains nothing."""
+def _gains(rows: pl.DataFrame, order: pl.Expr) -> pl.DataFrame:
+    """Discounted intent of the first five of each user; what comes again gains nothing."""
     tie = [name for name in ("journey_id", "truth") if name in rows.columns][:1]
     placed = (
         rows.sort("user_id", order, *tie, descending=[False, True, False])
@@ -141,7 +135,7 @@ def _gains(rows: pl.DataFrame, order: str, *, gain: str | None = None) -> pl.Dat
         .unique(["user_id", "truth"], keep="first", maintain_order=True)
         .filter(pl.col("place") < CUTOFF)
     )
-    discounted = pl.col(gain or order) / (pl.col("place") + 2.0).log(2.0)
+    discounted = pl.col("intent") / (pl.col("place") + 2.0).log(2.0)
     return placed.group_by("user_id").agg(gain=discounted.sum())
 
 

@@ -17,7 +17,7 @@ from lab.evaluation.corpora import event_truth
 from lab.evaluation.statistics import majority
 from lab.simulation.intent import latent_intent
 from lab.simulation.journey_types import Half
-from lab.simulation.truth import read_truth, scan_truth, states_on
+from lab.simulation.truth import scan_truth, states_on
 
 Query = Callable[[str, Mapping[str, Any]], pl.DataFrame]
 """Rows of the warehouse, by SQL and its parameters."""
@@ -96,7 +96,7 @@ class Truth:
                 "known, see `journeys evaluate --help`"
             )
         counts = pl.lit(value=True) if half is None else pl.col("half") == half
-        types = read_truth(folder, "types").select("journey", "domain", counts=counts)
+        types = scan_truth(folder, "types").select("journey", "domain", counts=counts).collect()
         last = scan_truth(folder, "events").select(pl.col("occurred_at").max().dt.date()).collect().item()
         if last is None:
             raise BenchmarkError(f"the truth in {folder} has no event: simulate more users or days")
@@ -154,9 +154,7 @@ def read_part(query: Query, truth: Truth, settings: Settings, users: Sequence[st
     # The truth of a journey is decided from all keywords, before any are left out.
     millionths = (pl.col("weight") * 1e6).round().cast(pl.Int64)
     of_journey = majority(keywords.drop_nulls("journey_id"), _JOURNEY, millionths.sum())
-    true_journeys = (
-        scan_truth(truth.folder, "journeys").filter(pl.col("user_id").is_in(list(users))).rename({"journey": "truth"})
-    ).collect()
+    true_journeys = scan_truth(truth.folder, "journeys").filter(pl.col("user_id").is_in(list(users))).collect()
     shown = true_events.filter(pl.col("arrival_day") <= pl.col("as_of"), pl.col("journey").is_not_null())
     journeys = _as_they_stand(true_journeys, read_on).join(
         shown.select("user_id", truth="journey").unique(), on=["user_id", "truth"], how="semi"
@@ -192,12 +190,13 @@ def _with_truth(found: pl.DataFrame, true_events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _as_they_stand(true_journeys: pl.DataFrame, day: date) -> pl.DataFrame:
-    named = true_journeys.rename({"truth": "journey"})
     # What has been shown has begun, whatever the person's clock says.
-    stage = states_on(named, day).select("user_id", "journey", stage=pl.col("state").replace({"ahead": "ongoing"}))
-    intent = latent_intent(named, day + timedelta(days=1))
+    stage = states_on(true_journeys, day).select(
+        "user_id", "journey", stage=pl.col("state").replace({"ahead": "ongoing"})
+    )
+    intent = latent_intent(true_journeys, day + timedelta(days=1))
     return (
-        named.select("user_id", "journey", "lifecycle")
+        true_journeys.select("user_id", "journey", "lifecycle")
         .join(stage, on=["user_id", "journey"])
         .join(intent, on=["user_id", "journey"])
         .rename({"journey": "truth"})
@@ -214,8 +213,7 @@ def _returns(
         soon = day.is_between(pl.col("as_of"), pl.col("as_of") + pl.duration(days=days), closed="right")
         came = true_events.filter(soon).select("user_id", truth="journey").drop_nulls().unique()
         return came.with_columns(returned=pl.lit(1.0))
-    named = true_journeys.rename({"truth": "journey"})
-    daily = [latent_intent(named, read_on + timedelta(days=ahead)) for ahead in range(1, days + 1)]
+    daily = [latent_intent(true_journeys, read_on + timedelta(days=ahead)) for ahead in range(1, days + 1)]
     sittings = pl.concat(daily).rename({"journey": "truth"}).group_by(key).agg(pl.col("intent").sum())
     return sittings.select(*key, returned=1.0 - (-pl.col("intent")).exp())
 
