@@ -40,7 +40,7 @@ def majority(rows: pl.DataFrame, key: Sequence[str], weight: pl.Expr) -> pl.Data
     )
 
 
-def bootstrap_columns(columns: NDArray[np.float64], *, resamples: int = RESAMPLES, seed: int = 0) -> list[Mean]:
+def bootstrap_columns(columns: NDArray[np.float64]) -> list[Mean]:
     """Means of many columns with percentile intervals, each over the users that have a value.
 
     The same users are drawn for all columns: SciPy's bootstrap, column by column, is slower by as many times as there
@@ -58,7 +58,7 @@ def bootstrap_columns(columns: NDArray[np.float64], *, resamples: int = RESAMPLE
     """
     known = np.isfinite(columns)
     sums = np.hstack([np.where(known, columns, 0.0), known.astype(np.float64)])
-    drawn = np.vstack([sums.sum(axis=0), resampled_totals(sums, resamples, seed=seed)])
+    drawn = np.vstack([sums.sum(axis=0), resampled_totals(sums)])
     totals, counts = np.hsplit(drawn, 2)
     means = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
     # A resample may hold nobody who has a value.
@@ -69,12 +69,12 @@ def bootstrap_columns(columns: NDArray[np.float64], *, resamples: int = RESAMPLE
     return [Mean(*map(float, end)) for end in ends.T]
 
 
-def resampled_totals(sums: NDArray[np.float64], resamples: int, *, seed: int = 0) -> NDArray[np.float64]:
-    """Column totals over users drawn with replacement: (users, columns) in, (resamples, columns) out."""
-    rng = np.random.default_rng(seed)
+def resampled_totals(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Column totals over users drawn with replacement: (users, columns) in, (`RESAMPLES`, columns) out."""
+    rng = np.random.default_rng(0)
     users = len(sums)
-    totals = np.empty((resamples, sums.shape[1]))
-    for first in range(0, resamples, _AT_ONCE):
+    totals = np.empty((RESAMPLES, sums.shape[1]))
+    for first in range(0, RESAMPLES, _AT_ONCE):
         drawn = [
             np.bincount(rng.integers(users, size=users), minlength=users) for _ in totals[first : first + _AT_ONCE]
         ]

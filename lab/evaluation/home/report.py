@@ -1,13 +1,13 @@
 """Values of users in, means with bootstrap intervals out, the pipeline's beside those of each baseline."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.monitoring.bootstrap import RESAMPLES
+from journeys_dagster.monitoring.bootstrap import Mean
 from lab.evaluation.statistics import bootstrap_columns, resampled_totals
 from lab.simulation.journey_types import Half
 
@@ -113,25 +113,16 @@ def _means(measure: str, domain: str, rows: pl.DataFrame, methods: dict[str, int
     # A domain may be that of no found journey, but of some session.
     ours = own[:, [names.index(PIPELINE)]] if PIPELINE in names else np.full((len(own), 1), np.nan)
     means = bootstrap_columns(np.hstack([own, ours - own]))
+    users = np.isfinite(own).sum(axis=0).tolist()
     return [
-        _row(measure, name, domain, int(np.isfinite(own[:, place]).sum()))
-        | {"value": means[place].value, "low": means[place].low, "high": means[place].high}
-        | (
-            {}
-            if name == PIPELINE
-            else {
-                "lead": means[len(names) + place].value,
-                "lead_low": means[len(names) + place].low,
-                "lead_high": means[len(names) + place].high,
-            }
-        )
+        _row(measure, name, domain, users[place], mean=means[place], lead=means[len(names) + place])
         for place, name in enumerate(names)
     ]
 
 
-def _row(measure: str, method: str, domain: str, users: int) -> _Row:
-    empty: _Row = dict.fromkeys(("lead", "lead_low", "lead_high"))
-    return empty | {"measure": measure, "method": method, "domain": domain, "users": users}
+def _row(measure: str, method: str, domain: str, users: int, *, mean: Mean, lead: Mean) -> _Row:
+    row: _Row = {"measure": measure, "method": method, "domain": domain, "users": users, **asdict(mean)}
+    return row if method == PIPELINE else row | {"lead": lead.value, "lead_low": lead.low, "lead_high": lead.high}
 
 
 def _calibration(confidences: pl.DataFrame) -> list[_Row]:
@@ -155,21 +146,17 @@ def _calibration(confidences: pl.DataFrame) -> list[_Row]:
         np.add.at(sums[:, 2 * BINS], users, (said - label) ** 2 + label * (1.0 - label))
         np.add.at(sums[:, 2 * BINS + 1], users, 1.0)
         # Rows of a resample: the sums of all users first, then those of the drawn ones.
-        totals = np.vstack([sums.sum(axis=0), resampled_totals(sums, RESAMPLES)])
+        totals = np.vstack([sums.sum(axis=0), resampled_totals(sums)])
         count = totals[:, -1]
         ece = np.abs(totals[:, :BINS] - totals[:, BINS : 2 * BINS]).sum(axis=1) / count
         own[method] = ece, totals[:, -2] / count
     for place, measure in enumerate(found):
         for method in methods:
-            row = _row(measure, method, "", int(users[-1]) + 1)
-            row |= dict(zip(("value", "low", "high"), _interval(own[method][place]), strict=True))
-            if method != PIPELINE:
-                lead = own[PIPELINE][place] - own[method][place]
-                row |= dict(zip(("lead", "lead_low", "lead_high"), _interval(lead), strict=True))
-            found[measure].append(row)
+            mean, lead = _mean(own[method][place]), _mean(own[PIPELINE][place] - own[method][place])
+            found[measure].append(_row(measure, method, "", int(users[-1]) + 1, mean=mean, lead=lead))
     return [*found["confidence_ece"], *found["confidence_brier"]]
 
 
-def _interval(resamples: NDArray[np.float64]) -> tuple[float, float, float]:
+def _mean(resamples: NDArray[np.float64]) -> Mean:
     low, high = np.quantile(resamples[1:], [0.025, 0.975])
-    return float(resamples[0]), float(low), float(high)
+    return Mean(float(resamples[0]), float(low), float(high))
