@@ -63,12 +63,12 @@ def build_defs(
         "llm": llm_resource(settings.llm),
     }
     first_day = _first_day(settings, landing_zone)
-    declared = [asset for asset in declared_assets(settings) if asset.is_in_use(settings)]
+    declared = declared_assets(settings)
     days = dg.DailyPartitionsDefinition(start_date=first_day.isoformat())
     location = build_location(settings, declared, days)
-    jobs = build_jobs(declared)
+    jobs = build_jobs([asset for asset in declared if asset.name in location.assets])
     graph = dg.Definitions(
-        assets=[asset.build(location) for asset in declared],
+        assets=[asset.build(location) for asset in declared if asset.name in location.assets],
         jobs=list(jobs.values()),
         resources={**resources, **(resource_overrides or {})},
         # A step takes milliseconds in the run's own process and seconds in a new one.
@@ -91,27 +91,26 @@ def declared_assets(settings: Settings) -> list[Asset]:
 
 def declared_tables(settings: Settings) -> dict[str, Table]:
     """All tables and views of a warehouse by name: those of assets, and those that are records of other work."""
-    tables = [asset.table for asset in declared_assets(settings) if asset.table is not None]
-    return {table.name: table for table in (*tables, *RECORDS)}
+    return _tables(declared_assets(settings))
 
 
 def build_location(settings: Settings, declared: Sequence[Asset], partitions_def: dg.PartitionsDefinition) -> Location:
-    """What all assets share.
+    """What all assets share; `declared` are those that are not in use too, whose tables a warehouse may have.
 
     Raises
     ------
     ModelError
-        There are audits of something that is no table.
+        There are audits of something that is no table, or events of a source have no staging model.
     """
     check_event_models(load_models().values(), declared_sources(settings))
-    audits, tables = load_audits(), declared_tables(settings)
+    audits, tables = load_audits(), _tables(declared)
     if unknown := audits.keys() - tables.keys():
         raise ModelError(f"there are audits of {', '.join(sorted(unknown))}, which is no table")
     return Location(
         settings=settings,
         partitions_def=partitions_def,
-        algorithm=algorithm_in_use(settings),
-        assets=frozenset(asset.name for asset in declared),
+        algorithm=_algorithm(settings, declared),
+        assets=frozenset(asset.name for asset in declared if asset.is_in_use(settings)),
         tables=tables,
         audits=audits,
     )
@@ -119,16 +118,23 @@ def build_location(settings: Settings, declared: Sequence[Asset], partitions_def
 
 def algorithm_in_use(settings: Settings) -> Algorithm:
     """The algorithm of this code location; settings that only steer runs have no part in it."""
+    return _algorithm(settings, declared_assets(settings))
+
+
+def _tables(declared: Sequence[Asset]) -> dict[str, Table]:
+    tables = [asset.table for asset in declared if asset.table is not None]
+    return {table.name: table for table in (*tables, *RECORDS)}
+
+
+def _algorithm(settings: Settings, declared: Sequence[Asset]) -> Algorithm:
     return current_algorithm(
         settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         policy_revision=load_policy(settings.safety.policy).revision,
         step_code_versions={
-            asset.name: step_version(asset.module)
-            for asset in declared_assets(settings)
-            if asset.decides and asset.code_version is None
+            asset.name: step_version(asset.module) for asset in declared if asset.decides and asset.code_version is None
         },
-        sql_code_versions={name: model.code_version for name, model in load_models().items()},
+        sql_code_versions={asset.name: asset.code_version for asset in declared if asset.code_version is not None},
     )
 
 
