@@ -20,7 +20,6 @@ from journeys_dagster.orchestration.jobs import (
     scope_config,
     training_config,
 )
-from journeys_dagster.orchestration.records import open_records
 from journeys_dagster.resources.landing_zone import LandingZone, complete_days
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.contracts import REJECTED_SHARE
@@ -191,16 +190,15 @@ def _execute(
     if warn is not None:
         instance.add_event_listener(run_id, _warning_listener(warn))
     first, last = (day.isoformat() for day in days) if days else (None, None)
-    with open_records(instance, run_id):
-        result = job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            raise_on_error=False,
-            partition_key=first if first == last else None,
-            tags=range_tags(*days) if days and first != last else None,
-            asset_selection=[dg.AssetKey(name) for name in only] if only else None,
-            run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+    result = job.execute_in_process(
+        instance=instance,
+        run_id=run_id,
+        raise_on_error=False,
+        partition_key=first if first == last else None,
+        tags=range_tags(*days) if days and first != last else None,
+        asset_selection=[dg.AssetKey(name) for name in only] if only else None,
+        run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+    )
     if not result.success:
         raise RunFailedError(f"run {run_id} of {job_name} failed: {_failure(result)}")
     return result

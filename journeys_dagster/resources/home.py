@@ -24,6 +24,10 @@ _DAGSTER_SETTINGS = "dagster.yaml"
 _SHIPPED_DAGSTER_SETTINGS = Path(__file__).with_name(_DAGSTER_SETTINGS)
 _MOVED_MODULES = {"journeys_dagster.automation.run_launcher": "journeys_dagster.orchestration.run_launcher"}
 """Modules that the `dagster.yaml` of older homes names, and where they are now: Dagster would not start without."""
+_COMMAND_SETTINGS = "commands.yaml"
+_KEPT_RECORDS = {"module": "journeys_dagster.orchestration.records", "class": "KeptEventLogStorage"}
+_STORAGES = {"storage", "run_storage", "event_log_storage", "schedule_storage"}
+"""Settings by which an operator has chosen where Dagster keeps its records."""
 _SETUP_TIMEOUT_SECONDS = 120.0
 _LOOK_UP_CONFIG = {"memory_limit": "1GB"}
 _LOOK_UP_TIMEOUT_SECONDS = 600.0
@@ -130,7 +134,20 @@ class Home:
             if not self.has_dagster:
                 shutil.copyfile(_SHIPPED_DAGSTER_SETTINGS, self.dagster / _DAGSTER_SETTINGS)
             os.environ["DAGSTER_HOME"] = str(self.dagster)
-            return dg.DagsterInstance.from_config(str(self.dagster))
+            return dg.DagsterInstance.from_config(str(self.dagster), self._settings_of_commands())
+
+    def _settings_of_commands(self) -> str:
+        """Name of the file with the instance's settings for commands: the home's own, with records that stay open."""
+        import yaml
+
+        settings = yaml.safe_load((self.dagster / _DAGSTER_SETTINGS).read_text(encoding="utf-8")) or {}
+        if _STORAGES & settings.keys():
+            return _DAGSTER_SETTINGS
+        records = {**_KEPT_RECORDS, "config": {"base_dir": str(self.dagster / "history" / "runs")}}
+        new = self.dagster / f"{_COMMAND_SETTINGS}.new"
+        new.write_text(yaml.safe_dump(settings | {"event_log_storage": records}), encoding="utf-8")
+        new.replace(self.dagster / _COMMAND_SETTINGS)
+        return _COMMAND_SETTINGS
 
     def name_moved_modules(self) -> None:
         """Mend the home's `dagster.yaml` where it names modules that have moved since, and nothing else of it."""
