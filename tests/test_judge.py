@@ -60,6 +60,12 @@ def test_a_judge_of_one_level_has_no_order() -> None:
     assert found["quadratic_kappa"].value == 0.0
 
 
+def test_a_single_grade_has_no_order() -> None:
+    found = of_one_group([(4, 3)])
+    assert math.isnan(found["kendall_tau_b"].value)
+    assert (found["exact"].value, found["within_one"].value) == (0.0, 1.0)
+
+
 def test_intervals_come_from_groups_not_from_cases() -> None:
     human = pl.Series([1, 1, 5, 5] * 25)
     judged = pl.Series([1, 1, 1, 1] * 25)

@@ -364,7 +364,8 @@ def test_feedback_becomes_labels_of_the_snapshot_before_it(
 ) -> None:
     pipeline = copy_of_world("feedback")
     as_of, day = world_days[2], world_days[3]
-    journeys = pipeline.table("user_journeys", f"as_of = date '{as_of}'").select("user_id", "journey_id").head(6)
+    of_day = pipeline.table("user_journeys", f"as_of = date '{as_of}'")
+    journeys = of_day.select("user_id", "journey_id").sort("user_id", "journey_id").head(6)
     said = journeys.with_columns(occurred_at=pl.lit(datetime.combine(day, time(9), UTC)), arrival_day=pl.lit(day))
     sent = said.with_columns(channel=pl.lit("push"), event=pl.lit("sent"))
     clicked = sent.head(2).with_columns(event=pl.lit("clicked"))

@@ -65,15 +65,15 @@ def _measures(counts: NDArray[np.int64]) -> tuple[float, ...]:
 
     apart, seen = np.abs(_HUMAN - _JUDGED), counts > 0
     rows = np.repeat(np.arange(len(counts)), counts)
-    tau = kendalltau(_HUMAN[rows], _JUDGED[rows])
+    # Not defined, and the libraries warn: the order of a single case, kappa where all have one level.
+    tau = np.nan if len(rows) < 2 else float(np.asarray(kendalltau(_HUMAN[rows], _JUDGED[rows]))[0])
     kappa = np.nan
-    # Where all have one level, kappa is not defined, and the library warns.
     if len({*_HUMAN[seen], *_JUDGED[seen]}) > 1:
         kappa = cohen_kappa_score(
             _HUMAN[seen], _JUDGED[seen], labels=list(LEVELS), weights="quadratic", sample_weight=counts[seen]
         )
     shares = (np.average(apart <= most, weights=counts) for most in (0, 1))
-    return (*map(float, shares), float(np.asarray(tau)[0]), float(kappa))
+    return (*map(float, shares), tau, float(kappa))
 
 
 def _with_interval(value: float, resampled: NDArray[np.float64]) -> Mean:
