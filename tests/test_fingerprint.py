@@ -102,6 +102,16 @@ SAFETY = {"safety_verdicts", "safety", "journey_expansions", VERDICTS, ALGORITHM
             id="a line of SQL that several steps share",
         ),
         pytest.param(
+            (
+                "journeys_dagster/sources/contracts.py",
+                'action_weights={"board": keywords.board_weight}',
+                'action_weights={"board": 2 * keywords.board_weight}',
+            ),
+            {"keywords", ALGORITHM},
+            {"stages", "names", EMBEDDINGS, VERDICTS},
+            id="the weight that a source declares",
+        ),
+        pytest.param(
             (f"{INFERENCE}/encoders.py", "LONGEST_INPUT = 512", "LONGEST_INPUT = 256"),
             {"keyword_embeddings", EMBEDDINGS, VERDICTS, ALGORITHM},
             {"names", "rankings", "users_in_scope"},
@@ -198,6 +208,7 @@ NOTHING = {
     "the words of a plot": ("assets/stages.py", "journeys by stage and day", "stages by day"),
     "a description": ("assets/stages.py", '"""Lifecycle', '"""The lifecycle'),
     "a column's description": ("assets/stages.py", 'text("evergreen or situational")', 'text("the lifecycle")'),
+    "what a source is": ("journeys_dagster/sources/contracts.py", "What users searched for.", "Searches."),
     "dead code": (f"{INFERENCE}/ranking.py", "\n\n\ndef ", "\n\n\ndef unused() -> None:\n    pass\n\n\ndef "),
 }
 

@@ -21,6 +21,7 @@ COMPUTING = (
     "journeys_dagster.monitoring",
     "journeys_dagster.orchestration.reads",
     "journeys_dagster.resources.labels",
+    "journeys_dagster.sources.contracts",
     "journeys_dagster.sources.parameters",
     "journeys_dagster.training",
 )
@@ -31,6 +32,8 @@ _SHOWN = frozenset({"checks", "description", "example", "grain", "group", "kinds
 """Arguments by which an asset says how it looks, in the modules of `_ASSETS`."""
 _COLUMN_TYPES = frozenset({"text", "texts", "integer", "bigint", "double", "boolean", "utc_day", "timestamp"})
 """Functions of `journeys_dagster.tables` that make a column; their first argument describes it."""
+_DESCRIBING = frozenset({"journeys_dagster.sources.contracts"})
+"""Modules besides those of `_ASSETS` that say in such arguments what something is."""
 _OWN_PACKAGES = frozenset({"assets", "journeys_dagster", "lab"})
 _LOGS = frozenset({"log", "logger", "logging", "run", "_log", "_logger"})
 _LOG_LEVELS = frozenset({"debug", "info", "warning", "error", "exception", "critical", "log", "warn"})
@@ -165,7 +168,7 @@ class SourceTree:
             path = self._path(name)
             if path is None:
                 raise LookupError(f"there is no module {name} in {self._root}")
-            self._modules[name] = _Module.read(path, is_asset=name.startswith(f"{_ASSETS}."))
+            self._modules[name] = _Module.read(path, describes=name in _DESCRIBING or name.startswith(f"{_ASSETS}."))
         return self._modules[name]
 
     def _file_version(self, module: str, file: str) -> str:
@@ -213,12 +216,12 @@ class _Module:
     imports: dict[str, tuple[str, str]]
 
     @classmethod
-    def read(cls, path: Path, *, is_asset: bool) -> "_Module":
+    def read(cls, path: Path, *, describes: bool) -> "_Module":
         module = cls([], {}, {})
         for node in ast.parse(path.read_bytes()).body:
             if _plays_no_part(node):
                 continue
-            statement = _Reader(is_asset=is_asset).statement_of(node)
+            statement = _Reader(describes=describes).statement_of(node)
             if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 module.imports |= statement.imports
             if statement.text:
@@ -248,8 +251,8 @@ class _Module:
 class _Reader:
     """Reads one statement."""
 
-    def __init__(self, *, is_asset: bool) -> None:
-        self._is_asset = is_asset
+    def __init__(self, *, describes: bool) -> None:
+        self._describes = describes
         self._parts: list[str] = []
         self._found = _Statement()
 
@@ -272,7 +275,7 @@ class _Reader:
             self._read([part for part in value.values if not isinstance(part, ast.Constant)])
         elif isinstance(value, ast.Import | ast.ImportFrom):
             self._read_import(value)
-        elif isinstance(value, ast.keyword) and self._is_asset and value.arg in _SHOWN:
+        elif isinstance(value, ast.keyword) and self._describes and value.arg in _SHOWN:
             self._found.shows |= {node.id for node in ast.walk(value.value) if isinstance(node, ast.Name)}
         elif isinstance(value, ast.AST):
             self._read_node(value)
@@ -291,7 +294,7 @@ class _Reader:
         self._parts.append(type(node).__name__)
         for name in node._fields:
             value = getattr(node, name, None)
-            if name == "args" and self._is_asset and _is_column(node):
+            if name == "args" and self._describes and _is_column(node):
                 continue
             # Fields that newer versions of Python have added are empty in the older ones.
             if value is not None and value != [] and name != "ctx":
