@@ -138,7 +138,7 @@ def judged_users(rows: pl.DataFrame) -> dict[str, float]:
     key=("as_of", "user_id", "journey_id"),
     read=of_sampled_users,
     deps=(
-        *tables_of(_JOURNEYS, _KEYWORDS, _MEMBERS),
+        *(tables_of(_JOURNEYS, _KEYWORDS, _MEMBERS) - {"sample"}),
         *("keyword_embeddings", "user_events", "human_labels"),
     ),
     kinds={"polars", "numpy"},

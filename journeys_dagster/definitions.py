@@ -100,12 +100,16 @@ def build_location(settings: Settings, declared: Sequence[Asset], partitions_def
     Raises
     ------
     ModelError
-        There are audits of something that is no table, or events of a source have no staging model.
+        There are audits of something that is no table, an asset reads such a thing, or events of a source have no
+        staging model.
     """
     check_event_models(load_models().values(), declared_sources(settings))
     audits, tables = load_audits(), _tables(declared)
     if unknown := audits.keys() - tables.keys():
         raise ModelError(f"there are audits of {', '.join(sorted(unknown))}, which is no table")
+    for asset in declared:
+        if unknown := asset.deps - tables.keys():
+            raise ModelError(f"asset {asset.name} reads {', '.join(sorted(unknown))}, which is no table")
     return Location(
         settings=settings,
         partitions_def=partitions_def,

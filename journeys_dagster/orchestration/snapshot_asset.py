@@ -194,7 +194,7 @@ def snapshot_asset(
         )
         trained = [each.name for each in (model, *empty_until_trained) if each is not None]
         if model is not None:
-            declared["checks"] = [model_fits_spec(table.name)]
+            declared["checks"] = [*declared.get("checks", ()), model_fits_spec(table.name)]
         return SnapshotAsset(
             name=table.name,
             description=described(table),

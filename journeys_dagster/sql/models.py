@@ -20,6 +20,7 @@ from sqlglot.optimizer.scope import traverse_scope
 
 from journeys_dagster.errors import JourneysError
 from journeys_dagster.sql.audits import Audit
+from journeys_dagster.sql.lineage import DIALECT, branches, column_lineage
 from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
 from journeys_dagster.tables import Column, Kind, Table
 
@@ -27,7 +28,6 @@ SQL_ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 Materialization = Literal["view", "snapshot"]
 Per = Literal["user", "population"]
 
-_DIALECT = "duckdb"
 _HEADER = re.compile(r"\A\s*/\*(?P<header>.*?)\*/\s*(?P<sql>.*)\Z", re.DOTALL)
 _MODEL_KEYS = {
     "name": str,
@@ -129,7 +129,7 @@ class SqlModel:
             (name, tuple((column, spec.type) for column, spec in tables[name].columns.items()))
             for name in sorted(self.depends_on)
         )
-        upstream = _column_lineage(self.path, self.sql, columns)
+        upstream = column_lineage(self.sql, columns)
         return {column: upstream.get(column, frozenset()) for column in self.table.columns}
 
 
@@ -317,7 +317,7 @@ def _split(path: Path, text: str, *, keys: Mapping[str, type], required: set[str
 
 def _parse(path: Path, sql: str) -> exp.Query:
     try:
-        expression = sqlglot.parse_one(sql, dialect=_DIALECT)
+        expression = sqlglot.parse_one(sql, dialect=DIALECT)
     except SqlglotError as error:
         raise ModelError(f"{path}: {error}") from None
     if not isinstance(expression, exp.Query):
@@ -328,7 +328,7 @@ def _parse(path: Path, sql: str) -> exp.Query:
 def _columns(path: Path, expression: exp.Query) -> dict[str, Column]:
     """Columns from the casts and comments of the (first) SELECT."""
     columns: dict[str, Column] = {}
-    first, *others = _branches(expression)
+    first, *others = branches(expression)
     for projection in first.selects:
         name, comments = projection.alias_or_name, projection.comments
         if not isinstance(projection, exp.Alias) or not isinstance(projection.this, exp.Cast):
@@ -339,7 +339,7 @@ def _columns(path: Path, expression: exp.Query) -> dict[str, Column]:
             raise ModelError(f"{path}: there are two columns {name!r}")
         description = comments[-1].strip()
         columns[name] = Column(
-            type=projection.this.to.sql(dialect=_DIALECT),
+            type=projection.this.to.sql(dialect=DIALECT),
             description=description.removesuffix(_NULLABLE).strip(),
             nullable=description.endswith(_NULLABLE),
         )
@@ -362,49 +362,9 @@ def _check_union(path: Path, expression: exp.Expr) -> None:
         _check_union(path, expression.right)
 
 
-def _branches(expression: exp.Expr) -> list[exp.Query]:
-    """The SELECTs of a union, or the SELECT itself."""
-    if isinstance(expression, exp.SetOperation):
-        return [*_branches(expression.left), *_branches(expression.right)]
-    return [expression] if isinstance(expression, exp.Query) else []
-
-
-@cache
-def _column_lineage(
-    path: Path, sql: str, columns: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-) -> dict[str, frozenset[tuple[str, str]]]:
-    """The columns that each column of a SELECT is made of; `columns` holds those of the tables it reads, with types."""
-    from sqlglot.lineage import lineage
-
-    schema: dict[str, object] = {name: dict(of_table) for name, of_table in columns}
-    expression = _parse(path, sql)
-    upstream: dict[str, set[tuple[str, str]]] = {}
-    # Branch by branch: sqlglot follows the branches of a union by position, ours are matched by name.
-    for branch in _branches(expression):
-        alone = branch.copy()
-        if branch is not expression:
-            for cte in expression.ctes:
-                alone = alone.with_(cte.alias, as_=cte.this.copy(), dialect=_DIALECT)
-        nodes = lineage(
-            None,
-            alone,
-            schema=schema,
-            dialect=_DIALECT,
-            validate_qualify_columns=False,
-            copy=False,
-            trim_selects=False,
-        )
-        for column in nodes:
-            for node in nodes[column].walk():
-                if isinstance(node.expression, exp.Table) and node.expression.name in schema:
-                    leaf = node.expression.name, node.name.rsplit(".", 1)[-1].strip('"')
-                    upstream.setdefault(column, set()).add(leaf)
-    return {column: frozenset(leaves) for column, leaves in upstream.items()}
-
-
 def tables_of(*queries: str) -> frozenset[str]:
     """Tables that queries of a step read; a query may hold the condition ``{of_batch}``."""
-    parsed = (sqlglot.parse_one(sql.replace("{of_batch}", "true"), dialect=_DIALECT) for sql in queries)
+    parsed = (sqlglot.parse_one(sql.replace("{of_batch}", "true"), dialect=DIALECT) for sql in queries)
     return frozenset(name for query in parsed if isinstance(query, exp.Query) for name in _tables_read(query))
 
 
@@ -418,10 +378,10 @@ def _tables_read(expression: exp.Query) -> frozenset[str]:
 
 
 def _code_version(expression: exp.Query, macros: Sequence[str]) -> str:
-    definitions = [statement for text in macros for statement in sqlglot.parse(text, dialect=_DIALECT) if statement]
+    definitions = [statement for text in macros for statement in sqlglot.parse(text, dialect=DIALECT) if statement]
     defined = {table.name for statement in definitions if (table := statement.find(exp.Table))}
     called = {function.name.lower() for function in expression.find_all(exp.Anonymous)}
     # A macro may call another one, so a model that calls one depends on all of them.
     parts = [expression, *definitions] if called & defined else [expression]
-    canonical = ";".join(part.sql(dialect=_DIALECT, comments=False, normalize=True) for part in parts)
+    canonical = ";".join(part.sql(dialect=DIALECT, comments=False, normalize=True) for part in parts)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
