@@ -63,13 +63,7 @@ def _source_asset(source: Source) -> Asset:
             raise dg.Failure(str(error), allow_retries=False) from None
         taken_in = []
         for batch in _batches(folders, landing.days_per_batch):
-            landed = read_days(
-                source,
-                batch,
-                max_text_length=landing.max_text_length,
-                future_tolerance_hours=landing.future_tolerance_hours,
-                max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
-            )
+            landed = read_days(source, batch, landing)
             write_landed(warehouse, source, landed, list(batch))
             taken_in.append(landed)
             run.log(f"{source.name}: {len(batch)} days up to {max(batch)} ingested")

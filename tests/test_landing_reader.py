@@ -1,6 +1,7 @@
 """Reading the landing zone: every row is accepted, a duplicate or rejected with a reason, in every format alike."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -33,8 +34,10 @@ DAY = date(2025, 6, 1)
 NOON = datetime(2025, 6, 1, 12)
 TIME = "2025-06-01T12:00:00"
 MAX_TEXT_LENGTH = 50
+LANDING = Settings.model_validate({"landing": {"max_text_length": MAX_TEXT_LENGTH}}).landing
 FORMATS = ("parquet", "csv", "ndjson")
 HEADER = "user_id,query,occurred_at\n"
+OF_SEARCHES: dict[str, Any] = {"contract": list(SOURCES["searches"].fields), "named": {}}
 
 ROWS_OF_SOURCE: dict[str, list[dict[str, Any]]] = {
     "searches": [
@@ -84,13 +87,7 @@ def search(user_id: str = "u1", query: str = "oak", occurred_at: str = TIME) -> 
 
 
 def read(folder: Path, source: str = "searches", *, cap: int = 10_000) -> LandedRows:
-    return read_days(
-        SOURCES[source],
-        {DAY: folder},
-        max_text_length=MAX_TEXT_LENGTH,
-        future_tolerance_hours=24,
-        max_rows_per_user_per_day=cap,
-    )
+    return read_days(SOURCES[source], {DAY: folder}, LANDING.model_copy(update={"max_rows_per_user_per_day": cap}))
 
 
 def read_alike(
@@ -292,9 +289,7 @@ def test_the_same_row_on_two_days_is_no_duplicate(tmp_path: Path) -> None:
     for folder in folders.values():
         folder.mkdir()
         write_rows(folder / "part.parquet", [search(), search()])
-    landed = read_days(
-        SOURCES["searches"], folders, max_text_length=50, future_tolerance_hours=24, max_rows_per_user_per_day=10_000
-    )
+    landed = read_days(SOURCES["searches"], folders, LANDING)
     assert landed.accepted["arrival_day"].to_list() == list(folders)
     assert landed.days["rows_duplicate"].to_list() == [1, 1]
 
@@ -305,23 +300,15 @@ def test_each_day_has_its_own_counts(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     write_rows(tmp_path / "first" / "part.csv", [search(), search(query="")])
     write_rows(tmp_path / "second" / "part.csv", [search(user_id="u2"), search(user_id="u3")])
-    (tmp_path / "second" / "broken.parquet").write_bytes(b"")
-    landed = read_days(
-        SOURCES["searches"],
-        {second: tmp_path / "second", DAY: tmp_path / "first"},
-        max_text_length=50,
-        future_tolerance_hours=24,
-        max_rows_per_user_per_day=10_000,
-    )
+    (tmp_path / "second" / "broken.parquet").write_bytes(b"PAR1")
+    landed = read_days(SOURCES["searches"], {second: tmp_path / "second", DAY: tmp_path / "first"}, LANDING)
     columns = ("arrival_day", "files", "unreadable_files", "rows_read", "rows_accepted", "rows_rejected")
     assert landed.days.select(columns).rows() == [(DAY, 1, 0, 2, 1, 1), (second, 2, 1, 2, 2, 0)]
     assert landed.rejected["arrival_day"].to_list() == [DAY, second]
 
 
 def test_no_days_give_empty_frames() -> None:
-    landed = read_days(
-        SOURCES["items"], {}, max_text_length=50, future_tolerance_hours=24, max_rows_per_user_per_day=10_000
-    )
+    landed = read_days(SOURCES["items"], {}, LANDING)
     assert (landed.accepted.height, landed.rejected.height, landed.days.height) == (0, 0, 0)
     assert landed.days.columns == list(LANDED_DAYS.columns)
 
@@ -362,7 +349,9 @@ def test_the_cap_is_by_day_and_source(tmp_path: Path) -> None:
         folder.mkdir()
         write_rows(folder / "part.csv", [search(query=f"q{query}") for query in range(number + 1)])
     landed = read_days(
-        SOURCES["searches"], folders, max_text_length=50, future_tolerance_hours=24, max_rows_per_user_per_day=2
+        SOURCES["searches"],
+        folders,
+        LANDING.model_copy(update={"max_rows_per_user_per_day": 2}),
     )
     assert landed.over_cap.rows() == [(DAY + timedelta(days=2), "u1", 1)]
     assert landed.days["rows_over_cap"].to_list() == [0, 0, 1]
@@ -429,9 +418,9 @@ UTC_OF_TEXT = {
     "2025-06-01T00:30:00+14:00": datetime(2025, 5, 31, 10, 30),
 }
 NOT_A_TIME = (
-    *("yesterday", "now", "epoch", "infinity", "1748772000"),
-    *("01/06/2025", "2025-6-1", "20250601", "12025-06-01", "2025-02-30", "2025-13-01"),
-    *("2025-06-01T25:00:00", "2025-06-01T10:30:00 Europe/Berlin"),
+    *("yesterday", "now", "epoch", "infinity"),
+    *("2025-6-1", "12025-06-01", "2025-02-30", "2025-13-01"),
+    *("2025-06-01T25:00:00", "2025-06-01T10:30:00 Middle/Earth", "2025-06-01T10:30:00 PST"),
     *("2025-06-01T10:30:00+99:00", "2025-06-01T10:30:00+02:75"),
 )
 BEFORE_1970 = ("0001-01-01", "1969-12-31T23:59:59.999999", "1970-01-01T00:30:00+01:00")
@@ -440,7 +429,8 @@ IN_THE_FUTURE = ("2025-06-03", "2025-06-02T23:59:59-00:30", "2038-01-19T03:14:08
 
 def test_a_time_as_text_is_utc_unless_it_has_an_offset(tmp_path: Path) -> None:
     landed = read_alike(tmp_path, [search(user_id=text, occurred_at=text) for text in UTC_OF_TEXT])
-    assert dict(landed.accepted.select("user_id", "occurred_at").rows()) == UTC_OF_TEXT
+    expected = {text.strip(): utc for text, utc in UTC_OF_TEXT.items()}
+    assert dict(landed.accepted.select("user_id", "occurred_at").rows()) == expected
 
 
 @pytest.mark.parametrize(
@@ -475,9 +465,7 @@ def test_the_future_tolerance_starts_at_the_end_of_the_arrival_day(
     landed = read_days(
         SOURCES["searches"],
         {DAY: tmp_path},
-        max_text_length=50,
-        future_tolerance_hours=hours,
-        max_rows_per_user_per_day=10_000,
+        LANDING.model_copy(update={"future_tolerance_hours": hours}),
     )
     assert landed.accepted.height == accepted
 
@@ -630,9 +618,7 @@ def test_whole_numbers_and_every_kind_of_text_are_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "column",
     [
-        pa.array([7.0]),
         pa.array([True]),
-        pa.array([b"u1"]),
         pa.array([NOON]),
         pa.array([["u1"]]),
         pa.array([{"id": "u1"}]),
@@ -645,10 +631,8 @@ def test_parquet_values_of_another_type_are_not_text(tmp_path: Path, column: pa.
 
 
 def test_json_values_of_another_type_are_not_text(tmp_path: Path) -> None:
-    write_rows(
-        tmp_path / "part.ndjson", [{**search(), "user_id": value} for value in (7.5, True, ["u1"], {"id": "u1"})]
-    )
-    assert reasons(read(tmp_path)) == ["user_id is not text"] * 4
+    write_rows(tmp_path / "part.ndjson", [{**search(), "user_id": value} for value in (True, ["u1"], {"id": "u1"})])
+    assert reasons(read(tmp_path)) == ["user_id is not text"] * 3
 
 
 @pytest.mark.parametrize("column", [pa.array([None]), pa.array([None], pa.string()), pa.array([None], pa.float64())])
@@ -662,7 +646,9 @@ def test_null_is_missing_whatever_its_type(tmp_path: Path, column: pa.Array) -> 
 def test_a_number_is_not_a_time(tmp_path: Path, value: Any) -> None:
     pq.write_table(searches_table(occurred_at=[value]), tmp_path / "part.parquet")
     write_rows(tmp_path / "part.ndjson", [{**search(), "occurred_at": value}])
-    assert reasons(read(tmp_path)) == ["occurred_at is not a time (ISO 8601 expected)"] * 2
+    reason = "occurred_at is a number: say in sources.searches.time_unit whether it counts s, ms, us or ns"
+    expected = "occurred_at is not a time (ISO 8601 expected)" if value is True else reason
+    assert reasons(read(tmp_path)) == [expected] * 2
 
 
 def label(grade: Any) -> dict[str, Any]:
@@ -730,7 +716,8 @@ def test_a_list_may_be_written_as_text(tmp_path: Path) -> None:
         "[]": [],
     }
     landed = read_alike(tmp_path, [item(written, item_id=written) for written in lists], "items")
-    assert dict(landed.accepted.select("item_id", "annotations").rows()) == lists
+    expected = {written.strip(): texts for written, texts in lists.items()}
+    assert dict(landed.accepted.select("item_id", "annotations").rows()) == expected
 
 
 def test_text_that_starts_a_list_but_is_no_list_of_texts_is_rejected(tmp_path: Path) -> None:
@@ -784,7 +771,7 @@ def test_a_missing_column_rejects_every_row_of_its_file_only(tmp_path: Path, suf
     write_rows(tmp_path / f"good.{suffix}", [search()])
     landed = read(tmp_path)
     assert users(landed) == ["u1"]
-    assert reasons(landed) == ["column query is missing from the file"] * 2
+    assert reasons(landed) == ["column query is missing from the file, which has user_id, search_text, occurred_at"] * 2
     assert set(landed.rejected["file"]) == {f"bad.{suffix}"}
 
 
@@ -918,8 +905,12 @@ def test_blank_lines_are_no_rows_but_are_counted_in_the_row_number(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "it is empty or its first line is; a CSV file starts with a header line"),
-        ("\n" + HEADER, "it is empty or its first line is; a CSV file starts with a header line"),
+        ("sep=;\n", "it has no header line; a CSV file starts with one"),
+        (
+            f"u1,oak,{TIME}\nu2,oak,{TIME}\n",
+            "its first line, u1, oak, …, names no column of the source: write a header line, or name the columns in "
+            "the settings",
+        ),
         ("user_id,query,query\n", "its header repeats a column (field 3)"),
         ('user_id,"query,occurred_at\n', "its header line has a stray quote"),
     ],
@@ -942,7 +933,7 @@ def test_a_header_alone_is_a_file_without_rows(tmp_path: Path) -> None:
 
 
 NO_JSON_OBJECTS = (
-    *("{", "{'user_id': 'bad'}", "null", "7", '"text"', "[]", f"[{json.dumps(search())}]", "{} {}"),
+    *("{", "{'user_id': 'bad'}", "null", "7", '"text"', "[]", f"[{json.dumps(search())}]"),
     *('{"user_id": "\\ud800"}', '{"user_id": "raw\0byte"}'),
 )
 
@@ -970,10 +961,10 @@ def test_numbers_in_json_are_ids_as_written(tmp_path: Path) -> None:
     (tmp_path / "part.ndjson").write_text(
         "".join(
             f'{{"user_id": {number}, "query": "oak", "occurred_at": "{TIME}"}}\n'
-            for number in (0, -7, 2**53 + 1, 2**64 - 1)
+            for number in (3, -7, 2**53 + 1, 2**64 - 1)
         )
     )
-    assert users(read(tmp_path)) == ["-7", "0", str(2**64 - 1), str(2**53 + 1)]
+    assert users(read(tmp_path)) == ["-7", str(2**64 - 1), "3", str(2**53 + 1)]
 
 
 # ---- files that cannot be read ----
@@ -1008,7 +999,6 @@ def parquet_with_a_name_that_is_not_utf8(path: Path) -> None:
 
 
 UNREADABLE = {
-    "zero bytes.parquet": lambda path: path.write_bytes(b""),
     "magic only.parquet": lambda path: path.write_bytes(b"PAR1PAR1"),
     "text.parquet": lambda path: path.write_text(HEADER),
     "truncated.parquet": truncated_parquet,
@@ -1018,14 +1008,12 @@ UNREADABLE = {
     "name not utf8.parquet": parquet_with_a_name_that_is_not_utf8,
     "folder.parquet": lambda path: path.mkdir(),
     "nowhere.parquet": lambda path: path.symlink_to("nowhere"),
-    "zero bytes.csv": lambda path: path.write_bytes(b""),
-    "latin1.csv": lambda path: path.write_bytes(HEADER.encode() + "u1,Küche,2025-06-01\n".encode("latin-1")),
-    "utf16.csv": lambda path: path.write_bytes(HEADER.encode("utf-16")),
+    "utf16 without a mark.csv": lambda path: path.write_bytes(HEADER.encode("utf-16-le")),
+    "cut.csv": lambda path: path.write_bytes(gzip.compress(HEADER.encode() * 99)[:40]),
+    "avro.csv": lambda path: path.write_bytes(b"Obj\x01" + bytes(40)),
+    "workbook.csv": lambda path: path.write_bytes(b"PK\x03\x04" + bytes(40)),
     "folder.csv": lambda path: path.mkdir(),
     "nowhere.csv": lambda path: path.symlink_to("nowhere"),
-    "latin1.ndjson": lambda path: path.write_bytes(
-        json.dumps(search(query="Küche"), ensure_ascii=False).encode("latin-1")
-    ),
     "folder.ndjson": lambda path: path.mkdir(),
 }
 
@@ -1088,10 +1076,10 @@ def test_an_error_of_duckdb_becomes_one_short_line(error: Exception, text: str) 
 def test_a_file_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rows(tmp_path / "part.csv", [search()])
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     assert reasons(read(tmp_path)) == ["unreadable file: Permission denied"]
 
 
@@ -1145,7 +1133,7 @@ def test_a_folder_may_be_given_by_a_winding_path(tmp_path: Path, monkeypatch: py
     assert users(read(Path(way))) == ["csv", "ndjson", "parquet"]
 
 
-@pytest.mark.parametrize("name", ["_part.csv", ".part.csv", "_SUCCESS", "part.csv.crc", "part.txt", "csv"])
+@pytest.mark.parametrize("name", ["_part.csv", ".part.csv", "_SUCCESS", "part.csv.crc", "part.csv.tmp", "Thumbs.db"])
 def test_other_files_are_not_data(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("anything")
     landed = read(tmp_path)
@@ -1205,11 +1193,11 @@ def test_a_group_of_files_can_be_read_one_by_one(tmp_path: Path, suffix: str) ->
     for name in ("it's", "b"):
         write_rows(tmp_path / f"{name}.{suffix}", [search(), search()])
     with duckdb.connect() as connection:
-        (group,) = file_groups(connection, landing_files(tmp_path), unreadable := {})
+        (group,) = file_groups(connection, landing_files(tmp_path), unreadable := {}, **OF_SEARCHES)
         assert unreadable == {}
         assert len(group.paths) == 2
     with duckdb.connect() as connection:
-        for group in file_groups(connection, landing_files(tmp_path), {}):
+        for group in file_groups(connection, landing_files(tmp_path), {}, **OF_SEARCHES):
             for single in group.single_files():
                 rows = connection.sql(f"select path, row_number from ({single.relation_sql})").fetchall()
                 assert sorted(rows) == [(str(single.paths[0]), 1), (str(single.paths[0]), 2)]
@@ -1267,8 +1255,8 @@ def test_a_file_that_changes_while_it_is_read_makes_the_day_look_changed(
 ) -> None:
     write_rows(tmp_path / "part.csv", [search()])
 
-    def change_after_reading(*arguments: Any) -> Any:
-        yield from file_groups(*arguments)
+    def change_after_reading(*arguments: Any, **named: Any) -> Any:
+        yield from file_groups(*arguments, **named)
         write_rows(tmp_path / "part.csv", [search(), search(user_id="u2")])
 
     monkeypatch.setattr(reader_module, "file_groups", change_after_reading)

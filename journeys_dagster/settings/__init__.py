@@ -37,6 +37,9 @@ from journeys_dagster.settings.operation import (
     RaySettings,
     RetentionSettings,
     RunSettings,
+    SourceFiles,
+    SourcesSettings,
+    TimeUnit,
 )
 from journeys_dagster.settings.section import Section
 
@@ -62,8 +65,11 @@ __all__ = [
     "SafetySettings",
     "Settings",
     "SettingsError",
+    "SourceFiles",
     "SourceName",
+    "SourcesSettings",
     "StageSettings",
+    "TimeUnit",
     "load_settings",
 ]
 
@@ -76,6 +82,7 @@ class Settings(Section):
     """All of `journeys.toml`."""
 
     landing: LandingSettings = LandingSettings()  # type: ignore[call-arg]
+    sources: SourcesSettings = SourcesSettings()
     keywords: KeywordSettings = KeywordSettings()  # type: ignore[call-arg]
     embedding: EmbeddingSettings = EmbeddingSettings()  # type: ignore[call-arg]
     clusters: ClusterSettings = ClusterSettings()  # type: ignore[call-arg]

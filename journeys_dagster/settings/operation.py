@@ -1,13 +1,15 @@
 """Sections that say how the platform is run: none of them is a part of `algorithm_version`."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from journeys_dagster.settings.section import Count, Days, Positive, Section, Share
 
 Stratum = Literal["light", "medium", "heavy"]
+TimeUnit = Literal["s", "ms", "us", "ns"]
 Cron = Annotated[str, Field(pattern=r"^\S+( \S+){4}$")]
 
 
@@ -36,7 +38,58 @@ class LandingSettings(OperationSection):
         description="Rows of one user, source and arrival day that are kept, the newest ones; the others are counted "
         "and reported. Days that were ingested before keep what they have until their files change.",
     )
+    no_user: list[str] = Field(
+        default=[
+            *(
+                r"\N",
+                "null",
+                "none",
+                "nil",
+                "nan",
+                "nat",
+                "undefined",
+                "[object object]",
+                "(not set)",
+                "(null)",
+                "<null>",
+            ),
+            *(
+                "n/a",
+                "#n/a",
+                "<na>",
+                "00000000-0000-0000-0000-000000000000",
+                "0",
+                "-1",
+                "anonymous",
+                "guest",
+                "unknown",
+            ),
+        ],
+        description="What stands where nobody is known, whatever its capitals: such a user id rejects its row. Those "
+        "that are no number are no id of anything else either.",
+    )
     days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
+
+
+class SourceFiles(OperationSection):
+    """How the files of one source are written."""
+
+    columns: dict[str, str] = Field(default={}, description="What the files call a column.")
+    time_unit: TimeUnit | None = Field(
+        None, description="What times that are numbers count since 1970. Left out: such times are rejected."
+    )
+
+
+class SourcesSettings(OperationSection):
+    """How the files of a source are written where that is not as its contract says, by the name of the source."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, SourceFiles] = Field(init=False)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def by_name(self) -> Mapping[str, SourceFiles]:
+        """Of each source that is named."""
+        return self.__pydantic_extra__
 
 
 class RetentionSettings(OperationSection):

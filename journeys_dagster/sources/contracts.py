@@ -5,15 +5,16 @@ source whose rows are events also has a staging model, ``stg_<name>.sql``, whose
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from journeys_dagster.settings import KeywordSettings, Settings
+from journeys_dagster.settings import KeywordSettings, Settings, SettingsError, TimeUnit
 from journeys_dagster.tables import Column, Table, bigint, integer, text, utc_day
 
-Kind = Literal["text", "text_list", "timestamp", "integer"]
+Kind = Literal["id", "text", "text_list", "timestamp", "integer"]
 
 _DUCKDB_TYPE: Mapping[Kind, str] = {
+    "id": "VARCHAR",
     "text": "VARCHAR",
     "text_list": "VARCHAR[]",
     "timestamp": "TIMESTAMP",
@@ -27,8 +28,9 @@ class Field:
 
     Attributes
     ----------
-    kind : {'text', 'text_list', 'timestamp', 'integer'}
-        Text must not be blank; a list may be empty; a timestamp without zone is UTC.
+    kind : {'id', 'text', 'text_list', 'timestamp', 'integer'}
+        Text must not be blank; blanks around an id mean nothing, and a whole number is the same id in every type; a
+        list may be empty; a timestamp without zone is UTC.
     one_of : tuple of str
         The accepted values, when they are a fixed set.
     between : tuple of int, optional
@@ -54,6 +56,10 @@ class Source:
         The contract's columns. Others are ignored.
     action_weights : mapping of str to float
         Of a source whose rows are events: weight of one event of each of its actions. Empty: its rows are none.
+    columns : mapping of str to str
+        What its files call a field, where that is another name.
+    time_unit : {'s', 'ms', 'us', 'ns'}, optional
+        What a time that is a number counts since 1970. Left out: such a time is rejected.
     """
 
     name: str
@@ -61,6 +67,8 @@ class Source:
     grain: str
     fields: Mapping[str, Field]
     action_weights: Mapping[str, float] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    time_unit: TimeUnit | None = None
 
     @property
     def has_events(self) -> bool:
@@ -97,13 +105,31 @@ class Source:
         )
 
 
-_USER = Field(kind="text", description="the user")
+_USER = Field(kind="id", description="the user")
 _OCCURRED_AT = Field(kind="timestamp", description="when it happened, UTC; may be days before the arrival day")
 
 
 def declared_sources(settings: Settings) -> dict[str, Source]:
-    """All sources of the landing zone by name; the settings say what actions on items there are, and their weights."""
-    return {source.name: source for source in _declarations(settings.keywords)}
+    """All sources of the landing zone by name.
+
+    The settings say what actions on items there are, their weights, and how files are written.
+
+    Raises
+    ------
+    SettingsError
+        They name a source or a column that there is not.
+    """
+    declared = {source.name: source for source in _declarations(settings.keywords)}
+    for name, files in settings.sources.by_name.items():
+        if name not in declared:
+            raise SettingsError(f"sources.{name}: there is no such source; there are {', '.join(declared)}")
+        if unknown := files.columns.keys() - declared[name].fields.keys():
+            raise SettingsError(
+                f"sources.{name}.columns: {', '.join(sorted(unknown))} is no column of it; there are "
+                f"{', '.join(declared[name].fields)}"
+            )
+        declared[name] = replace(declared[name], columns=files.columns, time_unit=files.time_unit)
+    return declared
 
 
 def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
@@ -126,7 +152,7 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
             action_weights=keywords.action_weights,
             fields={
                 "user_id": _USER,
-                "item_id": Field(kind="text", description="the item"),
+                "item_id": Field(kind="id", description="the item"),
                 "action": Field(
                     kind="text", description="what the user did with it", one_of=tuple(keywords.action_weights)
                 ),
@@ -138,7 +164,7 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
             description="New and changed items, with what they are about.",
             grain="one row per item and day on which it was new or changed",
             fields={
-                "item_id": Field(kind="text", description="the item"),
+                "item_id": Field(kind="id", description="the item"),
                 "title": Field(kind="text", description="the item's title", prose=True),
                 "annotations": Field(kind="text_list", description="short phrases that describe the item", prose=True),
                 "interests": Field(kind="text_list", description="broader topics the item belongs to"),
@@ -151,9 +177,9 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
             action_weights={"board": keywords.board_weight},
             fields={
                 "user_id": _USER,
-                "board_id": Field(kind="text", description="the board"),
+                "board_id": Field(kind="id", description="the board"),
                 "board_name": Field(kind="text", description="the board's name as the user gave it", prose=True),
-                "item_id": Field(kind="text", description="the item"),
+                "item_id": Field(kind="id", description="the item"),
                 "occurred_at": _OCCURRED_AT,
             },
         ),
@@ -163,7 +189,7 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
             grain="one row per event of a notification",
             fields={
                 "user_id": _USER,
-                "journey_id": Field(kind="text", description="the journey the notification was about"),
+                "journey_id": Field(kind="id", description="the journey the notification was about"),
                 "channel": Field(kind="text", description="email, push, …"),
                 "event": Field(
                     kind="text",
@@ -179,7 +205,7 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
             grain="one row per grade",
             fields={
                 "user_id": _USER,
-                "journey_id": Field(kind="text", description="the graded journey"),
+                "journey_id": Field(kind="id", description="the graded journey"),
                 "grade": Field(kind="integer", description="relevance from 1 (bad) to 5 (good)", between=(1, 5)),
                 "annotator": Field(kind="text", description="who gave the grade"),
                 "occurred_at": _OCCURRED_AT,

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from journeys_dagster.settings import LandingSettings
 from journeys_dagster.sources.contracts import LANDED_DAYS, Source
 from journeys_dagster.sources.files import (
     FileGroup,
@@ -20,7 +21,8 @@ from journeys_dagster.sources.files import (
     fingerprint,
     landing_files,
 )
-from journeys_dagster.sources.row_checks import Limits, check_sql
+from journeys_dagster.sources.row_checks import check_sql
+from journeys_dagster.sources.values import VALUE_MACROS
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal
 
@@ -49,14 +51,7 @@ class LandedRows:
     over_cap: pl.DataFrame
 
 
-def read_days(
-    source: Source,
-    folders: dict[date, Path],
-    *,
-    max_text_length: int,
-    future_tolerance_hours: float,
-    max_rows_per_user_per_day: int,
-) -> LandedRows:
+def read_days(source: Source, folders: dict[date, Path], landing: LandingSettings) -> LandedRows:
     """Read and check days of one source.
 
     Parameters
@@ -65,50 +60,49 @@ def read_days(
         The contract.
     folders : dict of date to Path
         The day folders to read.
-    max_text_length : int
-        Longest accepted text, in characters.
-    future_tolerance_hours : float
-        Hours that a time may lie after the end of its arrival day.
-    max_rows_per_user_per_day : int
-        Distinct rows of one user and day that are accepted: the newest by ``occurred_at``, ties by the other columns,
-        so that the order of files and rows plays no part. Sources without a user have no such limit.
+    landing : LandingSettings
+        Of the rows of one user and day the newest by ``occurred_at`` are accepted, ties by the other columns, so that
+        the order of files and rows plays no part. Sources without a user have no such limit.
 
     Returns
     -------
     LandedRows
         For every day: rows read = accepted + duplicate + rejected + over the cap.
     """
-    limits = Limits(max_text_length, future_tolerance_hours, max_rows_per_user_per_day)
     # DuckDB gives back the paths of files without links and dots.
     files = {day: landing_files(folder.resolve()) for day, folder in folders.items()}
     try:
-        return _read(source, files, {}, limits)
+        return _read(source, files, {}, landing)
     except duckdb.FatalException:
         # A damaged Parquet file can take the database down, and with it what the other files held.
-        return _read(source, files, _fatal_files(source, files, limits), limits)
+        return _read(source, files, _fatal_files(source, files, landing), landing)
 
 
-def _fatal_files(source: Source, files: dict[date, list[Path]], limits: Limits) -> dict[Path, str]:
+def _fatal_files(source: Source, files: dict[date, list[Path]], landing: LandingSettings) -> dict[Path, str]:
     """The files that take the database down, each tried in a database of its own."""
     fatal: dict[Path, str] = {}
     for day, paths in files.items():
         for path in paths:
             try:
-                _read(source, {day: [path]}, {}, limits)
+                _read(source, {day: [path]}, {}, landing)
             except duckdb.FatalException:
                 fatal[path] = "it is damaged; DuckDB breaks down on it"
     return fatal
 
 
-def _read(source: Source, files: dict[date, list[Path]], unreadable: dict[Path, str], limits: Limits) -> LandedRows:
+def _read(
+    source: Source, files: dict[date, list[Path]], unreadable: dict[Path, str], landing: LandingSettings
+) -> LandedRows:
     # Taken before the rows are read: should a file change meanwhile, the day counts as changed afterwards.
     fingerprints = {day: fingerprint(paths) for day, paths in files.items()}
     with start_duckdb() as connection:
-        connection.execute("set TimeZone = 'UTC'")
+        prepare_values(connection)
         _create_work_tables(connection, source, files)
-        for group in file_groups(connection, [path for paths in files.values() for path in paths], unreadable):
-            unreadable |= _take_in(connection, source, group, limits)
-        accepted, over_cap = _accepted_rows(connection, source, limits)
+        every_file = [path for paths in files.values() for path in paths]
+        groups = file_groups(connection, every_file, unreadable, contract=list(source.fields), named=source.columns)
+        for group in groups:
+            unreadable |= _take_in(connection, source, group, landing)
+        accepted, over_cap = _accepted_rows(connection, source, landing)
         rejected, counts = _rejected_rows(connection, source)
     for frame in (
         accepted.group_by("arrival_day").len("rows_accepted"),
@@ -121,6 +115,14 @@ def _read(source: Source, files: dict[date, list[Path]], unreadable: dict[Path, 
         _landed_days(source, files, fingerprints, unreadable, counts),
         over_cap,
     )
+
+
+def prepare_values(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make what `check_sql` needs of its database, but for the table of arrivals."""
+    connection.execute("set TimeZone = 'UTC'")
+    connection.execute("set variable time_zones = (select list(name) from pg_timezone_names())")
+    for macro in VALUE_MACROS:
+        connection.execute(macro)
 
 
 def _create_work_tables(connection: duckdb.DuckDBPyConnection, source: Source, files: dict[date, list[Path]]) -> None:
@@ -143,30 +145,30 @@ def _create_work_tables(connection: duckdb.DuckDBPyConnection, source: Source, f
 
 
 def _take_in(
-    connection: duckdb.DuckDBPyConnection, source: Source, group: FileGroup, limits: Limits
+    connection: duckdb.DuckDBPyConnection, source: Source, group: FileGroup, landing: LandingSettings
 ) -> dict[Path, str]:
     """Check a group's rows into the work table; the files that cannot be read, with the reason."""
     try:
-        connection.execute(f"insert into checked {check_sql(source, group, limits)}")
+        connection.execute(f"insert into checked {check_sql(source, group, landing)}")
     except duckdb.Error as error:
         if len(group.paths) == 1:
             return {group.paths[0]: failure_text(error, group.paths[0])}
         unreadable: dict[Path, str] = {}
         for single in group.single_files():
-            unreadable |= _take_in(connection, source, single, limits)
+            unreadable |= _take_in(connection, source, single, landing)
         return unreadable
     return {}
 
 
 def _accepted_rows(
-    connection: duckdb.DuckDBPyConnection, source: Source, limits: Limits
+    connection: duckdb.DuckDBPyConnection, source: Source, landing: LandingSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Accepted rows, and how many of whom were over the cap."""
     columns = ", ".join(f'"{name}"' for name in ("arrival_day", *source.fields))
     good = f"select distinct {columns} from checked where reason is null"
-    if not source.has_user_events or not _find_busy_users(connection, limits):
+    if not source.has_user_events or not _find_busy_users(connection, landing):
         return connection.sql(f"{good} order by all").pl(), pl.DataFrame(schema=_OVER_CAP)
-    cap = limits.max_rows_per_user_per_day
+    cap = landing.max_rows_per_user_per_day
     connection.execute(
         "create table busy_rows as select *, row_number() over "
         f"(partition by arrival_day, user_id order by occurred_at desc, {columns}) as place "
@@ -183,11 +185,11 @@ def _accepted_rows(
     return accepted, over_cap
 
 
-def _find_busy_users(connection: duckdb.DuckDBPyConnection, limits: Limits) -> int:
+def _find_busy_users(connection: duckdb.DuckDBPyConnection, landing: LandingSettings) -> int:
     """Put aside who may be over the cap: duplicates count here. On most days there is nobody."""
     (count,) = connection.execute(
         "create table busy_users as select arrival_day, user_id from checked where reason is null "
-        f"group by all having count(*) > {limits.max_rows_per_user_per_day}"
+        f"group by all having count(*) > {landing.max_rows_per_user_per_day}"
     ).fetchall()[0]
     return count
 

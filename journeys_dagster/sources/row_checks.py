@@ -1,142 +1,82 @@
 """The contract of a source as SQL: a row's values in their types, and the first reason to reject it."""
 
-import re
-from dataclasses import dataclass
-
+from journeys_dagster.settings import LandingSettings
+from journeys_dagster.sources.columns import shown_names
 from journeys_dagster.sources.contracts import MAX_ROW_TEXT, Field, Source
 from journeys_dagster.sources.files import FileGroup
+from journeys_dagster.sources.values import BLANK, list_facts, looks_like_a_list, typed_value
 from journeys_dagster.tables import quote_literal
 
-# Ids are often numbers: a whole number counts as text, in every format.
-_TEXT_TYPE = re.compile(r"VARCHAR|UUID|U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|DECIMAL\(\d+,0\)")
-_NUMBER_TYPE = re.compile(r"FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
-_JSON_TEXT_TYPES = "('VARCHAR', 'BIGINT', 'UBIGINT')"
-_ISO_TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?"
-_WHOLE_NUMBER = r"^\s*([+-]?\d+)(\.0*)?\s*$"
-_BLANK = r"[\s\p{C}\p{Z}]*"
+_DAY_AND_MONTH = r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b.*"
+_NUMBER = r"\s*-?\d+(\.\d+)?([eE][+-]?\d+)?\s*"
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the settings allow: see `journeys_dagster.sources.reader.read_days`."""
+def check_sql(source: Source, group: FileGroup, landing: LandingSettings) -> str:
+    """Select of the group's rows: typed columns, and the first reason to reject each row.
 
-    max_text_length: int
-    future_tolerance_hours: float
-    max_rows_per_user_per_day: int
-
-
-def check_sql(source: Source, group: FileGroup, limits: Limits) -> str:
-    """Select of the group's rows: typed columns, and the first reason to reject each row."""
+    It needs the macros `VALUE_MACROS` and a table ``arrivals``.
+    """
     values: list[str] = []
     checks = [group.malformed_row_check] if group.malformed_row_check else []
+    facts: list[str] = []
     for name, field in source.fields.items():
         raw, column_type = group.value(name) or ("null", "")
         if not column_type and field.kind != "text_list":
             values.append(f'null as "{name}"')
-            checks.append(f"when true then 'column {name} is missing from the file'")
+            checks.append(f"when true then {quote_literal(_missing_column(name, group))}")
             continue
-        values.append(f'{_typed(raw, column_type, field)} as "{name}"')
+        values.append(f'{typed_value(raw, column_type, field, source.time_unit)} as "{name}"')
         values.append(f'{_is_missing(raw, column_type)} as "missing {name}"')
-        checks += _field_checks(name, field, limits)
+        text = f"json_extract_string({raw}, '$')" if column_type == "JSON" else f"cast({raw} as varchar)"
+        if field.kind == "text_list" and column_type in {"VARCHAR", "JSON"}:
+            facts.append(list_facts(name, text))
+            checks.append(
+                f"when {looks_like_a_list(name, text)} then "
+                f"'{name} look like a list with commas or semicolons: write a|b|c, or JSON'"
+            )
+        checks += _field_checks(name, field, source, landing, text)
+    of_files = f"select *, {', '.join(facts)} from ({group.relation_sql})" if facts else group.relation_sql
     return f"""
         select arrival_day, file, row_number,
             {", ".join(f'"{name}"' for name in source.fields)},
             case {" ".join(checks)} end as reason,
             case when reason is not null then {_cut(group.row_sql)} end
-        from (select raw.*, {", ".join(values)} from ({group.relation_sql}) raw)
+        from (select raw.*, {", ".join(values)} from ({of_files}) raw)
         left join arrivals using (path)
     """
+
+
+def _missing_column(name: str, group: FileGroup) -> str:
+    return f"column {name} is missing from the file, which has {shown_names(list(group.column_types))}"
 
 
 def _is_missing(raw: str, column_type: str) -> str:
     return f"coalesce(json_type({raw}) = 'NULL', true)" if column_type == "JSON" else f"{raw} is null"
 
 
-def _typed(raw: str, column_type: str, field: Field) -> str:
-    """The value in the contract's type, or null where it does not have it."""
-    if field.kind == "text_list":
-        listed = _as_list(raw, column_type)
-        return f"case when {_is_missing(raw, column_type)} then [] else {_clean_list(listed)} end"
-    if column_type == "JSON":
-        kinds = "('VARCHAR', 'BIGINT', 'UBIGINT', 'DOUBLE')" if field.kind == "integer" else _JSON_TEXT_TYPES
-        # Objects and lists have a text form too, but are no text.
-        raw = f"(case when json_type({raw}) in {kinds} then json_extract_string({raw}, '$') end)"
-        column_type = "VARCHAR"
-    if field.kind == "text":
-        return f"cast({raw} as varchar)" if _TEXT_TYPE.fullmatch(column_type) else "cast(null as varchar)"
-    if field.kind == "integer":
-        return _as_integer(raw, column_type)
-    return _as_time(raw, column_type)
-
-
-def _as_integer(raw: str, column_type: str) -> str:
-    if not _TEXT_TYPE.fullmatch(column_type) and not _NUMBER_TYPE.fullmatch(column_type):
-        return "cast(null as integer)"
-    # A cast of the value itself would round 4.6 to 5.
-    return f"try_cast(regexp_extract(cast({raw} as varchar), '{_WHOLE_NUMBER}', 1) as integer)"
-
-
-def _as_time(raw: str, column_type: str) -> str:
-    if column_type == "VARCHAR":
-        # A cast to TIMESTAMP would ignore the zone; TIMESTAMPTZ takes a time without zone as UTC (session zone).
-        return (
-            f"case when regexp_full_match(trim({raw}), '{_ISO_TIME}') "
-            f"then try_cast(trim({raw}) as timestamptz) at time zone 'UTC' end"
-        )
-    if column_type == "TIMESTAMP WITH TIME ZONE" or column_type.startswith("TIMESTAMPTZ"):
-        return f"try_cast({raw} as timestamptz) at time zone 'UTC'"
-    if column_type == "DATE" or column_type.startswith("TIMESTAMP"):
-        return f"try_cast({raw} as timestamp)"
-    return "cast(null as timestamp)"
-
-
-def _as_list(raw: str, column_type: str) -> str:
-    if column_type == "JSON":
-        text = f"json_extract_string({raw}, '$')"
-        return f"case when json_type({raw}) = 'VARCHAR' then {_split(text)} else {_json_list(raw)} end"
-    if column_type == "VARCHAR":
-        return _split(raw)
-    element_type = column_type.removesuffix("[]")
-    if element_type != column_type and (element_type == '"NULL"' or _TEXT_TYPE.fullmatch(element_type)):
-        return f"cast({raw} as varchar[])"
-    return "cast(null as varchar[])"
-
-
-def _split(text: str) -> str:
-    """A list that is written as text: as JSON, or separated by ``|``."""
-    as_json = _json_list(f"try_cast({text} as json)")
-    return f"case when {text} like '[%' then {as_json} else string_split({text}, '|') end"
-
-
-def _json_list(raw: str) -> str:
-    # The cast alone would turn nested objects into texts.
-    return (
-        f"case when json_type({raw}) = 'ARRAY' and len(list_filter(json_type({raw}, '$[*]'), "
-        f"lambda kind: kind not in {_JSON_TEXT_TYPES} and kind <> 'NULL')) = 0 "
-        f"then try_cast({raw} as varchar[]) end"
-    )
-
-
-def _clean_list(listed: str) -> str:
-    return f"list_filter(list_transform({listed}, lambda x: trim(x)), lambda x: not regexp_full_match(x, '{_BLANK}'))"
-
-
-def _field_checks(name: str, field: Field, limits: Limits) -> list[str]:
-    missing, value = f'"missing {name}"', f'"{name}"'
+def _field_checks(name: str, field: Field, source: Source, landing: LandingSettings, text: str) -> list[str]:
+    """Why a value is none of the contract; `text` is what stands in the file."""
+    missing, value, longest = f'"missing {name}"', f'"{name}"', landing.max_text_length
     if field.kind == "text_list":
         return [
             f"when {value} is null then '{name} is not a list of texts'",
-            f"when list_any_value(list_filter({value}, lambda x: length(x) > {limits.max_text_length})) is not null "
-            f"then '{name} holds a text longer than {limits.max_text_length} characters'",
+            f"when list_any_value(list_filter({value}, lambda x: length(x) > {longest})) is not null "
+            f"then '{name} holds a text longer than {longest} characters'",
         ]
     checks = [f"when {missing} then '{name} is missing'"]
-    if field.kind == "text":
+    if field.kind in {"text", "id"}:
+        if field.kind == "id":
+            checks.append(
+                f"when {value} is null and regexp_full_match({text}, '{_NUMBER}') then '{name} is a number with a "
+                "fraction, or too large to be exact: write it as text'"
+            )
         checks += [
             f"when {value} is null then '{name} is not text'",
-            f"when regexp_full_match({value}, '{_BLANK}') then '{name} is blank'",
-            f"when length({value}) > {limits.max_text_length} "
-            f"then '{name} is longer than {limits.max_text_length} characters'",
+            f"when regexp_full_match({value}, '{BLANK}') then '{name} is blank'",
+            f"when length({value}) > {longest} then '{name} is longer than {longest} characters'",
         ]
+        if field.kind == "id":
+            checks.append(_placeholder_check(name, landing))
         if field.one_of:
             accepted = ", ".join(quote_literal(option) for option in field.one_of)
             # Only a short plain word is repeated: reasons are counted and shown, user text is not.
@@ -151,12 +91,25 @@ def _field_checks(name: str, field: Field, limits: Limits) -> list[str]:
             checks.append(f"when {value} not between {low} and {high} then '{name} is not in {low} to {high}'")
     else:
         checks += [
+            f"when {value} is null and regexp_full_match({text}, '{_NUMBER}') then '{name} is a number: say in "
+            f"sources.{source.name}.time_unit whether it counts s, ms, us or ns'",
+            f"when {value} is null and regexp_full_match({text}, '{_DAY_AND_MONTH}') then '{name} does not tell the "
+            "day from the month: write 2025-06-30T14:00:00Z'",
             f"when {value} is null then '{name} is not a time (ISO 8601 expected)'",
             f"when {value} < timestamp '1970-01-01' then '{name} is before 1970'",
-            f"when {value} >= arrival_day + interval 1 day + to_seconds({limits.future_tolerance_hours * 3600}) "
+            f"when {value} >= arrival_day + interval 1 day + to_seconds({landing.future_tolerance_hours * 3600}) "
             f"then '{name} is in the future of the arrival day'",
         ]
     return checks
+
+
+def _placeholder_check(name: str, landing: LandingSettings) -> str:
+    """Of a user every placeholder of the settings; of another thing those that are no plain number."""
+    words = [word.lower() for word in landing.no_user]
+    if name != "user_id":
+        words = [word for word in words if not word.removeprefix("-").isdigit()]
+    listed = ", ".join(quote_literal(word) for word in words) or "null"
+    return f"when lower(\"{name}\") in ({listed}) then '{name} is a word for nobody or nothing (landing.no_user)'"
 
 
 def _cut(text: str) -> str:

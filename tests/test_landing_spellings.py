@@ -1,0 +1,469 @@
+"""Files as other systems write them: what is plainly meant is read, what is not plain is told, nothing is guessed."""
+
+import bz2
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from test_landing_reader import DAY, HEADER, LANDING, TIME, counts, read, reasons, search, users, write_rows
+
+from journeys_dagster.settings import Settings, SettingsError
+from journeys_dagster.sources import text_files
+from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.reader import LandedRows, prepare_values, read_days
+from journeys_dagster.sql.connection import start_duckdb
+
+LINE = f"u1,oak,{TIME}\n"
+BOARD_HEADER = "user_id;board_id;board_name;item_id;occurred_at\n"
+
+
+def read_bytes(folder: Path, content: bytes, name: str = "part.csv", source: str = "searches") -> LandedRows:
+    (folder / name).write_bytes(content)
+    return read(folder, source)
+
+
+def read_with(folder: Path, content: str, sources: dict[str, Any], name: str = "part.csv") -> LandedRows:
+    (folder / name).write_text(content)
+    source = declared_sources(Settings.model_validate({"sources": sources}))["searches"]
+    return read_days(source, {DAY: folder}, LANDING)
+
+
+def evaluated(expression: str, written: str) -> Any:
+    with start_duckdb() as connection:
+        prepare_values(connection)
+        connection.execute("create table given (x varchar)")
+        connection.execute("insert into given values ($written)", {"written": written})
+        return connection.sql(f"select {expression} from given").fetchall()[0][0]
+
+
+# ---- files by what they hold ----
+
+
+def as_csv(path: Path) -> None:
+    path.write_text(HEADER + LINE)
+
+
+def as_json(path: Path) -> None:
+    path.write_text(json.dumps(search()) + "\n")
+
+
+def as_parquet(path: Path) -> None:
+    pl.DataFrame([search()]).write_parquet(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        *((name, as_parquet) for name in ("000000_0", "part.parq", "export", "data.hive", "part.snappy")),
+        *((name, as_csv) for name in ("part-00001", "searches.txt", "export.dat", "searches")),
+        *((name, as_json) for name in ("part.json", "part.jsonl", "events.log", "firehose-1-2025")),
+    ],
+)
+def test_a_file_is_read_by_what_it_holds(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
+    write(tmp_path / name)
+    assert users(read(tmp_path)) == ["u1"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, lambda data: pa.compress(data, "zstd")])
+@pytest.mark.parametrize("name", ["part.csv.packed", "part-0"])
+def test_a_packed_file_is_read(tmp_path: Path, name: str, pack: Callable[[bytes], Any]) -> None:
+    (tmp_path / name).write_bytes(bytes(memoryview(pack((HEADER + LINE).encode()))))
+    assert users(read(tmp_path)) == ["u1"]
+
+
+@pytest.mark.parametrize("name", ["part-0.csv", "part-0.parquet", "part-0.ndjson", "000000_0", "part.csv.gz"])
+def test_an_empty_part_file_is_no_error(tmp_path: Path, name: str) -> None:
+    landed = read_bytes(tmp_path, gzip.compress(b"") if name.endswith("gz") else b"", name)
+    assert (reasons(landed), landed.days["files"].to_list(), counts(landed)) == ([], [1], (0, 0, 0, 0))
+
+
+def test_utf_16_with_its_mark_is_read(tmp_path: Path) -> None:
+    assert users(read_bytes(tmp_path, (HEADER + LINE.replace("oak", "küche")).encode("utf-16"))) == ["u1"]
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [(b"Obj\x01" + bytes(90), "Avro"), (b"ORC" + bytes(90), "ORC"), (b"PK\x03\x04" + bytes(90), "Excel")],
+)
+def test_another_format_is_named(tmp_path: Path, content: bytes, name: str) -> None:
+    (reason,) = reasons(read_bytes(tmp_path, content, "part-7"))
+    assert name in reason
+    assert "write Parquet, CSV or NDJSON" in reason
+
+
+def test_a_line_that_is_not_utf8_costs_itself(tmp_path: Path) -> None:
+    lines = [f"u{number},Küche,{TIME}\n".encode("latin-1" if number == 2 else "utf-8") for number in range(4)]
+    landed = read_bytes(tmp_path, HEADER.encode() + b"".join(lines))
+    assert users(landed) == ["u0", "u1", "u3"]
+    assert landed.rejected.select("row_number", "reason").rows() == [(3, "the line is not UTF-8 text")]
+    (tmp_path / "part.csv").unlink()
+    objects = [json.dumps(search(user_id=f"u{n}", query="Küche"), ensure_ascii=False) for n in range(3)]
+    content = "\n".join(objects).encode().replace(b"u1", b"u\xff", 1)
+    landed = read_bytes(tmp_path, content, "part.ndjson")
+    assert users(landed) == ["u0", "u2"]
+    assert landed.rejected.select("row_number", "reason").rows() == [(2, "the line is not UTF-8 text")]
+
+
+def test_a_bad_byte_within_a_quoted_field_of_lines_costs_these_lines(tmp_path: Path) -> None:
+    content = f'{HEADER}u1,"oak\nK\xffche\ntable",{TIME}\nu2,oak,{TIME}\n'.encode("latin-1")
+    landed = read_bytes(tmp_path, content)
+    assert users(landed) == ["u2"]
+    assert landed.days["rows_rejected"].item() == 3
+
+
+# ---- JSON ----
+
+
+def test_glued_objects_are_rows_of_their_own(tmp_path: Path) -> None:
+    glued = "".join(json.dumps(search(user_id=f"u{n}", query="a } { b }{ c")) for n in range(3))
+    spaced = " \t ".join(json.dumps(search(user_id=f"v{n}")) for n in range(2))
+    landed = read_bytes(tmp_path, f"{glued}\n{spaced}\n".encode(), "part.ndjson")
+    assert users(landed) == ["u0", "u1", "u2", "v0", "v1"]
+    assert reasons(landed) == []
+
+
+def test_what_is_broken_among_glued_objects_costs_itself(tmp_path: Path) -> None:
+    good = [json.dumps(search(user_id=f"u{n}")) for n in range(3)]
+    landed = read_bytes(
+        tmp_path, (good[0] + '{"user_id": oops}' + good[1] + '{"user_id": "cut' + "\n" + good[2]).encode(), "a"
+    )
+    assert users(landed) == ["u0", "u1", "u2"]
+    assert landed.rejected["row"].to_list() == ['{"user_id": "cut', '{"user_id": oops}']
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_an_array_of_objects_is_read(tmp_path: Path, indent: int | None, ending: str) -> None:
+    rows = [search(user_id=f"u{n}") for n in range(3)]
+    content = json.dumps(rows, indent=indent).replace("}, {", "},\n{") + ending
+    assert users(read_bytes(tmp_path, content.encode(), "part.json")) == ["u0", "u1", "u2"]
+
+
+def test_objects_over_several_lines_are_read(tmp_path: Path) -> None:
+    content = "\n".join(json.dumps(search(user_id=f"u{n}"), indent=2) for n in range(3))
+    assert users(read_bytes(tmp_path, content.encode(), "part.ndjson")) == ["u0", "u1", "u2"]
+
+
+# ---- columns ----
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("user_id, query, occurred_at", "User_ID,Query,Occurred_At", "USER_ID,QUERY,OCCURRED_AT"),
+        *("userId,query,occurredAt", '" user_id ","query","Occurred At"', "\ufeffuser-id,query,occurred at"),
+    ],
+)
+def test_names_of_columns_are_known_without_blanks_and_capitals(tmp_path: Path, header: str) -> None:
+    assert users(read_bytes(tmp_path, f"{header}\n{LINE}".encode())) == ["u1"]
+
+
+def test_names_of_columns_are_known_in_parquet_and_json_too(tmp_path: Path) -> None:
+    pl.DataFrame([{"USER_ID": "p", "QUERY": "oak", "OCCURRED_AT": TIME}]).write_parquet(tmp_path / "a.parquet")
+    write_rows(tmp_path / "b.ndjson", [{"userId": "j", "query": "oak", "occurredAt": TIME}, search(user_id="k")])
+    assert users(read(tmp_path)) == ["j", "k", "p"]
+
+
+def test_two_columns_that_could_be_meant_are_named(tmp_path: Path) -> None:
+    (reason,) = reasons(read_bytes(tmp_path, f"User_ID,userid,query,occurred_at\nx,{LINE}".encode()))
+    assert "columns User_ID, userid could each be user_id" in reason
+    assert users(read_bytes(tmp_path, f"User_ID,user_id,query,occurred_at\nx,{LINE}".encode())) == ["u1"]
+
+
+def test_blanks_after_separators_are_no_part_of_a_field(tmp_path: Path) -> None:
+    landed = read_bytes(tmp_path, f'user_id, query, occurred_at\nu1, "oak, round", {TIME}\nu2, oak, {TIME}\n'.encode())
+    assert landed.accepted.select("user_id", "query").rows() == [("u1", "oak, round"), ("u2", "oak")]
+
+
+def test_columns_may_be_named_in_the_settings(tmp_path: Path) -> None:
+    columns = {"user_id": "customer", "query": "search term"}
+    content = f"customer,search term,occurred_at,user_id\n{LINE.strip()},x\n"
+    assert users(read_with(tmp_path, content, {"searches": {"columns": columns}})) == ["u1"]
+    assert users(read(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ({"serches": {}}, "there is no such source"),
+        ({"searches": {"columns": {"user": "u"}}}, "user is no column of it"),
+    ],
+)
+def test_a_setting_of_what_there_is_not_is_named(sources: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        declared_sources(Settings.model_validate({"sources": sources}))
+
+
+# ---- CSV of other makers ----
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_the_separator_is_seen_from_the_header(tmp_path: Path, separator: str) -> None:
+    content = (HEADER + LINE).replace(",", separator).replace("oak", "oak, round")
+    assert read_bytes(tmp_path, content.encode()).accepted["query"].to_list() == ["oak, round"]
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\n', "sep=;\r\n"])
+def test_a_line_that_names_the_separator_is_no_header(tmp_path: Path, line: str) -> None:
+    content = line + (HEADER + LINE).replace(",", ";")
+    assert users(read_bytes(tmp_path, b"\xef\xbb\xbf" + content.encode())) == ["u1"]
+
+
+def test_a_file_without_a_header_is_told_once(tmp_path: Path) -> None:
+    landed = read_bytes(tmp_path, (LINE * 3).encode())
+    assert landed.days["unreadable_files"].to_list() == [1]
+    assert len(reasons(landed)) == 1
+
+
+def test_a_backslash_before_a_quote_costs_its_line_and_is_named(tmp_path: Path) -> None:
+    content = f'{HEADER}u1,"the \\"best\\" oak",{TIME}\n{LINE}u3,back\\slash,{TIME}\n'
+    landed = read_bytes(tmp_path, content.encode())
+    assert users(landed) == ["u1", "u3"]
+    assert reasons(landed) == ["the line has a backslash before a quote: write a quote inside a quoted field twice"]
+
+
+FIELDS = st.lists(st.text(alphabet='a",;\n\r \\', max_size=6), min_size=1, max_size=12)
+
+
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(queries=FIELDS, size=st.integers(20, 60))
+def test_blocks_of_any_size_give_the_same_rows(
+    queries: list[str], size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("day")
+    write_rows(folder / "part.csv", [search(user_id=f"u{n}", query=f"q{query}") for n, query in enumerate(queries)])
+    with (folder / "part.csv").open("a") as file:
+        file.write(f'bad,"oak,{TIME}\n' + LINE)
+    whole = read(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "BLOCK_BYTES", size)
+        in_blocks = read(folder)
+    assert in_blocks.accepted.equals(whole.accepted)
+    assert in_blocks.rejected.equals(whole.rejected)
+
+
+# ---- ids ----
+
+
+def test_a_whole_number_is_one_id_in_every_type(tmp_path: Path) -> None:
+    columns = [
+        pa.array([7]),
+        pa.array([7.0]),
+        pa.array([Decimal("7.00")], pa.decimal128(9, 2)),
+        pa.array(["7"]),
+        pa.array(["7.0"]),
+        pa.array([b"7"]),
+        pa.array([" 7 "]),
+        pa.array(["\ufeff7\u00a0"]),
+    ]
+    for number, column in enumerate(columns):
+        table = pa.table({"user_id": column, "query": ["oak"], "occurred_at": [TIME]})
+        pq.write_table(table, tmp_path / f"{number}.parquet")
+    write_rows(tmp_path / "part.ndjson", [{**search(), "user_id": value} for value in (7, 7.0, "7", "7.0")])
+    assert (users(read(tmp_path)), reasons(read(tmp_path))) == (["7"], [])
+
+
+@pytest.mark.parametrize("user_id", ["007", "1.5", "a.0", "1.0.0", "7e3", "u 1"])
+def test_other_ids_are_as_they_are_written(tmp_path: Path, user_id: str) -> None:
+    assert users(read_bytes(tmp_path, f"{HEADER}{user_id},oak,{TIME}\n".encode())) == [user_id]
+
+
+@pytest.mark.parametrize("value", [7.5, 2.0**60, float("inf")])
+def test_a_number_that_is_no_exact_whole_one_is_no_id(tmp_path: Path, value: float) -> None:
+    table = pa.table({"user_id": [value], "query": ["oak"], "occurred_at": [TIME]})
+    pq.write_table(table, tmp_path / "part.parquet")
+    (reason,) = reasons(read(tmp_path))
+    assert reason.startswith("user_id is")
+    assert "text" in reason
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    [
+        *(r"\N", "NULL", "null", "None", "nan", "NaN", "undefined", "[object Object]", "0", "-1", "(not set)", "N/A"),
+        *("00000000-0000-0000-0000-000000000000", "<NA>", "anonymous", " NULL ", "0.0"),
+    ],
+)
+def test_a_word_for_nobody_is_no_user(tmp_path: Path, user_id: str) -> None:
+    landed = read_bytes(tmp_path, f"{HEADER}{user_id},null,{TIME}\n{LINE}".encode())
+    assert users(landed) == ["u1"]
+    assert reasons(landed) == ["user_id is a word for nobody or nothing (landing.no_user)"]
+
+
+def test_what_stands_for_nobody_is_a_setting(tmp_path: Path) -> None:
+    (tmp_path / "part.csv").write_text(f"{HEADER}0,oak,{TIME}\nNobody,oak,{TIME}\n")
+    landing = LANDING.model_copy(update={"no_user": ["nobody"]})
+    landed = read_days(declared_sources(Settings())["searches"], {DAY: tmp_path}, landing)
+    assert users(landed) == ["0"]
+
+
+def test_an_item_may_have_the_number_0_but_not_the_word_null(tmp_path: Path) -> None:
+    lines = "".join(f"u1,{item},save,{TIME}\n" for item in ("0", "NULL"))
+    landed = read_bytes(tmp_path, f"user_id,item_id,action,occurred_at\n{lines}".encode(), source="engagements")
+    assert landed.accepted["item_id"].to_list() == ["0"]
+    assert reasons(landed) == ["item_id is a word for nobody or nothing (landing.no_user)"]
+
+
+def test_capitals_and_blanks_of_an_action_mean_nothing(tmp_path: Path) -> None:
+    content = f"user_id,item_id,action,occurred_at\nu1,i1, Save ,{TIME}\n"
+    assert read_bytes(tmp_path, content.encode(), source="engagements").accepted["action"].to_list() == ["save"]
+
+
+# ---- times ----
+
+
+@pytest.mark.parametrize(
+    ("written", "utc"),
+    [
+        ("2025-06-01 12:00:01 UTC", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 12:00:01.5 GMT", datetime(2025, 6, 1, 12, 0, 1, 500_000)),
+        ("2025-06-01 05:00:01.000 -0700", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 12:00:01 +0000 UTC", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 14:00:01 Europe/Berlin", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-01-01 14:00:01 America/Argentina/Buenos_Aires", datetime(2025, 1, 1, 17, 0, 1)),
+        ("20250601T120001Z", datetime(2025, 6, 1, 12, 0, 1)),
+        ("20250601T1200", datetime(2025, 6, 1, 12)),
+        ("20250601", datetime(2025, 6, 1)),
+        ("2025-06-01T12:00:01,25Z", datetime(2025, 6, 1, 12, 0, 1, 250_000)),
+        ("2025-06-01t12:00:01z", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-W22-7T12:00", datetime(2025, 6, 1, 12)),
+        ("2025-152T12:00:00+02", datetime(2025, 6, 1, 10)),
+        ("2025/06/01 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("Sun, 01 Jun 2025 12:00:01 GMT", datetime(2025, 6, 1, 12, 0, 1)),
+        ("01/Jun/2025:12:00:01 +0200", datetime(2025, 6, 1, 10, 0, 1)),
+        ("Sun Jun  1 12:00:01 2025", datetime(2025, 6, 1, 12, 0, 1)),
+        ("Sun Jun 1 12:00:01 UTC 2025", datetime(2025, 6, 1, 12, 0, 1)),
+        ("Sun Jun 01 2025 12:00:01 GMT+0200 (Central European Summer Time)", datetime(2025, 6, 1, 10, 0, 1)),
+        ("Jun 1, 2025 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+    ],
+)
+def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: datetime) -> None:
+    assert evaluated("written_time(x)", written) == utc
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("01/06/2025 12:00", "1.6.2025", "06-01-2025", "01.06.25 12:00", "2025-06-01 12:00 PST", "12:00"),
+        *("2025-06-01 12:00 Middle/Earth", "2025-06-01 12:00:00 +25:00", "Foo 1, 2025 12:00", "20251301", "2025-366"),
+        *("2025-06-01 12:00 PM", "2025-06-01T12:00:00 UTC+junk"),
+    ],
+)
+def test_a_time_that_is_not_plain_is_not_guessed(written: str) -> None:
+    assert evaluated("written_time(x)", written) is None
+
+
+@hypothesis_settings(max_examples=40, deadline=None)
+@given(moment=st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), minutes=st.integers(-14 * 60, 14 * 60))
+def test_an_offset_is_never_ignored(moment: datetime, minutes: int) -> None:
+    sign, size = "-" if minutes < 0 else "+", abs(minutes)
+    offset = f"{sign}{size // 60:02}{size % 60:02}"
+    moment = moment.replace(microsecond=0)
+    with start_duckdb() as connection:
+        prepare_values(connection)
+        for written in (
+            f"{moment} {offset}",
+            moment.strftime("%d %b %Y %H:%M:%S ") + offset,
+            f"{moment:%Y%m%dT%H%M%S}{offset}",
+        ):
+            found = connection.sql(f"select written_time('{written}') + to_minutes({minutes})").fetchall()
+            assert found == [(moment,)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "number"),
+    [
+        ("s", "1748779201"),
+        ("s", "1748779201.0"),
+        ("ms", "1748779201000"),
+        ("us", "1748779201000000"),
+        ("ns", "1748779201000000000"),
+    ],
+)
+def test_a_time_may_be_a_number_where_its_unit_is_told(tmp_path: Path, unit: str, number: str) -> None:
+    as_text = read_with(tmp_path, f"{HEADER}u1,oak,{number}\n", {"searches": {"time_unit": unit}})
+    assert as_text.accepted["occurred_at"].to_list() == [datetime(2025, 6, 1, 12, 0, 1)]
+    as_number = json.dumps({**search(), "occurred_at": float(number) if "." in number else int(number)})
+    (tmp_path / "part.csv").unlink()
+    landed = read_with(tmp_path, as_number, {"searches": {"time_unit": unit}}, "part.ndjson")
+    assert landed.accepted["occurred_at"].to_list() == [datetime(2025, 6, 1, 12, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("1748772000", "sources.searches.time_unit"),
+        ("30.06.2025 10:30", "the day from the month"),
+        ("6/30/25", "the month"),
+    ],
+)
+def test_a_time_that_is_not_read_says_why(tmp_path: Path, written: str, said: str) -> None:
+    (reason,) = reasons(read_bytes(tmp_path, f"{HEADER}u1,oak,{written}\n".encode()))
+    assert said in reason
+
+
+# ---- lists ----
+
+
+@pytest.mark.parametrize(
+    ("written", "texts"),
+    [
+        ('{"trail shoes","wide fit"}', ["trail shoes", "wide fit"]),
+        ('{oak,"a ""b",NULL}', None),
+        ("{oak,pine,NULL}", ["oak", "pine"]),
+        (r'{"a \"b\"",c}', ['a "b"', "c"]),
+        ("['oak', \"joiner's\"]", ["oak", "joiner's"]),
+        ("['oak' 'red pine'\n 'ash']", ["oak", "red pine", "ash"]),
+        ("[oak, red pine]", ["oak", "red pine"]),
+        ("[it's oak, ash]", ["it's oak", "ash"]),
+        ('["tents, two rooms"]', ["tents, two rooms"]),
+        ("{css} grid", ["{css} grid"]),
+        *(("{}", []), ("[]", []), ("N/A", []), ("(no genres listed)", []), ("None|oak", ["oak"])),
+        *(('{"a": 1}', None), ("[{'name': 'oak'}]", None), ("[[oak]]", None)),
+    ],
+)
+def test_a_list_is_read_as_databases_and_languages_write_it(written: str, texts: list[str] | None) -> None:
+    found = evaluated("clean_list(written_list(x))", written)
+    if texts is not None or found is None:
+        assert found == texts
+
+
+@hypothesis_settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(alphabet="ab c'\"\\,;{}|", min_size=1).filter(lambda text: text.strip() == text), max_size=4))
+def test_lists_of_postgres_come_back_as_they_were(texts: list[str]) -> None:
+    quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)
+    if not any(sign in text for text in texts for sign in "{}:"):
+        kept = [text for text in texts if text not in {"-", "na"}]
+        assert evaluated("clean_list(written_list(x))", "{" + quoted + "}") == kept
+
+
+def items(*annotations: str) -> bytes:
+    lines = "".join(f'i{number};Oak;"{written}"\n' for number, written in enumerate(annotations))
+    return f"item_id;title;annotations\n{lines}".encode()
+
+
+@pytest.mark.parametrize("apart", [", ", ",", ";", "; "])
+def test_a_column_of_lists_with_commas_is_told_and_makes_no_keywords(tmp_path: Path, apart: str) -> None:
+    written = [f"oak{number}{apart}table" for number in range(4)] + ["plain", '{""a"",b}']
+    landed = read_bytes(tmp_path, items(*written), source="items")
+    assert [list(texts) for texts in landed.accepted["annotations"]] == [["plain"], ["a", "b"]]
+    assert set(reasons(landed)) == {"annotations look like a list with commas or semicolons: write a|b|c, or JSON"}
+
+
+def test_a_few_commas_among_phrases_are_phrases(tmp_path: Path) -> None:
+    landed = read_bytes(tmp_path, items("tents, two rooms", *["plain"] * 9), source="items")
+    assert landed.days["rows_rejected"].item() == 0
+    landed = read_bytes(tmp_path, items("tents, two rooms", "a|b"), source="items")
+    assert landed.days["rows_rejected"].item() == 0
