@@ -9,6 +9,7 @@ import dagster as dg
 from rich.table import Table
 
 from journeys_dagster.cli.errors import plain_errors
+from journeys_dagster.cli.import_log import import_log_command
 from journeys_dagster.cli.progress import err, out, progress_bar
 from journeys_dagster.cli.show import show_journeys
 from journeys_dagster.environment import DEFAULT_SETTINGS, settings_path
@@ -68,6 +69,9 @@ def import_online_retail_command(path: Path) -> None:
     table.add_row("days with sales", f"{summary.days:,}")
     out.print(table)
     out.print(f"Next: journeys run --date {summary.last_day} --scope all_users")
+
+
+import_group.add_command(import_log_command)
 
 
 @click.command("run")

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 
 from journeys_dagster.sources.columns import AmbiguousColumnError, match_single_columns
-from journeys_dagster.sources.text_files import UNPACKING_ERRORS, Frame, UnreadableFileError, text_frames
+from journeys_dagster.sources.text_files import UNPACKING_ERRORS, Frame, UnreadableFileError, text_columns, text_frames
 from journeys_dagster.tables import quote_literal
 
 _NO_DATA = ("_", ".")
@@ -44,6 +44,8 @@ class FileGroup:
         anything. Empty for JSON, where each value carries its own type.
     columns : mapping of str to list of str
         The files' own names of the contract's columns; of JSON objects, which need not be alike, several.
+    constants : mapping of str to str
+        Columns that have one value in all rows, in place of what the files have.
     """
 
     format: Literal["parquet", "csv", "json"]
@@ -51,9 +53,12 @@ class FileGroup:
     relation_sql: str
     column_types: Mapping[str, str]
     columns: Mapping[str, Sequence[str]]
+    constants: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> tuple[str, str] | None:
         """SQL expression of a column and its DuckDB type; nothing where the files do not have the column."""
+        if name in self.constants:
+            return f"cast({quote_literal(self.constants[name])} as varchar)", "VARCHAR"
         if self.format == "json":
             paths = (quote_literal(f"$.{json_key(key)}") for key in self.columns.get(name, [name]))
             return f"coalesce({', '.join(f'json_extract(json_line, {path})' for path in paths)}, null)", "JSON"
@@ -212,6 +217,20 @@ class _TextFrames:
 def json_key(name: str) -> str:
     """A key as DuckDB's JSON paths take it."""
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def found_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+    """Columns of a file, as it calls them.
+
+    Raises
+    ------
+    UnreadableFileError, duckdb.Error, OSError
+        It cannot be read.
+    """
+    _refuse_odd_file(path)
+    if _is_parquet(path):
+        return [name for name, _ in _parquet_schema(connection, path)]
+    return text_columns(path)
 
 
 def failure_text(error: Exception, path: Path) -> str:

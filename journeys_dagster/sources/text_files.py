@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -105,20 +105,45 @@ def text_frames(path: Path, contract: Sequence[str], named: Mapping[str, str]) -
     UnreadableFileError
         The file holds no such text, or its header names no column of the contract.
     """
+    form = _form(path)
+    if form == "empty":
+        return
+    if form == "csv":
+        yield from _csv_frames(_blocks(path), contract, named)
+        return
+    for rows in _json_frames(path, is_document=form == "document"):
+        yield Frame((), match_columns(_keys(rows), contract, named), rows)
+
+
+def text_columns(path: Path) -> list[str]:
+    """Names of a CSV file's header, split at the sign that gives the most of them, or keys of the first JSON objects.
+
+    Raises
+    ------
+    UnreadableFileError
+        The file holds no such text.
+    """
+    form = _form(path)
+    if form == "empty":
+        return []
+    if form != "csv":
+        return _keys(next(_json_frames(path, is_document=form == "document")))
+    lines = next(_blocks(path)).lines()
+    line, separators, _ = _header_line(lines)
+    split = (_fields(line, separator, is_padded=True) or [] for separator in separators)
+    return [name.strip() for name in max(split, key=len)]
+
+
+def _form(path: Path) -> Literal["csv", "lines", "document", "empty"]:
+    """What a text file holds: CSV, JSON line by line, JSON as a whole, or nothing."""
     head, is_utf16 = _head(path)
     text = head.decode("utf-16" if is_utf16 else "utf-8-sig", errors="ignore").lstrip()
     if not text:
-        return
+        return "empty"
     called = {suffix.lower() for suffix in path.suffixes}
     if text.startswith("{") or (text.startswith("[") and not called & {".csv", ".tsv"}):
-        frames = _json_frames(path, is_utf16=is_utf16, is_document=_is_document(text))
-    elif called & {".ndjson", ".jsonl", ".json"}:
-        frames = _json_frames(path, is_utf16=is_utf16, is_document=False)
-    else:
-        yield from _csv_frames(_blocks(path, is_utf16=is_utf16), contract, named)
-        return
-    for rows in frames:
-        yield Frame((), match_columns(_keys(rows), contract, named), rows)
+        return "document" if _is_document(text) else "lines"
+    return "lines" if called & {".ndjson", ".jsonl", ".json"} else "csv"
 
 
 def _head(path: Path) -> tuple[bytes, bool]:
@@ -148,18 +173,15 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _blocks(path: Path, *, is_utf16: bool) -> Iterator[_Block]:
+def _blocks(path: Path) -> Iterator[_Block]:
     """The file's text in blocks of whole lines."""
     with _opened(path) as file:
-        if is_utf16:
-            try:
-                yield _Block(file.read().decode("utf-16"))
-            except UnicodeDecodeError:
-                raise UnreadableFileError("it begins as UTF-16 text and does not go on so") from None
-            return
         rest, is_first = b"", True
         while content := file.read(BLOCK_BYTES):
             content = rest + content
+            if is_first and content.startswith(_UTF16):
+                yield _of_utf16(content + file.read())
+                return
             if is_first:
                 content, is_first = content.removeprefix(b"\xef\xbb\xbf"), False
             end = content.rfind(b"\n") + 1
@@ -168,6 +190,13 @@ def _blocks(path: Path, *, is_utf16: bool) -> Iterator[_Block]:
                 yield _decoded(content[:end])
         if rest:
             yield _decoded(rest)
+
+
+def _of_utf16(content: bytes) -> _Block:
+    try:
+        return _Block(content.decode("utf-16"))
+    except UnicodeDecodeError:
+        raise UnreadableFileError("it begins as UTF-16 text and does not go on so") from None
 
 
 def _decoded(content: bytes) -> _Block:
@@ -198,15 +227,15 @@ def _is_document(text: str) -> bool:
     return first == "{" and _end_of_value(text, 0) is not None
 
 
-def _json_frames(path: Path, *, is_utf16: bool, is_document: bool) -> Iterator[pl.DataFrame]:
+def _json_frames(path: Path, *, is_document: bool) -> Iterator[pl.DataFrame]:
     """``row_number``, ``line`` and ``fault``, an object a row where that can be told; blank lines are left out."""
     if is_document:
-        text = "".join(block.text for block in _blocks(path, is_utf16=is_utf16))
+        text = "".join(block.text for block in _blocks(path))
         values = _json_values(text)
         yield _json_frame(list(range(1, len(values) + 1)), values, {})
         return
     number = 1
-    for block in _blocks(path, is_utf16=is_utf16):
+    for block in _blocks(path):
         lines = block.text.split("\n")
         yield _json_frame(list(range(number, number + len(lines))), lines, block.bad_lines)
         number += len(lines) - 1
@@ -303,14 +332,7 @@ def _csv_frames(blocks: Iterator[_Block], contract: Sequence[str], named: Mappin
 
 def _dialect(block: _Block, contract: Sequence[str], named: Mapping[str, str]) -> tuple[_Dialect, int]:
     """How the file is written, by its first line that is not blank, and the lines up to it."""
-    lines = block.lines()
-    place = next((place for place, line in enumerate(lines) if line.strip()), len(lines))
-    separators: Sequence[str] = SEPARATORS
-    if place < len(lines) and (told := _SEPARATOR_LINE.fullmatch(lines[place])):
-        separators, place = (told[1],), place + 1
-    line = lines[place] if place < len(lines) else ""
-    if not line.strip():
-        raise UnreadableFileError("it has no header line; a CSV file starts with one")
+    line, separators, skipped = _header_line(block.lines())
     split = {separator: _fields(line, separator, is_padded=True) for separator in separators}
     headers = {
         separator: tuple(name.strip() or f"column {number}" for number, name in enumerate(fields, start=1))
@@ -332,7 +354,19 @@ def _dialect(block: _Block, contract: Sequence[str], named: Mapping[str, str]) -
             "columns in the settings"
         )
     is_padded = f"{separator} " in line
-    return _Dialect(separator, header, is_padded), place + 1
+    return _Dialect(separator, header, is_padded), skipped
+
+
+def _header_line(lines: Sequence[str]) -> tuple[str, Sequence[str], int]:
+    """The first line that is not blank, at what it may split, and the lines up to it; one may name the separator."""
+    place = next((place for place, line in enumerate(lines) if line.strip()), len(lines))
+    separators: Sequence[str] = SEPARATORS
+    if place < len(lines) and (told := _SEPARATOR_LINE.fullmatch(lines[place])):
+        separators, place = (told[1],), place + 1
+    line = lines[place] if place < len(lines) else ""
+    if not line.strip():
+        raise UnreadableFileError("it has no header line; a CSV file starts with one")
+    return line, separators, place + 1
 
 
 def _csv_rows(block: _Block, dialect: _Dialect, number: int, *, is_last: bool) -> tuple[pl.DataFrame, str, int]:
