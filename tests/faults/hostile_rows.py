@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from journeys_dagster.sources.columns import shown_names
 from journeys_dagster.sources.contracts import Field, Source
 from journeys_dagster.sources.writer import SUCCESS, day_folder
 
@@ -38,7 +40,7 @@ HOSTILE_TEXTS = (
     *("NaN", "null", "None", "true", "1e309", "0x10", "-0", "[1", "{}", "#REF!", "=1+1", "\U0010ffff", "\ue000"),
 )
 BLANKS = (" ", "\t \t", "\u00a0\u3000", "\u200b\u200d", "\0\0", "\u202e")
-EXTRA_COLUMNS = ('x"); drop table checked; --', "it's", "path", "reason", "Query ", "🏡", "arrival_day", "c0")
+EXTRA_COLUMNS = ('x"); drop table checked; --', "it's", "path", "reason", "Queries ", "🏡", "arrival_day", "c0")
 
 
 class Rejected(NamedTuple):
@@ -144,21 +146,24 @@ class _File:
         if megabyte and texts:
             name = self.rng.choice(texts)
             too_long = f"is longer than {MAX_TEXT} characters"
-            reason = too_long if fields[name].kind == "text" else _WRONG_TYPE[fields[name].kind]
+            reason = too_long if fields[name].kind in {"text", "id"} else _WRONG_TYPE[fields[name].kind]
             text = f"{MARK} " + self.rng.choice(["x", "é", "🏡", '",']) * 1_000_000
             cells[name] = Cell(text, None, f"{name} {reason}")
         elif self.rng.random() < self.bad_share:
             name = self.rng.choice(list(cells))
             cells[name] = _bad(self.rng, name, self.source.fields[name], self.styles[name], self)
         if self.renamed:
-            missing = "is missing" if self.suffix == "ndjson" else "is missing from the file"
-            column = "" if self.suffix == "ndjson" else "column "
-            reason = f"{column}{self.renamed} {missing}"
+            reason = f"{self.renamed} is missing"
+            if self.suffix != "ndjson":
+                extras = (name.strip() if self.suffix == "csv" else name for name in self.extras)
+                has = shown_names([*self._names().values(), *extras])
+                reason = f"column {reason} from the file, which has {has}"
             is_list = self.source.fields[self.renamed].kind == "text_list"
             cells[self.renamed] = cells[self.renamed]._replace(value=[], reason=None if is_list else reason)
         if self.mistyped:
-            reason = _WRONG_TYPE[self.source.fields[self.mistyped].kind]
-            cells[self.mistyped] = Cell(self.rng.choice([1.5, float("nan")]), None, f"{self.mistyped} {reason}")
+            value = self.rng.choice([1.5, float("nan")])
+            reason = _wrong_type(self.source, self.mistyped, value)
+            cells[self.mistyped] = Cell(value, None, f"{self.mistyped} {reason}")
         return cells
 
     def _note(self, cells: Mapping[str, Cell], row_number: int) -> None:
@@ -171,7 +176,7 @@ class _File:
             self.expected.good.setdefault(self.day, []).append(row)
 
     def _names(self) -> dict[str, str]:
-        return {name: f"{name}_{MARK}" if name == self.renamed else name for name in self.columns}
+        return {name: f"{name}_of_old" if name == self.renamed else name for name in self.columns}
 
     def _write_parquet(self, path: Path, records: Sequence[Mapping[str, Cell]]) -> None:
         columns: dict[str, pa.Array] = {}
@@ -243,7 +248,7 @@ def _since(text: io.StringIO, begin: int) -> str:
 
 
 _NO_OBJECTS = (
-    *("{", "[]", "null", "NaN", "7", f'"{MARK}"', f'{{"user_id": "{MARK}\0"}}', "{} {}", f'{{"user_id": "{MARK}'),
+    *("{", "[]", "null", "NaN", "7", f'"{MARK}"', f'{{"user_id": "{MARK}\0"}}', f'{{"user_id": "{MARK}'),
     *(
         f"{{'user_id': '{MARK}'}}",
         f'{{"user_id": "{MARK}", "user_id": "\\ud800"}}',
@@ -251,14 +256,22 @@ _NO_OBJECTS = (
     ),
 )
 _STYLES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "csv": {"text": ("text",), "timestamp": ("text",), "integer": ("text",), "text_list": ("json text", "piped")},
+    "csv": {
+        "id": ("text",),
+        "text": ("text",),
+        "timestamp": ("text",),
+        "integer": ("text",),
+        "text_list": ("json text", "piped"),
+    },
     "ndjson": {
+        "id": ("text",),
         "text": ("text",),
         "timestamp": ("text",),
         "integer": ("integer", "text"),
         "text_list": ("list", "json text"),
     },
     "parquet": {
+        "id": ("text", "text", "text", "whole number"),
         "text": ("text", "text", "text", "whole number"),
         "timestamp": ("text", "zoned", "naive"),
         "integer": ("integer", "text", "double"),
@@ -276,12 +289,30 @@ _ARROW_TYPES = {
     "json text": pa.string(),
     "piped": pa.string(),
 }
+_NO_EXACT_NUMBER = "is a number with a fraction, or too large to be exact: write it as text"
 _WRONG_TYPE = {
+    "id": "is not text",
     "text": "is not text",
     "timestamp": "is not a time (ISO 8601 expected)",
     "integer": "is not a whole number",
     "text_list": "is not a list of texts",
 }
+
+
+def _wrong_type(source: Source, name: str, value: Any) -> str:
+    """What is said of a value of another type; of numbers more than of others."""
+    kind = source.fields[name].kind
+    if value in {1.5, 1748772000, "1748772000"} and kind == "timestamp":
+        return f"is a number: say in sources.{source.name}.time_unit whether it counts s, ms, us or ns"
+    return _NO_EXACT_NUMBER if kind == "id" and value == 1.5 else _WRONG_TYPE[kind]
+
+
+def _as_id(text: str) -> str:
+    """An id without the blanks and invisible signs around it."""
+    # Signs that Unicode has not assigned are no blanks.
+    kinds = [unicodedata.category(sign) for sign in text]
+    shown = [place for place, kind in enumerate(kinds) if kind[0] not in {"C", "Z"} or kind == "Cn"]
+    return text[shown[0] : shown[-1] + 1]
 
 
 def _good(rng: random.Random, kind: Field, style: str, day: date) -> Cell:
@@ -295,10 +326,10 @@ def _good(rng: random.Random, kind: Field, style: str, day: date) -> Cell:
     if kind.kind == "text_list":
         return _good_list(rng, style)
     if style == "whole number":
-        value = rng.choice([0, 7, -1, 2**63 - 1, rng.randrange(1_000)])
+        value = rng.choice([7, -7, 2**63 - 1, rng.randrange(1, 1_000)])
         return Cell(value, str(value))
     value = rng.choice(kind.one_of) if kind.one_of else _text(rng)
-    return Cell(value, value)
+    return Cell(value, _as_id(value) if kind.kind == "id" else value)
 
 
 def _text(rng: random.Random) -> str:
@@ -364,17 +395,18 @@ def _bad(rng: random.Random, name: str, kind: Field, style: str, file: _File) ->
                     lambda: (rng.choice([[["a"]], [{"a": MARK}], [1.5], {"a": 1}, 7]), "is not a list of texts")
                 )
         else:
-            choices.append(lambda: (rng.choice(['["oak', f"[{MARK}]", "[1.5]", "[[]]"]), "is not a list of texts"))
+            choices.append(lambda: (rng.choice(['["oak', f"[{MARK}", "[1.5]", "[[]]"]), "is not a list of texts"))
             choices.append(lambda: ("x" * (MAX_TEXT + 1), f"holds a text longer than {MAX_TEXT} characters"))
     else:
         choices.append(lambda: ("" if blank_is_missing else None, "is missing"))
-    if kind.kind == "text" and style == "text":
+    if kind.kind in {"text", "id"} and style == "text":
         choices.append(lambda: (rng.choice(BLANKS), "is blank"))
         choices.append(lambda: (MARK + "é" * MAX_TEXT, f"is longer than {MAX_TEXT} characters"))
         if file.suffix == "ndjson":
-            choices.append(lambda: (rng.choice([1.5, True, [MARK], {"a": MARK}]), "is not text"))
+            choices.append(lambda: (rng.choice([True, [MARK], {"a": MARK}]), "is not text"))
+            choices.append(lambda: (1.5, _wrong_type(file.source, name, 1.5)))
     if kind.kind == "timestamp":
-        choices += _bad_times(rng, style, file)
+        choices += _bad_times(rng, name, style, file)
     if kind.kind == "integer":
         choices.append(lambda: (_as_style(rng.choice([0, 6, -1, 2_000_000_000]), style), "is not in 1 to 5"))
         if style == "text":
@@ -382,13 +414,13 @@ def _bad(rng: random.Random, name: str, kind: Field, style: str, file: _File) ->
         if style == "double" or file.suffix == "ndjson":
             choices.append(lambda: (rng.choice([4.5, float("nan"), float("inf"), 1e300]), "is not a whole number"))
     if kind.one_of and style == "text" and rng.random() < 0.5:
-        word = rng.choice(["teleport", f"{MARK} save", "SAVE ", "<b>", "x" * 40])
+        word = rng.choice(["teleport", f"{MARK} save", "<i> ", "<b>", "x" * 40])
         return Cell(word, None, f"unknown {name}" + (" teleport" if word == "teleport" else ""))
     written, reason = rng.choice(choices)()
     return Cell(written, None, f"{name} {reason}")
 
 
-def _bad_times(rng: random.Random, style: str, file: _File) -> Iterator[Callable[[], tuple[Any, str]]]:
+def _bad_times(rng: random.Random, name: str, style: str, file: _File) -> Iterator[Callable[[], tuple[Any, str]]]:
     early = [datetime(1, 1, 1), datetime(1969, 12, 31, 23, 59, 59)]
     late = [datetime(9999, 12, 31, 23, 59, 59), datetime.combine(file.day, time()) + timedelta(days=2)]
 
@@ -400,10 +432,12 @@ def _bad_times(rng: random.Random, style: str, file: _File) -> Iterator[Callable
     yield lambda: (written(rng.choice(early)), "is before 1970")
     yield lambda: (written(rng.choice(late)), "is in the future of the arrival day")
     if style == "text":
-        words = ["yesterday", "NaN", "1748772000", "2025-02-30", "2025-06-01T25:00:00", "0000-00-00", "now()", MARK]
+        words = ["yesterday", "NaN", "2025-02-30", "2025-06-01T25:00:00", "0000-00-00", "now()", MARK]
         yield lambda: (rng.choice(words), "is not a time (ISO 8601 expected)")
         if file.suffix == "ndjson":
-            yield lambda: (rng.choice([1748772000, 1.5, True, [], {}]), "is not a time (ISO 8601 expected)")
+            yield lambda: (rng.choice([True, [], {}]), "is not a time (ISO 8601 expected)")
+        number = rng.choice(["1748772000", *((1748772000, 1.5) if file.suffix == "ndjson" else ())])
+        yield lambda: (number, _wrong_type(file.source, name, number))
 
 
 def _as_style(value: int, style: str) -> Any:

@@ -125,13 +125,7 @@ def test_what_is_kept_of_megabytes_is_short(
         path = folder / f"{number}.{suffix}"
         {"parquet": frame.write_parquet, "csv": frame.write_csv, "ndjson": frame.write_ndjson}[suffix](path)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    landed = read_days(
-        SOURCES["searches"],
-        {DAYS[0]: folder},
-        max_text_length=500,
-        future_tolerance_hours=24,
-        max_rows_per_user_per_day=10_000,
-    )
+    landed = read_days(SOURCES["searches"], {DAYS[0]: folder}, SETTINGS.landing)
     assert landed.rejected.height == 4 * megabytes
     assert landed.rejected.estimated_size() < 4 * megabytes * (MAX_ROW_TEXT + 500)
     growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
