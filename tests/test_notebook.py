@@ -205,6 +205,7 @@ def test_what_takes_long_says_how_far_it_is(
     assert said.out == ""
     assert "infer_journeys: taking in searches\n" in said.err
     assert "infer_journeys: user_journeys (" in said.err
+    assert "judge" not in said.err
     assert "kayak" not in said.err
 
 
