@@ -5,6 +5,7 @@ what is done with a setting belongs to the step it governs.
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ __all__ = [
     "StageSettings",
     "TimeUnit",
     "load_settings",
+    "settings_of",
 ]
 
 
@@ -131,11 +133,27 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
+    return settings_of(document, place=f"settings file {path}")
+
+
+def settings_of(sections: Mapping[str, Any], *, place: str) -> Settings:
+    """Settings of sections as a settings file has them; what is left out has its default.
+
+    Parameters
+    ----------
+    place : str
+        Where they stand, for the message.
+
+    Raises
+    ------
+    SettingsError
+        A key is unknown, or a value has the wrong type or range. Every fault is named.
+    """
     try:
-        return Settings.model_validate(document)
+        return Settings.model_validate(sections)
     except ValidationError as error:
         faults = "; ".join(_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
-        raise SettingsError(f"settings file {path}: {faults}") from None
+        raise SettingsError(f"{place}: {faults}") from None
 
 
 def _fault(location: tuple[int | str, ...], kind: str, message: str) -> str:

@@ -1,11 +1,9 @@
 """The assets' work without Dagster's event log, plots and metadata, so that hundreds of small logs can be run."""
 
-import functools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import dagster as dg
@@ -16,38 +14,27 @@ from assets.sources import write_landed
 from journeys_dagster.definitions import build_location, declared_assets
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.orchestration.asset import Run
+from journeys_dagster.orchestration.bare import in_order, replace_rows
 from journeys_dagster.orchestration.run_config import ScopeConfig
-from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset, open_snapshot, replace_step
-from journeys_dagster.orchestration.sql_assets import replace_model
 from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.writer import write_day
-from journeys_dagster.sql.models import load_audits, load_models
+from journeys_dagster.sql.models import load_models
 
 FIRST_DAY = date(2024, 1, 1)
 _DAYS = dg.DailyPartitionsDefinition(FIRST_DAY.isoformat())
-MODELS, AUDITS = load_models(), load_audits()
+MODELS = load_models()
 ASSETS = {asset.name: asset for asset in declared_assets(Settings())}
 # What is offered beside a user's journeys depends on everyone's newest snapshots, so on which days were run.
 NOT_RUN = {"expansions", "journey_expansions", "llm_journeys", "quality_metrics", "judge_metrics", "inferred_days"}
+_STEPS = [asset for asset in in_order(ASSETS.values()) if asset.partitioned and asset.name not in NOT_RUN]
 _TABLES = [asset.table for asset in ASSETS.values() if asset.table is not None and asset.name not in NOT_RUN]
 OF_USERS = [table.name for table in _TABLES if table.kind == "snapshot"]
 """Tables whose rows are replaced by (`as_of`, users in scope)."""
 OF_EVERYONE = [table.name for table in _TABLES if table.kind == "population" and table.name != "users_in_scope"]
-
-
-@functools.cache
-def _in_order() -> list[str]:
-    """All assets in the order of the asset graph."""
-    return [
-        *TopologicalSorter(
-            {name: (asset.deps & ASSETS.keys()) - {name} for name, asset in ASSETS.items()}
-        ).static_order()
-    ]
 
 
 class DayRuns:
@@ -117,35 +104,26 @@ class DayRuns:
 
     def infer(self, day: date, scope: str, *, views: bool = False) -> None:
         """What a daily run does after taking in; the views are defined anew where told."""
-        for name in _in_order():
-            asset = ASSETS[name]
-            if asset.table is None or name in self.sources or name in NOT_RUN or asset.table.kind == "trained":
-                continue
-            if isinstance(asset, SnapshotAsset):
-                replace_step(asset, open_snapshot(self.warehouse, self.settings, day))
-            elif name in MODELS:
-                if views or asset.table.kind != "view":
-                    replace_model(
-                        self.warehouse, MODELS[name], AUDITS.get(name, []), query_parameters(self.settings, day)
-                    )
-            else:
-                self.call(name, day, config=ScopeConfig(scope=scope))
+        run = self._run(day, ScopeConfig(scope=scope))
+        for asset in _STEPS:
+            assert asset.table is not None
+            if asset.name not in self.sources and (views or asset.table.kind != "view"):
+                replace_rows(asset, run, MODELS)
 
     def call(self, name: str, day: date | None, config: dg.Config | None = None) -> None:
         """Materialise an asset."""
-        asset = ASSETS[name]
-        run = Run(
-            days=[day] if day and asset.partitioned else [],
-            location=build_location(
-                self.settings, [*ASSETS.values()], dg.DailyPartitionsDefinition(FIRST_DAY.isoformat())
-            ),
+        for _ in ASSETS[name].materialize(self._run(day, config)):
+            pass
+
+    def _run(self, day: date | None, config: dg.Config | None = None) -> Run:
+        return Run(
+            days=[day] if day else [],
+            location=build_location(self.settings, [*ASSETS.values()], _DAYS),
             warehouse=self.warehouse,
             embedder=self.embedder,
             landing_zone=self.home.landing_zone(),
             config=config,
         )
-        for _ in asset.materialize(run):
-            pass
 
     def tables(self, names: Sequence[str]) -> dict[str, pl.DataFrame]:
         """All rows of several tables."""
