@@ -41,10 +41,10 @@ def print_rejected(rejected: Sequence[dict[str, Any]], what: str) -> None:
 
 def rejected_table(rejected: Iterable[dict[str, Any]]) -> Table:
     """Rejected rows by source and reason."""
-    table = plain_table("source", "reason", "rows", "days", "first", "what to do")
+    table = plain_table("source", "reason", "rows", "days", "first file and row", "what to do")
     for each in list(rejected)[:_SHOWN]:
-        line = f", row {each['first_row']:,}" if each["first_row"] is not None else ""
-        first = f"{each['first_day']}, {each['first_file']}{line}"
+        line = f":{each['first_row']}" if each["first_row"] is not None else ""
+        first = f"{each['first_day']} {each['first_file']}{line}"
         add_row(table, each["source"], each["reason"], f"{each['rows']:,}", f"{each['days']:,}", first, each["cure"])
     return table
 
