@@ -33,9 +33,7 @@ def ingest(home: Home, source: str, day: date, **files: str | bytes) -> None:
     for name, content in files.items():
         path = folder / name.replace("_", ".")
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    landed = read_days(
-        SOURCES[source], {day: folder}, max_text_length=500, future_tolerance_hours=24, max_rows_per_user_per_day=100
-    )
+    landed = read_days(SOURCES[source], {day: folder}, Settings().landing)
     write_landed(home.warehouse(Settings()), SOURCES[source], landed, [day])
 
 
@@ -114,6 +112,17 @@ def test_rejected_before_any_run_says_so(home: Home) -> None:
         ("occurred_at is not a time (ISO 8601 expected)", "2025-06-30T12:00:00Z"),
         ("occurred_at is missing", "fill it in"),
         ("user_id is not text", "id"),
+        ("user_id is a word for nobody or nothing (landing.no_user)", "landing.no_user"),
+        ("user_id is a number with a fraction, or too large to be exact: write it as text", "text"),
+        ("occurred_at is a number: say in sources.searches.time_unit whether it counts s, ms, us or ns", "unit"),
+        ("occurred_at does not tell the day from the month: write 2025-06-30T14:00:00Z", "year first"),
+        ("annotations look like a list with commas or semicolons: write a|b|c, or JSON", "JSON"),
+        ("the line has a backslash before a quote: write a quote inside a quoted field twice", "double quotes"),
+        ("the line is not UTF-8 text", "UTF-8"),
+        ("column query is missing from the file, which has a, b", "[sources]"),
+        ("unreadable file: columns a, A could each be query; keep one of them, or name it in the settings", "keep one"),
+        ("unreadable file: its first line, a, names no column of the source: write a header line", "first line"),
+        ("unreadable file: its format (Avro) is not read; write Parquet, CSV or NDJSON", "Parquet"),
         ("query is longer than 500 characters", "landing.max_text_length"),
         ("annotations holds a text longer than 500 characters", "landing.max_text_length"),
         ("annotations is not a list of texts", "a|b|c"),
@@ -121,11 +130,8 @@ def test_rejected_before_any_run_says_so(home: Home) -> None:
         ("unknown event", "contract"),
         ("grade is not a whole number", "decimals"),
         ("grade is not in 1 to 5", "bounds"),
-        ("column query is missing from the file", "contract's names"),
         ("the line is not a JSON object", "one JSON object"),
-        ("unreadable file: its format is not read; write one of .parquet, .csv, .ndjson", "again"),
         ("unreadable file: it is a folder; files are read from the day's own folder only", "move its files up"),
-        ("unreadable file: it is not UTF-8 text (first at byte 3)", "UTF-8"),
         ("unreadable file: its header repeats a column (field 2)", "name of its own"),
         ("unreadable file: it is damaged; DuckDB breaks down on it", "damaged"),
         ("unreadable file: No such file or directory", "run the day again"),
@@ -176,7 +182,11 @@ texts = st.text(st.characters(categories=("L", "N")), min_size=3, max_size=40)
 
 @given(texts, texts, st.sampled_from(list(SOURCES)))
 def test_no_letter_or_digit_of_an_id_or_a_text_is_shown(first: str, second: str, source: str) -> None:
-    row = {name: first for name, field in SOURCES[source].fields.items() if field.kind == "text" and not field.one_of}
+    row = {
+        name: first
+        for name, field in SOURCES[source].fields.items()
+        if field.kind in {"text", "id"} and not field.one_of
+    }
     for written in (json.dumps({**row, second: second}), f"{first},{second}", json.dumps([first, second])):
         shown = re.sub(r"… \([\d,]+ characters\)$", "", row_shape(written, SOURCES[source]))
         for name in SOURCES[source].fields:

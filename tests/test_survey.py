@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sources.folder_names import is_left_out_on_purpose, meant_by, meant_source, named_day, not_a_day
+from journeys_dagster.sources.folder_names import meant_by, meant_source, named_day, not_a_day
 from journeys_dagster.sources.survey import Survey, survey
 
 SOURCES = list(declared_sources(Settings()))
@@ -176,16 +176,6 @@ def test_a_zone_one_level_too_deep_or_too_high(tmp_path: Path) -> None:
     ]
 
 
-def test_a_file_of_a_day_that_is_not_taken_for_data_makes_the_day_not_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("journeys_dagster.sources.survey.is_landing_file", lambda name: name.endswith(".csv"))
-    found = put(tmp_path, "searches/date=2025-06-25/a.csv", "searches/date=2025-06-25/b.odd")
-    (passed,) = found.passed_over
-    assert (passed.path, passed.source, passed.day) == ("searches/date=2025-06-25/b.odd", "searches", DAY)
-    assert found.summary() == "searches: 1 within its days"
-
-
 def test_a_day_that_cannot_be_opened_is_told_and_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "searches/date=2025-06-25/_SUCCESS")
     scandir = os.scandir
@@ -199,6 +189,7 @@ def test_a_day_that_cannot_be_opened_is_told_and_waits(tmp_path: Path, monkeypat
     found = survey(tmp_path, SOURCES)
     assert not found.days["searches", DAY].is_complete
     assert "Permission denied" in found.passed_over[0].why
+    assert (found.passed_over[0].day, found.summary()) == (DAY, "searches: 1 day that cannot be opened")
 
 
 def test_a_link_that_leads_back_up_ends_and_one_to_nothing_is_told(tmp_path: Path) -> None:
@@ -232,7 +223,6 @@ def test_any_name_is_judged_without_an_error(names: list[str]) -> None:
     assert meant.why
     assert meant.day is not None or meant.cure
     meant_source(names[0], SOURCES)
-    is_left_out_on_purpose(names[0])
 
 
 @given(

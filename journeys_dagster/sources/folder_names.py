@@ -26,11 +26,6 @@ _MONTH = re.compile(r"(?P<year>\d{4})[-_./]?(?P<month>\d{1,2})", re.ASCII)
 _NUMBER = re.compile(r"\d{1,2}", re.ASCII)
 _YEAR = re.compile(r"(?:19|20)\d\d", re.ASCII)
 _DAY_NAME = f"{DAY_FOLDER.partition('=')[0]}="
-_ON_PURPOSE = re.compile(
-    r"[._].*|.*\.(?:crc|tmp|temp|inprogress|in-progress|pending|partial|swp|lock)|.*~|thumbs\.db|desktop\.ini"
-    r"|simulated\.json|lost\+found|\$recycle\.bin",
-    re.IGNORECASE | re.DOTALL,
-)
 
 
 @dataclass(frozen=True)
@@ -53,11 +48,6 @@ class Meant:
     day: date | None = None
     is_whole: bool = True
     cure: str = ""
-
-
-def is_left_out_on_purpose(name: str) -> bool:
-    """Whether a name says that it is no data: hidden, a marker, unfinished, or what a system puts beside files."""
-    return _ON_PURPOSE.fullmatch(name) is not None
 
 
 def named_day(day: date) -> str:

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from journeys_dagster.sources.contracts import Source
+from journeys_dagster.sources.contracts import Field, Source
 
 _MOST_CHARACTERS = 60
 _MOST_LISTED = 5
@@ -49,8 +49,7 @@ def row_shape(row: str | None, source: Source | None) -> str:
 
 def _name_shape(name: str, source: Source | None) -> str:
     # Where a file has no header, its columns are named by a user's row.
-    known = {_plain(each) for each in source.fields} if source else set()
-    return name if _plain(name) in known and name.isprintable() else shape(name)
+    return name if _plain(name) in _fields(source) and name.isprintable() else shape(name)
 
 
 def _value_shape(name: str, value: object, source: Source | None) -> str:
@@ -60,13 +59,23 @@ def _value_shape(name: str, value: object, source: Source | None) -> str:
         more = ", …" if len(value) > _MOST_LISTED else ""
         return f"[{', '.join(_value_shape('', each, None) for each in value[:_MOST_LISTED])}{more}]"
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, Mapping) else str(value)
-    fields = {_plain(each): field for each, field in source.fields.items()} if source else {}
-    field = fields.get(_plain(name))
+    field = _fields(source).get(_plain(name))
     if field is not None and field.kind == "timestamp" and _TIME.fullmatch(text):
         return text.strip()
     if field is not None and field.one_of and _PLAIN_WORD.fullmatch(text):
         return text
     return shape(text)
+
+
+def _fields(source: Source | None) -> dict[str, Field]:
+    """The contract's columns by what files call them."""
+    if source is None:
+        return {}
+    return {
+        _plain(called): field
+        for name, field in source.fields.items()
+        for called in (name, source.columns.get(name, name))
+    }
 
 
 def _plain(name: str) -> str:

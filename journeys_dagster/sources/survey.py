@@ -15,14 +15,13 @@ from pathlib import Path
 from journeys_dagster.sources.files import fingerprint, is_landing_file
 from journeys_dagster.sources.folder_names import (
     DAY_FOLDER,
-    is_left_out_on_purpose,
     meant_by,
     meant_source,
     named_day,
     names_time,
     not_a_day,
 )
-from journeys_dagster.sources.writer import SUCCESS
+from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
 
 _DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})", re.ASCII)
 _MOST_COUNTED = 100_000
@@ -30,6 +29,7 @@ _MOST_COUNTED = 100_000
 _DEEPEST = 8
 """Folders of a passed-over tree that are looked into one below the other: a link may lead back up."""
 _NAMED = 5
+_BESIDE_DATA = frozenset({SIMULATED_MARKER, "lost+found", "$RECYCLE.BIN", "System Volume Information"})
 Found = dict[str, os.DirEntry[str]]
 
 
@@ -65,7 +65,7 @@ class PassedOver:
     source : str, optional
         The source below whose folder it lies.
     day : date, optional
-        The day whose folder it lies in: that day is not whole.
+        The day whose folder it is: that day is not whole.
     """
 
     path: str
@@ -112,7 +112,7 @@ class Survey:
             if each.source is None:
                 others.append(each.path)
             else:
-                of_source.setdefault(each.source, Counter())[each.kind if each.day is None else "of a day"] += 1
+                of_source.setdefault(each.source, Counter())["of a day" if each.day else each.kind] += 1
         said = []
         for source, kinds in of_source.items():
             parts = []
@@ -121,7 +121,7 @@ class Survey:
             if files := kinds["file"]:
                 parts.append(f"{files:,} file{'s' * (files != 1)}")
             if within := kinds["of a day"]:
-                parts.append(f"{within:,} within its days")
+                parts.append(f"{within:,} day{'s' * (within != 1)} that cannot be opened")
             said.append(f"{source}: {', '.join(parts)}")
         if others:
             more = f", +{len(others) - _NAMED:,} more" if len(others) > _NAMED else ""
@@ -143,7 +143,7 @@ def survey(landing: Path, sources: Collection[str]) -> Survey:
     for name, entry in sorted(_entries(landing).items()):
         if name in sources and _is_folder(entry):
             _survey_source(found, entry, name)
-        elif is_left_out_on_purpose(name):
+        elif _is_left_out(name):
             found.left_out += 1
         else:
             _survey_stranger(found, entry, sources)
@@ -177,7 +177,7 @@ def _survey_source(found: Survey, folder: os.DirEntry[str], source: str) -> None
         day = _day_of(name)
         if day is not None and _is_folder(entry):
             _survey_day(found, entry, source, day)
-        elif is_left_out_on_purpose(name):
+        elif _is_left_out(name):
             found.left_out += 1
             if name == SUCCESS:
                 found.marked_at_root.add(source)
@@ -202,20 +202,7 @@ def _survey_day(found: Survey, folder: os.DirEntry[str], source: str, day: date)
         )  # fmt: skip
         return
     found.days[source, day] = _landed_day(entries)
-    for name, entry in entries.items():
-        if is_landing_file(name):
-            continue
-        if is_left_out_on_purpose(name):
-            found.left_out += name != SUCCESS
-        else:
-            found.passed_over.append(
-                PassedOver(
-                    path=f"{source}/{folder.name}/{_printable(name)}", kind=_kind(entry), files=_count(entry),
-                    source=source, day=day,
-                    why="its name does not say that it holds data",
-                    cure="end its name with .parquet, .csv or .ndjson, or begin it with _ if it holds none",
-                )
-            )  # fmt: skip
+    found.left_out += sum(not is_landing_file(name) and name != SUCCESS for name in entries)
 
 
 def _survey_folders(
@@ -223,7 +210,7 @@ def _survey_folders(
 ) -> None:
     """A folder that is no day, and what is below it until it says which day, or there are files."""
     meant = meant_by(names)
-    entries = {name: entry for name, entry in _entries(folder).items() if not is_left_out_on_purpose(name)}
+    entries = {name: entry for name, entry in _entries(folder).items() if not _is_left_out(name)}
     below = [entry for entry in entries.values() if _is_folder(entry)]
     if meant is None and below and len(below) == len(entries) and len(names) < _DEEPEST:
         for entry in below:
@@ -292,8 +279,8 @@ def _count(entry: os.DirEntry[str]) -> int:
         return 1
     count = 0
     for _, folders, files in os.walk(entry):
-        folders[:] = [name for name in folders if not is_left_out_on_purpose(name)]
-        count += sum(not is_left_out_on_purpose(name) for name in files)
+        folders[:] = [name for name in folders if not _is_left_out(name)]
+        count += sum(not _is_left_out(name) for name in files)
         if count >= _MOST_COUNTED:
             break
     return count
@@ -305,8 +292,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     return False
 
 
-def _kind(entry: os.DirEntry[str]) -> str:
-    return "folder" if _is_folder(entry) else "file"
+def _is_left_out(name: str) -> bool:
+    """Whether a name says that it is no data; outside the days' folders there is more of that kind."""
+    return not is_landing_file(name) or name in _BESIDE_DATA
 
 
 def _printable(name: str) -> str:
