@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.orchestration.asset import Asset, Run, table_asset
+from journeys_dagster.orchestration.checks import REJECTED_SHARE_CHECK, files_read_result, files_read_spec
 from journeys_dagster.orchestration.metadata import (
     SAMPLE_ROWS,
     plot,
@@ -20,11 +21,12 @@ from journeys_dagster.resources.landing_zone import IncompleteDayError
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, Source, declared_sources
+from journeys_dagster.sources.cures import cure
 from journeys_dagster.sources.reader import LandedRows, read_days
 
-REJECTED_SHARE_CHECK = "rejected_share"
 OVER_CAP_CHECK = "rows_over_cap"
 _USERS_LISTED = 20
+_REASONS_LISTED = 3
 
 
 def source_assets(settings: Settings) -> list[Asset]:
@@ -41,7 +43,8 @@ def _source_asset(source: Source) -> Asset:
             blocking=True,
             description="No day has a larger share of rejected rows or unreadable files than "
             "landing.max_rejected_share.",
-        )
+        ),
+        files_read_spec(source.name),
     ]
     if source.has_user_events:
         checks.append(
@@ -105,7 +108,8 @@ def _report(
     if not taken_in:
         metadata["note"] = "nothing has landed for this source in these partitions; what was there stays"
         nothing = _nothing()
-        return dg.MaterializeResult(metadata=metadata, check_results=_check_results(source, nothing, nothing, settings))
+        checks = _check_results(source, nothing, nothing, nothing, settings)
+        return dg.MaterializeResult(metadata=metadata, check_results=checks)
     days = pl.concat(landed.days for landed in taken_in)
     rejected = pl.concat(landed.rejected for landed in taken_in)
     over_cap = pl.concat(landed.over_cap for landed in taken_in)
@@ -128,13 +132,15 @@ def _report(
             y_label="rows",
         )
         metadata["plot"] = plot(png, alt=f"rows of {source.name} by arrival day")
-    return dg.MaterializeResult(metadata=metadata, check_results=_check_results(source, days, over_cap, settings))
+    checks = _check_results(source, days, rejected, over_cap, settings)
+    return dg.MaterializeResult(metadata=metadata, check_results=checks)
 
 
 def _check_results(
-    source: Source, days: pl.DataFrame, over_cap: pl.DataFrame, settings: Settings
+    source: Source, days: pl.DataFrame, rejected: pl.DataFrame, over_cap: pl.DataFrame, settings: Settings
 ) -> list[dg.AssetCheckResult]:
-    results = [_share_check(source, days, settings)]
+    unreadable = rejected if rejected.is_empty() else rejected.filter(pl.col("row_number").is_null())
+    results = [_share_check(source, days, rejected, settings), files_read_result(source.name, unreadable)]
     if source.has_user_events:
         results.append(_cap_check(source, over_cap, settings))
     return results
@@ -161,7 +167,7 @@ def _cap_check(source: Source, over_cap: pl.DataFrame, settings: Settings) -> dg
     )
 
 
-def _share_check(source: Source, days: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:
+def _share_check(source: Source, days: pl.DataFrame, rejected: pl.DataFrame, settings: Settings) -> dg.AssetCheckResult:
     """Whether no day lost too many rows; the good ones are stored in any case."""
     limit = settings.landing.max_rejected_share
     metadata: dict[str, Any] = {"limit": limit, "largest_share": 0.0}
@@ -180,9 +186,22 @@ def _share_check(source: Source, days: pl.DataFrame, settings: Settings) -> dg.A
     if not failed.is_empty():
         listed = ", ".join(f"{day} ({share:.1%})" for day, share in failed.head(10).iter_rows())
         description = (
-            f"{source.name}: more than {limit:.1%} rejected on {listed}. The good rows are in. Look at rejected_rows, "
-            "mend the files and run the days again, or raise landing.max_rejected_share."
+            f"{source.name}: more than {limit:.1%} rejected on {listed}. {_reasons(rejected, failed['arrival_day'])} "
+            "The good rows are in. Mend the files and run the days again; only where such rows may be lost, raise "
+            "landing.max_rejected_share."
         )
     return dg.AssetCheckResult(
         check_name=REJECTED_SHARE_CHECK, passed=failed.is_empty(), metadata=metadata, description=description
     )
+
+
+def _reasons(rejected: pl.DataFrame, days: pl.Series) -> str:
+    """The most frequent reasons of some days, each with what to do."""
+    of_days = rejected.filter(pl.col("arrival_day").is_in(days.implode()))
+    reasons = of_days["reason"].value_counts(sort=True).sort("count", "reason", descending=[True, False])
+    said = [
+        f"{count:,} × {reason}" + (f" ({what_to_do})" if (what_to_do := cure(reason)) else "")
+        for reason, count in reasons.head(_REASONS_LISTED).iter_rows()
+    ]
+    more = f"; +{reasons.height - _REASONS_LISTED} more reasons" if reasons.height > _REASONS_LISTED else ""
+    return f"{'; '.join(said)}{more}."

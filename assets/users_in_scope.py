@@ -3,8 +3,10 @@
 import dagster as dg
 
 from journeys_dagster.orchestration.asset import Run, table_asset
+from journeys_dagster.orchestration.checks import everything_read_result, everything_read_spec
 from journeys_dagster.orchestration.run_config import EVERYONE, SCOPES, ScopeConfig
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
+from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.tables import Table, integer, snapshot_columns, text
 
 TABLE = Table(
@@ -45,7 +47,14 @@ _SCOPE = """
 """
 
 
-@table_asset(TABLE, kinds={"sql", "table"}, sql=[_ACTIVE_USERS], config=ScopeConfig)
+@table_asset(
+    TABLE,
+    kinds={"sql", "table"},
+    sql=[_ACTIVE_USERS],
+    config=ScopeConfig,
+    checks=[everything_read_spec(TABLE.name)],
+    needs=frozenset({"landing_zone"}),
+)
 def users_in_scope(run: Run) -> dg.MaterializeResult:
     """Replace whom a day's run infers."""
     scope, settings = run.config.scope, run.settings
@@ -65,4 +74,8 @@ def users_in_scope(run: Run) -> dg.MaterializeResult:
         }
         select = _SCOPE.format(fingerprint=LANDING_FINGERPRINT, users=users)
         run.warehouse.replace_snapshot_sql(TABLE, select, params=params, before=SEE_LANDING_DAYS)
-    return dg.MaterializeResult(metadata={"scope": scope, "algorithm_version": version})
+    # Nobody is in scope by rows that lie where nothing is read.
+    everything_read = everything_read_result(run.landing.survey(declared_sources(settings)))
+    return dg.MaterializeResult(
+        metadata={"scope": scope, "algorithm_version": version}, check_results=[everything_read]
+    )

@@ -102,6 +102,64 @@ def test_an_empty_landing_zone_is_said(tmp_path: Path) -> None:
     assert "is empty" in result.output
 
 
+def test_a_landing_zone_without_a_day_that_is_read_is_not_called_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "searches" / "2025-06-30"
+    folder.mkdir(parents=True)
+    (folder / "part-0.csv").touch()
+    result = journeys(tmp_path, "run", "--date", "2025-06-30")
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "is not empty, but holds no day" in said
+    assert "rename it to date=2025-06-30" in said
+    assert "rename it to date=2025-06-30" in " ".join(journeys(tmp_path, "status").output.split())
+
+
+def land_searches(home: Path, day: str, *, good: int, future: int = 0) -> None:
+    """Searches of one user, some of them by a clock that is years ahead."""
+    folder = home / "landing" / "searches" / f"date={day}"
+    folder.mkdir(parents=True)
+    rows = [f"ann,garden bench {number},{day}T09:{number:02}:00Z" for number in range(good)]
+    rows += [f"ben,lost cause {number},2036-01-01T09:00:00Z" for number in range(future)]
+    (folder / "part-0.csv").write_text("\n".join(["user_id,query,occurred_at", *rows]))
+    (folder / "_SUCCESS").touch()
+
+
+def test_a_run_says_what_it_did_not_read_what_it_rejected_and_that_nothing_landed(tmp_path: Path) -> None:
+    land_searches(tmp_path, "2025-06-10", good=30, future=1)
+    stray = tmp_path / "landing" / "Searches[bold]" / "x.csv"
+    stray.parent.mkdir()
+    stray.touch()
+    result = journeys(tmp_path, "run", "--date", "2025-06-11", "--scope", "all_users")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "Searches[bold]" in said
+    assert "Rejected of 2 days up to 2025-06-11" in said
+    assert "part-0.csv:31" in said
+    assert "clock" in said
+    assert "No data landed for 2025-06-11, so nobody is active on it. The newest day before it with rows is" in said
+    assert "ben" not in result.output
+    assert "lost" not in result.output
+
+    status = json.loads(journeys(tmp_path, "status", "--json").stdout)
+    assert [check["check"] for check in status["failed_checks"]] == ["everything_read"]
+    assert any("No data landed for 2025-06-11" in line for line in status["what_to_do"])
+
+
+def test_a_run_that_stops_says_why_once_and_names_no_machinery(tmp_path: Path) -> None:
+    land_searches(tmp_path, "2025-06-10", good=9, future=3)
+    land_searches(tmp_path, "2025-06-11", good=9)
+    result = journeys(tmp_path, "run", "--date", "2025-06-11")
+    assert result.exit_code == 1
+    said = " ".join(result.output.split())
+    assert "more than 5.0% was rejected of searches on 2025-06-10 (25.0%)" in said
+    assert said.index("clock") < said.index("Mend what the table says") < said.index("landing.max_rejected_share")
+    assert said.endswith("raise landing.max_rejected_share.")
+    assert not re.search(r"daily_incremental|ingest_landing|rejected_share:|check |[0-9a-f]{8}-[0-9a-f]{4}", said)
+    assert said.count("device's clock") == 1
+    held_up = " ".join(journeys(tmp_path, "status").output.split())
+    assert "journeys rejected" in held_up
+
+
 def test_an_incomplete_day_is_refused_and_an_earlier_one_left_out(landed: Path) -> None:
     day, before = WORLD_LAST_DAY, WORLD_LAST_DAY - timedelta(days=1)
     (landed / "landing" / "searches" / f"date={day}" / "_SUCCESS").unlink()

@@ -172,6 +172,127 @@ def test_days_held_up_and_runs_that_were_not_finished(inferred: Pipeline) -> Non
     assert any("--date 2025-06-10 --scope all_users" in line for line in status["what_to_do"])
 
 
+def test_what_lies_in_the_zone_and_is_not_read(home: Home) -> None:
+    folder = home.landing / "searches" / "dt=2025-06-10"
+    folder.mkdir(parents=True)
+    (folder / "a[bold].csv").touch()
+    status = home_status(home, Settings())
+    assert [each["path"] for each in status["landing"]["passed_over"]] == ["searches/dt=2025-06-10"]
+    assert any("rename it to date=2025-06-10" in line for line in status["what_to_do"])
+    assert not any("empty" in line for line in status["what_to_do"])
+    assert "searches: 1 of 1 folders" in printed(home).output
+
+
+def test_a_day_with_a_file_that_was_not_read_is_not_whole_until_it_is_mended(inferred: Pipeline) -> None:
+    folder = land(inferred.home, DAY, *["ann"] * 30)
+    for number in range(30):
+        pl.DataFrame(
+            {"user_id": ["ann"], "query": ["sofa"], "occurred_at": [datetime(2025, 6, 10, 5, number)]}
+        ).write_parquet(folder / f"more-{number}.parquet")
+    (folder / "damaged.parquet").write_bytes(b"PAR1")
+    inferred.run(DAY, "all_users")
+    status = home_status(inferred.home, Settings())
+    (day,) = status["landing"]["not_whole"]
+    assert (day["source"], day["day"], day["files"]) == ("searches", "2025-06-10", 1)
+    assert day["what_to_do"]
+    assert any("not whole" in line for line in status["what_to_do"])
+    assert "searches 2025-06-10 (1 file not read)" in printed(inferred.home).output
+    (folder / "damaged.parquet").unlink()
+    inferred.run(DAY, "all_users")
+    assert home_status(inferred.home, Settings())["landing"]["not_whole"] == []
+
+
+def land_items(home: Home, day: date, *items: str) -> Path:
+    many = len(items)
+    frame = pl.DataFrame(
+        {"item_id": items, "title": items, "annotations": [["oak"]] * many, "interests": [["x"]] * many}
+    )
+    return write_day(home.landing, source="items", day=day, frame=frame)
+
+
+def test_items_that_come_after_the_events_that_need_them(inferred: Pipeline) -> None:
+    home, later = inferred.home, DAY + timedelta(days=5)
+    for user in ("ann", "ben"):
+        land_closeup(home, DAY, user)
+    inferred.run(DAY, "all_users")
+    status = home_status(home, Settings())
+    assert (status["shortfalls"]["unknown_items"]["engaged"], status["shortfalls"]["unknown_items"]["unknown"]) == (
+        1,
+        1,
+    )
+    assert any("Write them to items/" in line for line in status["what_to_do"])
+
+    land_items(home, later, "i", "other")
+    assert any(
+        "None of the 1 items" in line and f"Items land later, on {later}: `journeys run --date {later}" in line
+        for line in home_status(home, Settings())["what_to_do"]
+    )
+    inferred.ingest(later)
+    assert "1 arrived later, on 2025-06-15" in " ".join(home_status(home, Settings())["what_to_do"])
+
+    land(home, later, "ann")
+    inferred.run(later)
+    status = home_status(home, Settings())
+    assert status["shortfalls"]["unknown_items"] is None
+    assert status["shortfalls"]["users_outdated_by_items"] == {"users": 1, "day": str(later)}
+    assert any(
+        "The lists of 1 users are older than items" in line and f"--date {later} --scope all_users" in line
+        for line in status["what_to_do"]
+    )
+    inferred.run(later, "all_users")
+    assert home_status(home, Settings())["what_to_do"] == []
+
+
+def test_users_whose_rows_came_after_their_lists_and_users_without_keywords(inferred: Pipeline) -> None:
+    home, second, third = inferred.home, *days_from(DAY + timedelta(days=1), 2)
+    land(home, second, "ann", "new")
+    land_closeup(home, third, "zoe")
+    inferred.run(third)
+    status = home_status(home, Settings())
+    assert status["shortfalls"]["users_outdated_by_rows"] == {"users": 2, "day": str(second)}
+    assert status["shortfalls"]["users_without_keywords"] == 1
+    lines = " ".join(status["what_to_do"])
+    assert f"The lists of 2 users are older than rows that arrived until {second}" in lines
+    assert "1 users have no keyword" in lines
+    assert "outdated by rows" in printed(home).output
+
+
+def test_a_day_on_which_nothing_landed_is_told(inferred: Pipeline) -> None:
+    inferred.run(DAY + timedelta(days=1), "all_users")
+    status = home_status(inferred.home, Settings())
+    assert status["shortfalls"]["no_data"].startswith("No data landed for 2025-06-11")
+    folder = inferred.home.landing / "searches" / "date=2025-06-11"
+    folder.mkdir()
+    (folder / "a.csv").write_text("user_id,query,occurred_at\n")
+    (folder / "_SUCCESS").touch()
+    inferred.run(DAY + timedelta(days=1), "all_users")
+    assert home_status(inferred.home, Settings())["shortfalls"]["no_data"].startswith("No data landed for 2025-06-11")
+
+
+def test_failed_checks_of_the_newest_run_of_each_asset(home: Home) -> None:
+    passes = True
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("is_fine", asset="measured")])
+    def measured() -> dg.MaterializeResult:
+        check = dg.AssetCheckResult(passed=passes, severity=dg.AssetCheckSeverity.WARN, description="[bold] off by 3")
+        return dg.MaterializeResult(check_results=[check])
+
+    with home.dagster_instance() as instance:
+        dg.materialize([measured], instance=instance)
+    assert home_status(home, Settings())["failed_checks"] == []
+    passes = False
+    with home.dagster_instance() as instance:
+        dg.materialize([measured], instance=instance)
+    (failed,) = home_status(home, Settings())["failed_checks"]
+    assert (failed["asset"], failed["check"], failed["severity"]) == ("measured", "is_fine", "warn")
+    assert "is_fine: [bold] off by 3" in printed(home).output
+    assert any("measured is_fine" in line for line in home_status(home, Settings())["what_to_do"])
+    passes = True
+    with home.dagster_instance() as instance:
+        dg.materialize([measured], instance=instance)
+    assert home_status(home, Settings())["failed_checks"] == []
+
+
 def test_what_dagster_tells(home: Home) -> None:
     land(home, DAY, "ann")
     instance = home.dagster_instance()

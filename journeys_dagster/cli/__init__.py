@@ -24,6 +24,10 @@ _COMMANDS = {
         "journeys_dagster.cli.warehouse:prune_command",
         "Delete snapshots older than retention.keep_days, and give their space back; current journeys stay.",
     ),
+    "rejected": (
+        "journeys_dagster.cli.rejected:rejected_command",
+        "Show rejected landing rows and what to do about them; ids and texts by their shape alone.",
+    ),
     "run": (
         "journeys_dagster.cli.pipeline:run_command",
         "Ingest the landing days that are missing, then infer journeys as of a day.",

@@ -3,15 +3,20 @@
 Nothing is changed by asking.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from journeys_dagster.definitions import algorithm_in_use
+from journeys_dagster.orchestration.checks import EVERYTHING_READ, FILES_READ, PROMOTED, REJECTED_SHARE_CHECK
 from journeys_dagster.orchestration.dagster_status import dagster_status
 from journeys_dagster.orchestration.warehouse_status import warehouse_status
 from journeys_dagster.reporting.text import json_value
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
+
+_SHOWN = 5
+_SAID_OTHERWISE = {PROMOTED, REJECTED_SHARE_CHECK, FILES_READ, EVERYTHING_READ, "engaged_items_are_known"}
+"""Checks of which the other lines say more, or that fail where nothing is wrong: a new model did not win."""
 
 
 def home_status(home: Home, settings: Settings) -> dict[str, Any]:
@@ -20,8 +25,8 @@ def home_status(home: Home, settings: Settings) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``landing``, ``inference``, ``algorithm``, ``models``, ``runs``, ``automation``, and under ``what_to_do`` one
-        line for whatever is not as it should be.
+        ``landing``, ``inference``, ``shortfalls``, ``algorithm``, ``models``, ``runs``, ``failed_checks``,
+        ``automation``, and under ``what_to_do`` a line for whatever is not as it should be.
     """
     algorithm = algorithm_in_use(settings)
     status: dict[str, Any] = {
@@ -39,40 +44,92 @@ def _is_under_way(day: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> 
 
 
 def _what_to_do(status: Mapping[str, Any]) -> list[str]:
-    landing, inference, algorithm = status["landing"], status["inference"], status["algorithm"]
-    runs, automation = status["runs"], status["automation"]
-    newest = landing["newest_taken_in"] or landing["newest_landed"]
-    todo = []
-    if not landing["complete_days"] and not landing["incomplete"]:
-        todo.append("The landing zone is empty: `journeys simulate`, `journeys import`, or write your own days to it.")
+    return [*_of_landing(status["landing"]), *_of_lists(status), *_of_runs(status)]
+
+
+def _of_landing(landing: Mapping[str, Any]) -> Iterator[str]:
+    if not landing["complete_days"] and not landing["incomplete"] and not landing["passed_over"]:
+        yield "The landing zone is empty: `journeys simulate`, `journeys import`, or write your own days to it."
+    if landing["passed_over"]:
+        yield f"Not everything in the landing zone is read: {landing['passed_over_in_short']}."
+        yield from _cures(landing["passed_over"])
     if landing["incomplete"]:
-        todo.append("Incomplete days wait for `_SUCCESS`; create it where the producer has finished.")
-    missing = landing["not_taken_in"] + landing["changed"]
-    if missing:
+        at_root = sorted({pair["source"] for pair in landing["incomplete"]} & set(landing["marked_at_root"]))
+        marks = f" One in the folder of {' or '.join(at_root)} itself says so of no day." if at_root else ""
+        yield f"Incomplete days wait for `_SUCCESS`; create it where the producer has finished.{marks}"
+    if missing := landing["not_taken_in"] + landing["changed"]:
         last = max(pair["day"] for pair in missing)
-        todo.append(f"Ingest what is new or changed: turn landing_sensor on, or `journeys run --date {last}`.")
+        yield f"Ingest what is new or changed: turn landing_sensor on, or `journeys run --date {last}`."
     if landing["held_up"]:
-        todo.append("Days held up: look at rejected_rows, mend their files, or raise landing.max_rejected_share.")
+        yield (
+            "Days held up by rejected rows: `journeys rejected` says what is wrong with which, and what to do. Mend "
+            "their files and run them again; only where such rows may be lost, raise landing.max_rejected_share."
+        )
+    if landing["not_whole"]:
+        days = landing["not_whole"]
+        cures = "; ".join(dict.fromkeys(day["what_to_do"] for day in days if day["what_to_do"]))
+        yield (
+            f"{len(days):,} days of sources are not whole, as files of theirs were not read"
+            f"{f': {cures}' if cures else ''}. `journeys rejected` names the files."
+        )
+
+
+def _cures(passed_over: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The first of what is passed over, each with what to do."""
+    for each in passed_over[:_SHOWN]:
+        yield f"  {each['path']}: {each['cure']}."
+    if len(passed_over) > _SHOWN:
+        yield f"  +{len(passed_over) - _SHOWN:,} more: `journeys status --json`."
+
+
+def _of_lists(status: Mapping[str, Any]) -> Iterator[str]:
+    landing, inference, algorithm = status["landing"], status["inference"], status["algorithm"]
+    lacks = status["shortfalls"]
+    newest = landing["newest_taken_in"] or landing["newest_landed"]
     if inference["unfinished"]:
         first = inference["unfinished"][0]
-        todo.append(
+        yield (
             f"A run was begun and not finished: `journeys run --date {first['as_of']} --scope {first['scope']}`; "
             "what is shown is the older, whole snapshot."
         )
     if algorithm["last_full_version"] is None and newest:
-        todo.append(f"Nobody was inferred fully yet: `journeys run --date {newest} --scope all_users`.")
+        yield f"Nobody was inferred fully yet: `journeys run --date {newest} --scope all_users`."
     elif algorithm["last_full_version"] not in {None, algorithm["version"]} or inference["users_with_stale_journeys"]:
-        todo.append(
+        yield (
             f"Infer everyone again: turn algorithm_change_sensor on (for a changed algorithm), or "
             f"`journeys run --date {newest} --scope all_users`."
         )
+    if not lacks:
+        return
+    if lacks["no_data"]:
+        yield lacks["no_data"]
+    for name in ("items", "rows"):
+        if (outdated := lacks[f"users_outdated_by_{name}"])["users"]:
+            yield (
+                f"The lists of {outdated['users']:,} users are older than {name} that arrived until {outdated['day']}: "
+                f"`journeys run --date {newest} --scope all_users`."
+            )
+    if lacks["unknown_items_said"]:
+        yield lacks["unknown_items_said"]
+    if lacks["users_without_keywords"]:
+        yield (
+            f"{lacks['users_without_keywords']:,} users have no keyword, and so no journey: what they did is older "
+            "than the look-back, or about items that are not known."
+        )
+
+
+def _of_runs(status: Mapping[str, Any]) -> Iterator[str]:
+    runs, automation = status["runs"], status["automation"]
     if runs["lost"]:
-        todo.append(
+        yield (
             "A run's process was killed: the next `journeys run`, or the daemon's run monitoring, marks it as failed; "
             "until then it holds up the queue."
         )
     if automation["on"] and not automation["daemon_alive"]:
-        todo.append("No daemon has been seen for five minutes: start `dg dev` or `dagster-daemon run`.")
+        yield "No daemon has been seen for five minutes: start `dg dev` or `dagster-daemon run`."
     if status["dagster_settings_that_differ"]:
-        todo.append("dagster.yaml of the home is not the one of this version: compare both, and copy what you want.")
-    return todo
+        yield "dagster.yaml of the home is not the one of this version: compare both, and copy what you want."
+    if failed := [check for check in status["failed_checks"] if check["check"] not in _SAID_OTHERWISE]:
+        listed = ", ".join(f"{check['asset']} {check['check']}" for check in failed[:_SHOWN])
+        more = f", +{len(failed) - _SHOWN:,} more" if len(failed) > _SHOWN else ""
+        yield f"Checks of the newest runs failed: {listed}{more}. Their pages in the UI show rows and figures."

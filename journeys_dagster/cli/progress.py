@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 out = Console(width=None if sys.stdout.isatty() else 120)
-err = Console(stderr=True)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
 Advance = Callable[..., None]
 """Takes (what is being done, how much is done) or (what, done, of how much)."""
 _TELL_EVERY_SECONDS = 60.0
@@ -64,13 +64,13 @@ def _lines(title: str, *, steps: bool) -> Iterator[Advance]:
             return
         running, since = what, time.monotonic()
         if steps and of is not None:
-            _say(f"{title}: {what} ({done + 1:.0f} of {of:.0f})")
+            say(f"{title}: {what} ({done + 1:.0f} of {of:.0f})")
 
     def tell() -> None:
         while not has_ended.wait(_TELL_EVERY_SECONDS):
-            _say(f"{title}: still at {running or 'it'}, for {_duration(time.monotonic() - since)}")
+            say(f"{title}: still at {running or 'it'}, for {_duration(time.monotonic() - since)}")
 
-    _say(f"{title} …")
+    say(f"{title} …")
     teller = threading.Thread(target=tell, name="progress", daemon=True)
     teller.start()
     try:
@@ -78,10 +78,11 @@ def _lines(title: str, *, steps: bool) -> Iterator[Advance]:
     finally:
         has_ended.set()
         teller.join()
-    _say(f"{title}: done in {_duration(time.monotonic() - began)}")
+    say(f"{title}: done in {_duration(time.monotonic() - began)}")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line to stderr as it is."""
     err.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -6,13 +6,17 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from journeys_dagster.cli.errors import plain_errors
 from journeys_dagster.cli.progress import out
+from journeys_dagster.reporting.text import shorten
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import load_settings
 
 _SHOWN = 5
+_CHECKS_SHOWN = 10
+_MOST_CHARACTERS = 200
 
 
 @click.command("status")
@@ -27,13 +31,13 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     table = Table(show_header=False, title=f"{found['home']}", title_justify="left")
-    for section in (_landing, _inference, _algorithm, _models, _runs, _automation):
+    for section in (_landing, _inference, _shortfalls, _algorithm, _models, _runs, _checks, _automation):
         for what, said in section(found):
-            table.add_row(what, said)
+            table.add_row(Text(what), Text(said))
         table.add_section()
     out.print(table)
     for line in found["what_to_do"]:
-        out.print(f"→ {line}", highlight=False)
+        out.print(f"→ {line}", highlight=False, markup=False)
     if not found["what_to_do"]:
         out.print("Nothing to do.")
 
@@ -47,16 +51,25 @@ def _landing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("not_taken_in", "not yet ingested"),
         ("changed", "changed since"),
         ("held_up", "held up by rejected rows"),
+        ("not_whole", "not whole"),
     ):
         if landing[name]:
             yield what, _listed([_day_of_source(day) for day in landing[name]])
+    if landing["passed_over"]:
+        yield "passed over, not read", landing["passed_over_in_short"]
+        for each in landing["passed_over"][:_SHOWN]:
+            yield f"  {each['path']}", f"{each['files']:,} file{'s' * (each['files'] != 1)}: {each['why']}"
+    if landing["left_out_on_purpose"]:
+        yield "left out on purpose", f"{landing['left_out_on_purpose']:,} markers, hidden and unfinished files"
     if landing["not_over"]:
         yield "not over yet", _listed(landing["not_over"])
 
 
 def _day_of_source(day: Mapping[str, Any]) -> str:
-    share = f" ({day['rejected_share']:.1%})" if "rejected_share" in day else ""
-    return f"{day['source']} {day['day']}{share}"
+    more = f" ({day['rejected_share']:.1%})" if "rejected_share" in day else ""
+    if "files" in day:
+        more = f" ({day['files']:,} file{'s' * (day['files'] != 1)} not read)"
+    return f"{day['source']} {day['day']}{more}"
 
 
 def _inference(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -71,6 +84,33 @@ def _inference(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"  {day['as_of']}, {day['scope']}", f"{causes or 'landing data changed'}; {day['users']:,} users"
     if inference["unfinished"]:
         yield "begun, not finished", _listed(f"{day['as_of']} {day['scope']}" for day in inference["unfinished"])
+
+
+def _shortfalls(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    lacks, users = found["shortfalls"], found["inference"]["users"]
+    if not lacks:
+        return
+    if lacks["no_data"]:
+        yield "newest inferred day", lacks["no_data"]
+    if items := lacks["unknown_items"]:
+        later = f"; {items['arrived_later']:,} arrived later" if items["arrived_later"] else ""
+        yield "items not known", f"{items['unknown']:,} of {items['engaged']:,} engaged with{later}"
+    if lacks["users_without_keywords"]:
+        yield "users without any keyword", f"{lacks['users_without_keywords']:,} of {users:,}"
+    for name, what in (("items", "items that"), ("rows", "rows that")):
+        if (outdated := lacks[f"users_outdated_by_{name}"])["users"]:
+            said = f"the lists of {outdated['users']:,} users are older than {what} arrived until {outdated['day']}"
+            yield f"outdated by {name}", said
+
+
+def _checks(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for check in found["failed_checks"][:_CHECKS_SHOWN]:
+        yield (
+            f"{check['severity']}: {check['asset']}",
+            shorten(f"{check['check']}: {check['said']}", width=_MOST_CHARACTERS),
+        )
+    if (more := len(found["failed_checks"]) - _CHECKS_SHOWN) > 0:
+        yield "failed checks", f"+{more:,} more"
 
 
 def _algorithm(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
 """The checks that assets declare beside what Dagster knows by itself, and their results.
 
-Audits of a table, the promotion of a trained model and whether it fits, and whether a language model answered.
+What was read of the landing zone, audits of a table, the promotion of a trained model and whether it fits, and whether
+a language model answered.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,19 @@ import polars as pl
 
 from journeys_dagster.llm.answers import Usage
 from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.sources.cures import cure
+from journeys_dagster.sources.survey import Survey
 from journeys_dagster.sql.audits import AuditResult
 from journeys_dagster.sql.models import SqlAudit
 
+REJECTED_SHARE_CHECK = "rejected_share"
+FILES_READ = "files_read"
+EVERYTHING_READ = "everything_read"
 PROMOTED = "promoted"
 LLM_ANSWERED = "llm_answered"
 _FAILED_SHARE = 0.05
 MODEL_FITS = "model_fits"
+_PATHS_LISTED = 50
 
 
 def audit_specs(asset: str, audits: Sequence[SqlAudit]) -> list[dg.AssetCheckSpec]:
@@ -26,6 +33,64 @@ def audit_specs(asset: str, audits: Sequence[SqlAudit]) -> list[dg.AssetCheckSpe
         dg.AssetCheckSpec(audit.name, asset=asset, blocking=audit.blocking, description=audit.description)
         for audit in audits
     ]
+
+
+def files_read_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check whether every file of a source's days was read."""
+    return dg.AssetCheckSpec(
+        FILES_READ, asset=asset, description="Every file of the days could be read; else the days are not whole."
+    )
+
+
+def files_read_result(source: str, unreadable: pl.DataFrame) -> dg.AssetCheckResult:
+    """Its result; `unreadable` are the rows of `rejected_rows` that stand for whole files."""
+    metadata: dict[str, Any] = {"unreadable_files": unreadable.height}
+    description = None
+    if not unreadable.is_empty():
+        days = unreadable["arrival_day"].unique().sort()
+        listed = ", ".join(map(str, days.head(10))) + (f", +{len(days) - 10} more" if len(days) > 10 else "")
+        description = f"{source}: {unreadable.height:,} files were not read, so these days are not whole: {listed}"
+        files = unreadable.select(
+            "arrival_day",
+            "file",
+            "reason",
+            pl.col("reason").map_elements(cure, return_dtype=pl.String).alias("what to do"),
+        )
+        metadata["files"] = dg.MetadataValue.md(markdown_table(files, max_rows=_PATHS_LISTED))
+    return dg.AssetCheckResult(
+        check_name=FILES_READ,
+        passed=unreadable.is_empty(),
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=description,
+    )
+
+
+def everything_read_spec(asset: str) -> dg.AssetCheckSpec:
+    """The check whether everything in the landing zone is read."""
+    return dg.AssetCheckSpec(
+        EVERYTHING_READ,
+        asset=asset,
+        description="Everything in the landing zone is a source's day, or left out on purpose; nothing is passed over.",
+    )
+
+
+def everything_read_result(survey: Survey) -> dg.AssetCheckResult:
+    """Its result."""
+    metadata: dict[str, Any] = {"left_out_on_purpose": survey.left_out, "passed_over": len(survey.passed_over)}
+    if survey.passed_over:
+        listed = [
+            {"not read": each.path, "files": each.files, "why": each.why, "what to do": each.cure}
+            for each in survey.passed_over[:_PATHS_LISTED]
+        ]
+        metadata["not_read"] = dg.MetadataValue.md(markdown_table(pl.DataFrame(listed), max_rows=_PATHS_LISTED))
+    return dg.AssetCheckResult(
+        check_name=EVERYTHING_READ,
+        passed=not survey.passed_over,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=f"passed over in the landing zone: {survey.summary()}" if survey.passed_over else None,
+    )
 
 
 def promotion_spec(asset: str) -> dg.AssetCheckSpec:
@@ -58,6 +123,7 @@ def merge_check_results(per_partition: Mapping[str, Sequence[AuditResult]]) -> l
 
 
 def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.AssetCheckResult:
+    description = None
     failed = [(partition_key, result) for partition_key, result in found if not result.passed]
     metadata: dict[str, Any] = {
         "rows_found": sum(result.rows for _, result in found),
@@ -67,12 +133,14 @@ def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.Ass
         metadata["failed_partitions"] = ", ".join(partition_key for partition_key, _ in failed[:20])
         samples = pl.concat([result.sample for _, result in failed[:5]])
         metadata["sample"] = dg.MetadataValue.md(markdown_table(samples))
+        description = f"{metadata['rows_found']:,} rows found that should not be there; see the sample"
     blocking = found[0][1].blocking
     return dg.AssetCheckResult(
         check_name=name,
         passed=not failed,
         severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
         metadata=metadata,
+        description=description,
     )
 
 

@@ -18,6 +18,7 @@ def dagster_status(home: Home) -> dict[str, Any]:
     nothing: dict[str, Any] = {
         "runs": {"under_way": [], "lost": []},
         "automation": {"daemon_alive": False, "on": [], "off": list(AUTOMATION)},
+        "failed_checks": [],
     }
     differs = home.differing_dagster_settings()
     nothing["dagster_settings_that_differ"] = differs
@@ -32,8 +33,37 @@ def dagster_status(home: Home) -> dict[str, Any]:
                 "lost": [run for run in runs if run["run_id"] in lost],
             },
             "automation": _automation(instance),
+            "failed_checks": _failed_checks(instance),
             "dagster_settings_that_differ": differs,
         }
+
+
+def _failed_checks(instance: dg.DagsterInstance) -> list[dict[str, Any]]:
+    """Checks that did not pass in the run that last materialised their asset."""
+    newest_run = {
+        record.asset_entry.asset_key: record.asset_entry.last_materialization_record.run_id
+        for record in instance.get_asset_records()
+        if record.asset_entry.last_materialization_record is not None
+    }
+    failed = {}
+    for run_id in sorted(set(newest_run.values())):
+        events = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+        for record in events:
+            event = record.event_log_entry.dagster_event
+            check = event.asset_check_evaluation_data if event else None
+            if check is None or newest_run.get(check.asset_key) != run_id:
+                continue
+            asset = check.asset_key.to_user_string()
+            failed.pop((asset, check.check_name), None)
+            if not check.passed:
+                failed[asset, check.check_name] = {
+                    "asset": asset,
+                    "check": check.check_name,
+                    "severity": check.severity.value.lower(),
+                    "said": check.description or "not passed",
+                    "run_id": run_id,
+                }
+    return [failed[key] for key in sorted(failed)]
 
 
 def _run(record: dg.RunRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from journeys_dagster.errors import ExpectedError
+from journeys_dagster.orchestration.checks import REJECTED_SHARE_CHECK
 from journeys_dagster.orchestration.jobs import (
     INGEST_LANDING,
     JOB_OF_SCOPE,
@@ -20,7 +21,7 @@ from journeys_dagster.orchestration.jobs import (
     scope_config,
     training_config,
 )
-from journeys_dagster.resources.landing_zone import LandingZone, complete_days
+from journeys_dagster.resources.landing_zone import LandedDay, LandingZone, complete_days
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.contracts import REJECTED_SHARE
 
@@ -39,6 +40,10 @@ Warn = Callable[[str], None]
 
 class RunFailedError(ExpectedError, RuntimeError, carries_user_text=True):
     """A run did not succeed; the message says which step failed and why."""
+
+
+class RowsRejectedError(RunFailedError, carries_user_text=False):
+    """A run stopped as too many rows were rejected; the message says of which sources and days."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +73,16 @@ def missing_days(
     up_to: date,
     max_rejected_share: float,
     since: date = date.min,
+    landed: Mapping[tuple[str, date], LandedDay] | None = None,
 ) -> MissingDays:
     """Compare the landing zone with what has been ingested, from `since` to `up_to`.
 
     A day counts as missing when one of its sources has not been ingested, when its files have changed since, or when
     more than `max_rejected_share` of it was rejected: then it stops every run until it is mended, not only the first.
+    `landed` is what the landing zone says, where it has been asked already.
     """
-    landed = landing_zone.landed_days(list(sources))
+    if landed is None:
+        landed = landing_zone.landed_days(list(sources))
     taken_in: set[tuple[str, date, str]] = set()
     if warehouse.has_table("landed_days"):
         taken_in = set(warehouse.query(_TAKEN_IN, {"limit": max_rejected_share}).iter_rows())
@@ -200,6 +208,8 @@ def _execute(
         run_config={**(run_config or {}), "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
     )
     if not result.success:
+        if (stopped := _too_many_rejected(result)) is not None:
+            raise RowsRejectedError(stopped)
         raise RunFailedError(f"run {run_id} of {job_name} failed: {_failure(result)}")
     return result
 
@@ -226,6 +236,16 @@ def _warning_listener(warn: Warn) -> Callable[[dg.EventLogEntry], None]:
             warn(event.user_message)
 
     return listen
+
+
+def _too_many_rejected(result: dg.ExecuteInProcessResult) -> str | None:
+    """What the checks of rejected rows say, where nothing else has failed."""
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed and check.blocking]
+    stopped = {check.asset_key.to_user_string() for check in failed if check.check_name == REJECTED_SHARE_CHECK}
+    steps = {event.step_key for event in result.filter_events(lambda event: event.is_step_failure)}
+    if not stopped or len(failed) > len(stopped) or steps - stopped:
+        return None
+    return " ".join(str(check.description) for check in failed)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

@@ -3,23 +3,32 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
 
 from journeys_dagster.inference.algorithm import Algorithm
+from journeys_dagster.orchestration import shortfalls
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_state import LANDED_DAY_KEY, UNSEEN_LANDING_DAYS
-from journeys_dagster.resources.landing_zone import LandedDay, complete_days
+from journeys_dagster.resources.landing_zone import complete_days
 from journeys_dagster.resources.warehouse import table_names
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import REJECTED_SHARE, declared_sources
+from journeys_dagster.sources.cures import cure
+from journeys_dagster.sources.survey import Survey
 
 EXPLAINED_DAYS = 20
 """Stale days, newest first, for which the landing days at fault are looked for."""
-_LANDED = f"select source, arrival_day, fingerprint, {REJECTED_SHARE} as rejected_share from landed_days"
+_LANDED = f"""
+    select source, arrival_day, fingerprint, files, unreadable_files, {REJECTED_SHARE} as rejected_share
+    from landed_days
+"""
+_UNREADABLE = """
+    select arrival_day, source, mode(reason) as reason from rejected_rows where row_number is null group by all
+"""
 _STALE = f"""
     with days as (select arrival_day, sum({LANDED_DAY_KEY}) as added from landed_days group by arrival_day),
     running as (select arrival_day, sum(added) over (order by arrival_day) as total from days)
@@ -73,13 +82,14 @@ class _Warehouse:
 
 
 def warehouse_status(home: Home, settings: Settings, algorithm: Algorithm) -> dict[str, Any]:
-    """``landing``, ``inference``, ``algorithm`` and ``models`` of `journeys_dagster.cli.home_status.home_status`."""
-    landed = home.landing_zone().landed_days(declared_sources(settings))
+    """What `journeys_dagster.cli.home_status.home_status` says, but for what Dagster knows."""
+    survey = home.landing_zone().survey(declared_sources(settings))
     with _read(home, settings) as warehouse:
         users = warehouse.rows(_USERS, "user_snapshots")
         return {
-            "landing": _landing(landed, warehouse, settings),
-            "inference": _inference(warehouse, users),
+            "landing": _landing(survey, warehouse, settings),
+            "inference": (inference := _inference(warehouse, users)),
+            "shortfalls": _shortfalls(survey, warehouse, inference["newest_day"], settings),
             "algorithm": _algorithm(warehouse, algorithm, users),
             "models": _models(warehouse),
         }
@@ -94,7 +104,8 @@ def _read(home: Home, settings: Settings) -> Iterator[_Warehouse]:
         yield _Warehouse(connection, table_names(connection))
 
 
-def _landing(landed: Mapping[tuple[str, date], LandedDay], warehouse: _Warehouse, settings: Settings) -> dict[str, Any]:
+def _landing(survey: Survey, warehouse: _Warehouse, settings: Settings) -> dict[str, Any]:
+    landed = survey.days
     taken_in = {(row["source"], row["arrival_day"]): row for row in warehouse.rows(_LANDED, "landed_days")}
     today = datetime.now(UTC).date()
     first = settings.landing.first_day or date.min
@@ -108,6 +119,11 @@ def _landing(landed: Mapping[tuple[str, date], LandedDay], warehouse: _Warehouse
         "changed": _pairs(
             pair for pair, day in due.items() if pair in taken_in and taken_in[pair]["fingerprint"] != day.fingerprint
         ),
+        "not_whole": _not_whole(survey, warehouse, taken_in),
+        "passed_over": [asdict(each) for each in survey.passed_over],
+        "passed_over_in_short": survey.summary(),
+        "left_out_on_purpose": survey.left_out,
+        "marked_at_root": sorted(survey.marked_at_root),
         "held_up": [
             {"source": source, "day": day, "rejected_share": round(taken_in[source, day]["rejected_share"], 4)}
             for source, day in sorted(taken_in, key=lambda pair: (pair[1], pair[0]))
@@ -116,6 +132,51 @@ def _landing(landed: Mapping[tuple[str, date], LandedDay], warehouse: _Warehouse
         "not_over": sorted(day for day in complete if day >= today),
         "newest_landed": max(complete, default=None),
         "newest_taken_in": max((day for _, day in taken_in), default=None),
+    }
+
+
+def _not_whole(
+    survey: Survey, warehouse: _Warehouse, taken_in: Mapping[tuple[str, date], Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Days with files that were not read, as they were ingested or as they lie."""
+    reasons = {
+        (row["source"], row["arrival_day"]): row["reason"]
+        for row in warehouse.rows(_UNREADABLE, "rejected_rows")
+    }  # fmt: skip
+    found = {
+        pair: {"files": row["unreadable_files"], "what_to_do": cure(reasons.get(pair, ""))}
+        for pair, row in taken_in.items()
+        if row["unreadable_files"]
+    }
+    for each in survey.passed_over:
+        if each.source is not None and each.day is not None:
+            day = found.setdefault((each.source, each.day), {"files": 0, "what_to_do": each.cure})
+            day["files"] += each.files
+    in_order = sorted(found, key=lambda pair: (pair[1], pair[0]))
+    return [{"source": source, "day": day, **found[source, day]} for source, day in in_order]
+
+
+def _shortfalls(survey: Survey, warehouse: _Warehouse, newest: date | None, settings: Settings) -> dict[str, Any]:
+    """What the lists lack, as of the newest day that was inferred."""
+    if newest is None:
+        return {}
+    day, lookback = {"as_of": newest}, {"lookback_days": settings.keywords.lookback_days}
+    landed = warehouse.rows(shortfalls.LANDED_ROWS, "landed_days", params=day)
+    items = warehouse.rows(shortfalls.UNKNOWN_ITEMS, "user_events", "items", params=day)
+    none = [{"users": 0, "day": None}]
+    by_items = warehouse.rows(shortfalls.OUTDATED_BY_ITEMS, "user_snapshots", "items", "stg_events", params=lookback)
+    by_rows = warehouse.rows(shortfalls.OUTDATED_BY_ROWS, "user_snapshots", "user_activity", "inferred_days")
+    without = warehouse.rows(shortfalls.WITHOUT_KEYWORDS, "user_snapshots")
+    has_unknown = bool(items and items[0]["unknown"])
+    return {
+        "no_data": shortfalls.no_data(landed[0], newest) if landed else None,
+        "unknown_items": items[0] if has_unknown else None,
+        "unknown_items_said": shortfalls.unknown_items(items[0], newest, shortfalls.item_days_after(survey, newest))
+        if has_unknown
+        else None,
+        "users_without_keywords": without[0]["users"] if without else 0,
+        "users_outdated_by_items": (by_items or none)[0],
+        "users_outdated_by_rows": (by_rows or none)[0],
     }
 
 
