@@ -135,7 +135,7 @@ def _take_in(
     warehouse.create_missing([*(source.table for source in sources.values()), REJECTED_ROWS, LANDED_DAYS])
     left_out: list[str] = []
     last_days: list[date] = []
-    for name, table in land_tables(home.path, tables, sources, as_of=as_of).items():
+    for name, table in land_tables(home.path, tables, sources, landing, as_of=as_of).items():
         say(f"taking in {name}")
         source, taken_in = sources[name], []
         for start in range(0, len(table.days), landing.days_per_batch):
@@ -143,9 +143,7 @@ def _take_in(
             landed = read_days(
                 source,
                 {day: day_folder(home.landing, source=name, day=day) for day in days},
-                max_text_length=landing.max_text_length,
-                future_tolerance_hours=landing.future_tolerance_hours,
-                max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
+                landing,
             )
             write_landed(warehouse, source, landed, days)
             taken_in.append(landed)
