@@ -31,15 +31,6 @@ from journeys_dagster.sources.writer import day_folder
 from journeys_dagster.sql.models import load_models
 
 _USER_JOURNEYS = "user_journeys"
-_ENGAGED_ITEMS = """
-    select
-        count(distinct item_id) as items,
-        count(distinct item_id) filter (
-            item_id not in (select item_id from item_keywords where valid_from <= $as_of)
-        ) as unknown
-    from user_events
-    where as_of = $as_of and item_id is not null
-"""
 _SILENT_SECONDS = 3.0
 _REASONS_LISTED = 10
 Say = Callable[[str], None]
@@ -213,9 +204,6 @@ def _infer(home: Home, warehouse: Warehouse, settings: Settings, day: date, say:
     for number, step in enumerate(steps, start=1):
         say(f"{step.name} ({number} of {len(steps)})")
         found += replace_rows(step, run, models)
-    ((items, unknown),) = warehouse.query(_ENGAGED_ITEMS, {"as_of": day}).rows()
-    if unknown:
-        found.append(f"{unknown:,} of the {items:,} items of engagements and boards give no keywords: not in `items`")
     return found
 
 
