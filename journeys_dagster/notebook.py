@@ -31,15 +31,6 @@ from journeys_dagster.sources.writer import day_folder
 from journeys_dagster.sql.models import load_models
 
 _USER_JOURNEYS = "user_journeys"
-_ENGAGED_ITEMS = """
-    select
-        count(distinct item_id) as items,
-        count(distinct item_id) filter (
-            item_id not in (select item_id from item_keywords where valid_from <= $as_of)
-        ) as unknown
-    from user_events
-    where as_of = $as_of and item_id is not null
-"""
 _SILENT_SECONDS = 3.0
 _REASONS_LISTED = 10
 Say = Callable[[str], None]
@@ -135,7 +126,7 @@ def _take_in(
     warehouse.create_missing([*(source.table for source in sources.values()), REJECTED_ROWS, LANDED_DAYS])
     left_out: list[str] = []
     last_days: list[date] = []
-    for name, table in land_tables(home.path, tables, sources, as_of=as_of).items():
+    for name, table in land_tables(home.path, tables, sources, landing, as_of=as_of).items():
         say(f"taking in {name}")
         source, taken_in = sources[name], []
         for start in range(0, len(table.days), landing.days_per_batch):
@@ -143,9 +134,7 @@ def _take_in(
             landed = read_days(
                 source,
                 {day: day_folder(home.landing, source=name, day=day) for day in days},
-                max_text_length=landing.max_text_length,
-                future_tolerance_hours=landing.future_tolerance_hours,
-                max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
+                landing,
             )
             write_landed(warehouse, source, landed, days)
             taken_in.append(landed)
@@ -215,9 +204,6 @@ def _infer(home: Home, warehouse: Warehouse, settings: Settings, day: date, say:
     for number, step in enumerate(steps, start=1):
         say(f"{step.name} ({number} of {len(steps)})")
         found += replace_rows(step, run, models)
-    ((items, unknown),) = warehouse.query(_ENGAGED_ITEMS, {"as_of": day}).rows()
-    if unknown:
-        found.append(f"{unknown:,} of the {items:,} items of engagements and boards give no keywords: not in `items`")
     return found
 
 

@@ -21,7 +21,7 @@ from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.tables_in_memory import TableError, land_tables
 from journeys_dagster.sources.writer import day_folder
 
-SOURCES = declared_sources(Settings())
+SETTINGS = Settings()
 DAY = date(2025, 3, 9)
 SEARCHES = pl.DataFrame(
     {
@@ -50,19 +50,15 @@ ITEMS = pl.DataFrame(
 TABLES = {"searches": SEARCHES, "engagements": ENGAGEMENTS, "items": ITEMS}
 
 
-def taken_in(tables: Mapping[str, Any], as_of: date | None = None) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
+def taken_in(
+    tables: Mapping[str, Any], as_of: date | None = None, chosen: Settings = SETTINGS
+) -> dict[str, tuple[pl.DataFrame, pl.DataFrame]]:
     """What the reader accepts of tables, and what it rejects."""
-    found = {}
+    found, sources = {}, declared_sources(chosen)
     with tempfile.TemporaryDirectory() as made:
-        for name, table in land_tables(Path(made), tables, SOURCES, as_of=as_of).items():
+        for name, table in land_tables(Path(made), tables, sources, chosen.landing, as_of=as_of).items():
             folders = {day: day_folder(Path(made, "landing"), source=name, day=day) for day in table.days}
-            landed = read_days(
-                SOURCES[name],
-                folders,
-                max_text_length=100,
-                future_tolerance_hours=24,
-                max_rows_per_user_per_day=100,
-            )
+            landed = read_days(sources[name], folders, chosen.landing)
             found[name] = (landed.accepted, landed.rejected)
     return found
 
@@ -77,9 +73,10 @@ def taken_in(tables: Mapping[str, Any], as_of: date | None = None) -> dict[str, 
         lambda table: pd.DataFrame(table.to_dicts()),
         lambda table: pd.DataFrame(table.to_dicts()).set_index("item_id" if "item_id" in table.columns else "user_id"),
         lambda table: table.to_dict(as_series=False),
+        lambda table: table.cast({pl.Int64: pl.Int128}),
         lambda table: table.cast({pl.String: pl.Categorical, pl.List(pl.String): pl.List(pl.Categorical)}),
     ],
-    ids=["lazy", "arrow", "batches", "pandas", "pandas objects", "pandas index", "lists", "categories"],
+    ids=["lazy", "arrow", "batches", "pandas", "pandas objects", "pandas index", "lists", "128 bits", "categories"],
 )
 def test_tables_of_all_libraries(made: Callable[[pl.DataFrame], Any]) -> None:
     expected, found = taken_in(TABLES), taken_in({name: made(table) for name, table in TABLES.items()})
@@ -123,11 +120,27 @@ def test_times_and_their_days_are_of_utc(told: pl.Expr) -> None:
 def test_a_row_arrives_on_the_utc_day_of_its_time(times: list[datetime]) -> None:
     rows = {"user_id": ["u"] * len(times), "query": list("abcde"[: len(times)]), "occurred_at": [str(t) for t in times]}
     with tempfile.TemporaryDirectory() as made:
-        landed = land_tables(Path(made), {"searches": rows}, SOURCES, as_of=None)["searches"]
+        landed = land_tables(Path(made), {"searches": rows}, declared_sources(SETTINGS), SETTINGS.landing, as_of=None)[
+            "searches"
+        ]
     assert landed.arrival_days.to_list() == [time.astimezone(timezone.utc).date() for time in times]  # noqa: UP017
     # Rows of one day keep their order in its file, so a rejected one can be found.
     for row, day in enumerate(landed.arrival_days):
         assert landed.place(day, landed.arrival_days[: row + 1].to_list().count(day)) == row
+
+
+def test_columns_are_matched_as_those_of_files_are() -> None:
+    expected, _ = taken_in({"searches": SEARCHES})["searches"]
+    others = SEARCHES.rename({"user_id": "User ID", "query": "phrase", "occurred_at": "OccurredAt"})
+    numbers = others.with_columns(pl.col("OccurredAt").dt.epoch("s"), **{"Arrival Day": SEARCHES["occurred_at"]})
+    written = {"columns": {"query": "phrase"}, "time_unit": "s"}
+    chosen = Settings.model_validate({"sources": {"searches": written}})
+    for table in (others, numbers):
+        accepted, rejected = taken_in({"searches": table}, chosen=chosen)["searches"]
+        assert_frame_equal(accepted, expected)
+        assert rejected.is_empty()
+    with pytest.raises(TableError, match=r"searches: columns User ID, USER ID could each be user_id"):
+        taken_in({"searches": others.with_columns(**{"USER ID": pl.lit("u")})})
 
 
 def test_what_arrived_later_is_not_seen() -> None:

@@ -1,7 +1,7 @@
 """Tables in memory, of whatever library, as a landing zone: so they are read by the reader of all landing data."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +9,8 @@ from typing import Protocol
 import polars as pl
 
 from journeys_dagster.errors import ExpectedError
+from journeys_dagster.settings import LandingSettings, TimeUnit
+from journeys_dagster.sources.columns import AmbiguousColumnError, match_single_columns
 from journeys_dagster.sources.contracts import Field, Source
 from journeys_dagster.sources.reader import read_days
 from journeys_dagster.sources.writer import write_day, write_days
@@ -62,7 +64,12 @@ class LandedTable:
 
 
 def land_tables(
-    folder: Path, tables: Mapping[str, AnyTable], sources: Mapping[str, Source], *, as_of: date | None
+    folder: Path,
+    tables: Mapping[str, AnyTable],
+    sources: Mapping[str, Source],
+    landing: LandingSettings,
+    *,
+    as_of: date | None,
 ) -> dict[str, LandedTable]:
     """Write tables into the landing zone ``landing`` of a folder.
 
@@ -82,8 +89,21 @@ def land_tables(
         One of them is no table, or an arrival day is none.
     """
     latest = as_of or datetime.now(UTC).date()
-    frames = {name: _frame(name, table, sources[name]) for name, table in tables.items()}
-    arrivals = {name: _arrival_days(name, frame, folder) for name, frame in frames.items()}
+    frames, arrivals = {}, {}
+    for name, table in tables.items():
+        frame = _frame(name, table)
+        columns = _own_columns(frame, sources[name])
+        happened, arrived = (
+            _days(frame, columns.get(column), sources[name].time_unit, landing, folder)
+            for column in (OCCURRED_AT, ARRIVAL_DAY)
+        )
+        if ARRIVAL_DAY in columns:
+            _refuse_no_days(name, frame[columns.pop(ARRIVAL_DAY)], arrived)
+        arrivals[name] = arrived.zip_with(arrived.is_not_null(), happened)
+        # In Parquet there are no whole numbers of so many bits.
+        frames[name] = frame.select(columns.values()).cast({pl.Int128: pl.String, pl.UInt128: pl.String})
+        if objects := [column for column, kind in frames[name].schema.items() if kind == pl.Object]:
+            raise TableError(f"{name}: column {objects[0]!r} holds Python objects: give it a type, such as text")
     of_events = [arrivals[name] for name in frames if OCCURRED_AT in sources[name].fields]
     first: date = pl.concat([pl.Series([latest]), *of_events]).min()  # type: ignore[assignment]
     landed = {}
@@ -98,54 +118,49 @@ def land_tables(
     return landed
 
 
-def _frame(name: str, table: AnyTable, source: Source) -> pl.DataFrame:
-    """The columns of a table that count."""
+def _frame(name: str, table: AnyTable) -> pl.DataFrame:
     import pyarrow as pa
 
     if isinstance(table, pl.LazyFrame):
-        table = table.collect()
-    if not isinstance(table, pl.DataFrame):
-        try:
-            table = pl.DataFrame(pl.from_arrow(pa.table(table)))  # pyright: ignore[reportArgumentType]
-        except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
-            # What Arrow says may quote a cell.
-            raise TableError(
-                f"{name}: no table can be made of this {type(table).__name__} ({type(error).__name__}). Give a polars, "
-                "pandas or Arrow table, whose column names differ and whose columns hold values of one type each"
-            ) from None
-    frame = table.select(column for column in table.columns if column in {*source.fields, ARRIVAL_DAY})
-    if objects := [column for column, kind in frame.schema.items() if kind == pl.Object]:
-        raise TableError(f"{name}: column {objects[0]!r} holds Python objects: give it a type, such as text")
-    return frame
-
-
-def _arrival_days(name: str, frame: pl.DataFrame, folder: Path) -> pl.Series:
-    """Day of each row's arrival; null where nothing says it."""
-    happened = _days(frame, OCCURRED_AT, folder)
-    if ARRIVAL_DAY not in frame.columns:
-        return happened
-    arrived = _days(frame, ARRIVAL_DAY, folder)
-    wrong = (frame[ARRIVAL_DAY].is_not_null() & arrived.is_null()).arg_true()
-    if len(wrong):
+        return table.collect()
+    if isinstance(table, pl.DataFrame):
+        return table
+    try:
+        return pl.DataFrame(pl.from_arrow(pa.table(table)))  # pyright: ignore[reportArgumentType]
+    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        # What Arrow says may quote a cell.
         raise TableError(
-            f"{name}: column '{ARRIVAL_DAY}' is no day in {len(wrong):,} rows, the first of them row {wrong[0]} "
-            "(counted from 0). Give days, such as 2025-06-30, or leave the column out"
-        )
-    return arrived.zip_with(arrived.is_not_null(), happened)
+            f"{name}: no table can be made of this {type(table).__name__} ({type(error).__name__}). Give a polars, "
+            "pandas or Arrow table, whose column names differ and whose columns hold values of one type each"
+        ) from None
 
 
-def _days(frame: pl.DataFrame, column: str, folder: Path) -> pl.Series:
+def _own_columns(frame: pl.DataFrame, source: Source) -> dict[str, str]:
+    """What the table calls the source's columns, and the day of arrival; those that it does not have are left out."""
+    try:
+        matched = match_single_columns(frame.columns, [*source.fields, ARRIVAL_DAY], source.columns)
+    except AmbiguousColumnError as error:
+        raise TableError(f"{source.name}: {error}") from None
+    return {column: own for column, (own,) in matched.items()}
+
+
+def _days(
+    frame: pl.DataFrame, column: str | None, time_unit: TimeUnit | None, landing: LandingSettings, folder: Path
+) -> pl.Series:
     """UTC days of a column's times, as the reader takes these; null where it takes one for none."""
-    if column not in frame.columns or frame.is_empty():
+    if column is None or frame.is_empty():
         return pl.repeat(None, len(frame), dtype=pl.Date, eager=True)
     rows = pl.DataFrame({"row": pl.int_range(len(frame), dtype=pl.Int32, eager=True), "time": frame[column]})
     written = write_day(folder, source=_TIMES.name, day=_LAST_DAY, frame=rows)
-    landed = read_days(
-        _TIMES,
-        {_LAST_DAY: written},
-        max_text_length=len(_TIMES.name),
-        future_tolerance_hours=0,
-        max_rows_per_user_per_day=len(frame),
-    )
+    landed = read_days(replace(_TIMES, time_unit=time_unit), {_LAST_DAY: written}, landing)
     days = landed.accepted.select("row", day=pl.col("time").dt.date())
     return rows.join(days, on="row", how="left", maintain_order="left")["day"]
+
+
+def _refuse_no_days(name: str, told: pl.Series, arrived: pl.Series) -> None:
+    wrong = (told.is_not_null() & arrived.is_null()).arg_true()
+    if len(wrong):
+        raise TableError(
+            f"{name}: column {told.name!r} is no day in {len(wrong):,} rows, the first of them row {wrong[0]} "
+            "(counted from 0). Give days, such as 2025-06-30, or leave the column out"
+        )

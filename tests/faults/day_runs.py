@@ -93,13 +93,7 @@ class DayRuns:
         for source in self.sources.values():
             folders = zone.landed_folders(source.name, days)
             if folders:
-                landed = read_days(
-                    source,
-                    folders,
-                    max_text_length=landing.max_text_length,
-                    future_tolerance_hours=landing.future_tolerance_hours,
-                    max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
-                )
+                landed = read_days(source, folders, landing)
                 write_landed(self.warehouse, source, landed, list(folders))
 
     def infer(self, day: date, scope: str, *, views: bool = False) -> None:
