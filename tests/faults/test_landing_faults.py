@@ -165,13 +165,7 @@ def test_a_cut_file_is_told_and_once_mended_the_day_is_as_if_nothing_had_been(tm
 
 
 def read(folder: Path) -> LandedRows:
-    return read_days(
-        declared_sources(Settings())["searches"],
-        {DAY: folder},
-        max_text_length=500,
-        future_tolerance_hours=24,
-        max_rows_per_user_per_day=10_000,
-    )
+    return read_days(declared_sources(Settings())["searches"], {DAY: folder}, Settings().landing)
 
 
 def test_a_parquet_file_cut_anywhere_is_unreadable(tmp_path: Path, figures: Callable[..., None]) -> None:
@@ -257,14 +251,14 @@ def test_a_file_that_changes_between_listing_and_reading_is_read_again(
     clean.ingest(DAY)
     path = land(pipeline.home, name)
 
-    def change_before_reading(*arguments: Any) -> Any:
+    def change_before_reading(*arguments: Any, **named: Any) -> Any:
         if change == "vanishes":
             path.unlink()
         elif change == "grows":
             write_file(path, grown)
         else:
             cut(path, back=9)
-        yield from file_groups(*arguments)
+        yield from file_groups(*arguments, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(reader_module, "file_groups", change_before_reading)

@@ -82,14 +82,7 @@ class WatchedHome:
         self._empty(source, day, kept)
         if faulty is not None:
             folder = write_day(self.pipeline.home.path / "faulty", source=source.name, day=day, frame=faulty)
-            landing = self.settings.landing
-            read = read_days(
-                source,
-                {day: folder},
-                max_text_length=landing.max_text_length,
-                future_tolerance_hours=landing.future_tolerance_hours,
-                max_rows_per_user_per_day=landing.max_rows_per_user_per_day,
-            )
+            read = read_days(source, {day: folder}, self.settings.landing)
             write_landed(self.warehouse, source, read, [day])
         known_from = day - timedelta(days=self.settings.quality.trailing_days)
         with self.warehouse.read() as connection:
