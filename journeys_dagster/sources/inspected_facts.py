@@ -124,7 +124,7 @@ def clock_facts(connection: duckdb.DuckDBPyConnection, events: Sequence[str], *,
         select sum(rows) as rows, {usual} as usual_lag,
             sum(rows) filter (lag < 0) as rows_ahead, sum(rows) filter (lag > {LONG_AGO_DAYS}) as rows_long_ago,
             sum(rows) filter ({_DEFAULT_DAYS} and lag > 366) as rows_at_default,
-            sum(rows) filter (happened_on < (select max(arrival_day) from lags) - {lookback_days}) as rows_too_old
+            sum(rows) filter (lag > {lookback_days}) as rows_too_old
         from lags
         """,
     )

@@ -81,7 +81,7 @@ def _ids(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, Any]:
     example = found.pop("example")
     return {
         **{name: int(value or 0) for name, value in found.items()},
-        "scientific_example": None if example is None else shape(example),
+        "scientific_example": None if example is None else shape(example).replace("x", "E"),
         "alike": {kind: alike for kind in _PLAIN_FORMS if (alike := _alike(connection, table, kind))["groups"]},
     }
 

@@ -229,7 +229,8 @@ def _rejected(zone: _Zone, rejected: list[dict[str, Any]]) -> list[dict[str, Any
         for day, paths in days.items():
             for path in paths:
                 if path in zone.unreadable:
-                    reason = f"unreadable file: {zone.unreadable[path]}"
+                    # Files of a kind are told together.
+                    reason = f"unreadable file: {zone.unreadable[path].replace(display_name(path), 'it')}"
                     places.setdefault((name, reason), []).append((day, path))
     of_files = [
         {"source": name, "reason": reason, "rows": 0, "files": len(found), "days": len({day for day, _ in found}),

@@ -73,9 +73,9 @@ def _ids_of(kind: str, found: Mapping[str, Any]) -> Iterator[Finding]:
     if found["scientific"]:
         yield warn(
             "ids",
-            f"{counted(found['scientific'], 'ids')} of {kind} look like {found['scientific_example']}, a large "
-            "number as a "
-            f"spreadsheet shows it ({found['rows_scientific']:,} rows): several {kind} may have become one",
+            f"ids of {kind} that look like {found['scientific_example']}, a large number as a spreadsheet shows it: "
+            f"{found['scientific']:,} ({counted(found['rows_scientific'], 'rows')}); several {kind} may have become "
+            "one",
             "export the ids again as text; what a spreadsheet has rounded cannot be restored",
         )
     if found["long"] >= 20 and found["long_with_last_zero"] > 0.5 * found["long"]:
@@ -88,8 +88,8 @@ def _ids_of(kind: str, found: Mapping[str, Any]) -> Iterator[Finding]:
     if found["nobody"]:
         yield warn(
             "ids",
-            f"{counted(found['nobody'], 'ids')} of {kind} look like words for nobody or nothing, and count as {kind} "
-            f"({found['rows_nobody']:,} rows)",
+            f"words for nobody or nothing that count as {kind}: {counted(found['nobody'], 'ids')}, "
+            f"{counted(found['rows_nobody'], 'rows')}",
             "if that is what they are, add them to landing.no_user",
         )
 
@@ -120,13 +120,14 @@ def items(report: Report) -> Iterator[Finding]:
             "items",
             f"{found['unknown']:,} of {engaged} are unknown{there_are_none} ({found['rows_unknown']:,} of {rows:,} "
             "rows, "
-            f"of {found['users_unknown']:,} users): they give no keyword",
+            f"of {counted(found['users_unknown'], 'users')}): they give no keyword",
             "deliver these items, with the same ids",
         )
     if found["rows_before_item"] > FEW * rows:
         yield warn(
             "items",
-            f"{found['rows_before_item']:,} of {rows:,} rows, of {found['users_before_item']:,} users, are about "
+            f"{found['rows_before_item']:,} of {rows:,} rows, of {counted(found['users_before_item'], 'users')}, are "
+            "about "
             "items that "
             f"arrive on a later day (the first items on {found['first_day']}): before it they give no keyword",
             "put the items into the first day of the events, or infer a day after theirs with --scope all_users",
@@ -136,7 +137,7 @@ def items(report: Report) -> Iterator[Finding]:
             "items",
             f"{found['silent']:,} of {engaged} have neither annotations nor interests ({found['rows_silent']:,} of "
             f"{rows:,} "
-            f"rows, of {found['users_silent']:,} users)",
+            f"rows, of {counted(found['users_silent'], 'users')})",
             "give them annotations: short phrases that say what they are",
         )
 
@@ -149,9 +150,8 @@ def clocks(report: Report, settings: Settings) -> Iterator[Finding]:
     if found["rows_too_old"] > FEW * rows:
         yield (stop if found["rows_too_old"] == rows else warn)(
             "clocks",
-            f"{found['rows_too_old']:,} of {rows:,} events are more than {lookback} days older than the last day: "
-            "they do "
-            "not count",
+            f"{found['rows_too_old']:,} of {rows:,} events were more than {lookback} days old when they arrived: they "
+            "never count",
             "see that their times are right; to count older ones, raise keywords.lookback_days",
         )
     if found["rows_at_default"] > FEW * rows:

@@ -81,17 +81,16 @@ def _passed_over(report: Report, settings: Settings) -> Iterator[Finding]:
         folders = sum(each["kind"] == "folder" for each in of_source)
         days = report["sources"].get(name, {}).get("days", 0)
         is_much = not days or folders > settings.landing.max_rejected_share * (folders + days)
-        read = f"{name}: {counted(days, 'days')} are read, but not"
+        read = counted(days, "days")
         if name is None:
-            is_much = not report["sources"]
-            read = f"the landing zone: {counted(len(report['sources']), 'sources')} are read, but not"
+            is_much, read = not report["sources"], counted(len(report["sources"]), "sources")
         kinds = {"folders": folders, "files": len(of_source) - folders}
         passed = " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
         first = of_source[0]
         more = f"; {len(of_source) - 1:,} more are listed as not read" if len(of_source) > 1 else ""
         yield (stop if is_much else warn)(
             "passed over",
-            f"{read} {passed}",
+            f"{name or 'the landing zone'}: not read: {passed}; read: {read}",
             f"{first['path']}: {first['what_to_do']}{more}",
         )
 
@@ -120,7 +119,7 @@ def _days(report: Report) -> Iterator[Finding]:
             ranges = [" to ".join(sorted({str(gap["first"]), str(gap["last"])})) for gap in source["missing_days"]]
             yield warn(
                 "days",
-                f"{name}: {missing:,} days between the first and the last have no folder ({_some(ranges)})",
+                f"{name}: no folder for {counted(missing, 'days')} between the first and the last ({_some(ranges)})",
                 "deliver them; if nothing happened then, go on",
             )
 
