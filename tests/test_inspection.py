@@ -24,6 +24,7 @@ from journeys_dagster.sources.writer import day_folder
 DAY = date(2025, 6, 1)
 NOON = datetime(2025, 6, 1, 12, 34, 56)
 Rows = Sequence[dict[str, Any]]
+Placed = Sequence[tuple[date, dict[str, Any]]]
 
 
 def put(
@@ -201,7 +202,7 @@ def test_placeholders_are_told_by_the_words_of_the_settings(tmp_path: Path) -> N
         {"source": "searches", "field": "user_id", "word": "null", "rows": 2},
         {"source": "searches", "field": "user_id", "word": r"\n", "rows": 1},
     ]
-    assert r"null 2, \n 1" in said(report, about="rejected")
+    assert r"null 2, \n 1 (3 rows)" in said(report, about="rejected")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +406,7 @@ DAYS = st.sampled_from([DAY, DAY + timedelta(days=1), DAY + timedelta(days=5)])
     cap=st.integers(1, 4),
 )
 def test_the_counts_are_those_of_the_reader(
-    tmp_path_factory: pytest.TempPathFactory, searches: Rows, saves: Rows, items: Rows, cap: int
+    tmp_path_factory: pytest.TempPathFactory, searches: Placed, saves: Placed, items: Placed, cap: int
 ) -> None:
     landing = tmp_path_factory.mktemp("zone")
     for source, placed in {"searches": searches, "engagements": saves, "items": items}.items():

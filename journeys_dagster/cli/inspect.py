@@ -119,9 +119,9 @@ def _rejected(rejected: Sequence[Mapping[str, Any]]) -> Table:
         "what to do",
     )
     for each in rejected[:_SHOWN]:
-        line = f", row {each['first_row']:,}" if each["first_row"] is not None else ""
+        line = f":{each['first_row']}" if each["first_row"] is not None else ""
         rows = f"{each['files']:,} files" if each["files"] else f"{each['rows']:,}"
-        first = f"{each['first_day']}, {each['first_file']}{line}"
+        first = f"{each['first_day']} {each['first_file']}{line}"
         add_row(
             table, each["source"], each["reason"], rows, f"{each['days']:,}", first, each["example"], each["what_to_do"]
         )

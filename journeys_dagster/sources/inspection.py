@@ -240,8 +240,4 @@ def _rejected(zone: _Zone, rejected: list[dict[str, Any]]) -> list[dict[str, Any
     of_rows = [
         each | {"files": 0, "example": row_shape(each["example"], zone.sources[each["source"]])} for each in rejected
     ]
-    return [
-        # Some reasons say themselves what to do.
-        each | {"what_to_do": cure(each["reason"]) or each["reason"].partition(": ")[2]}
-        for each in [*of_files, *of_rows]
-    ]
+    return [each | {"what_to_do": cure(each["reason"])} for each in [*of_files, *of_rows]]

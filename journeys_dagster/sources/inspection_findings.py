@@ -3,7 +3,7 @@
 Functions of the report alone. What looks wrong in rows that would be accepted belongs to `inspection_doubts`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from journeys_dagster.sources.inspection_doubts import (
 
 Verdict = Literal["ready", "ready with warnings", "not ready"]
 _NAMED = 5
+_CAUSES = 3
 
 
 def findings(report: Report, settings: Settings) -> list[Finding]:
@@ -39,8 +40,8 @@ def findings(report: Report, settings: Settings) -> list[Finding]:
         ``severity`` (``stop``, ``warn`` or ``note``), ``about``, ``said``, ``what_to_do``.
     """
     said = [
-        *_no_days(report),
         *_passed_over(report, settings),
+        *_no_days(report),
         *_days(report),
         *_rejected(report),
         *_no_events(report),
@@ -86,8 +87,8 @@ def _passed_over(report: Report, settings: Settings) -> Iterator[Finding]:
             is_much, read = not report["sources"], counted(len(report["sources"]), "sources")
         kinds = {"folders": folders, "files": len(of_source) - folders}
         passed = " and ".join(counted(count, kind) for kind, count in kinds.items() if count)
-        first = of_source[0]
-        more = f"; {len(of_source) - 1:,} more are listed as not read" if len(of_source) > 1 else ""
+        first = min(of_source, key=lambda each: each["kind"] != "folder")
+        more = f"; and {len(of_source) - 1:,} more that are listed as not read" if len(of_source) > 1 else ""
         yield (stop if is_much else warn)(
             "passed over",
             f"{name or 'the landing zone'}: not read: {passed}; read: {read}",
@@ -129,35 +130,45 @@ def _rejected(report: Report) -> Iterator[Finding]:
         reasons = [each for each in report["rejected"] if each["source"] == name]
         if not reasons:
             continue
-        worst = max(reasons, key=lambda each: (each["files"] / source["files"], each["rows"]))
+        worst = sorted(reasons, key=lambda each: (each["files"] / source["files"], each["rows"]), reverse=True)[
+            :_CAUSES
+        ]
         files = (
             f" and {source['unreadable_files']:,} of {source['files']:,} files" if source["unreadable_files"] else ""
         )
+        causes = [
+            f"{each['reason']}{_words(report, each)} ({counted(each['files'] or each['rows'], _kind(each))})"
+            for each in worst
+        ]
+        more = f", and for {len(reasons) - _CAUSES:,} reasons more" if len(reasons) > _CAUSES else ""
         said = (
-            f"{name}: {source['rows_rejected']:,} of {source['rows_read']:,} rows{files} would be rejected, "
-            f"{'mostly' if len(reasons) > 1 else 'all'} because "
-            f"{worst['reason']}{_words(report, name, worst['reason'])}"
+            f"{name}: {source['rows_rejected']:,} of {source['rows_read']:,} rows{files} would be rejected: "
+            f"{'; '.join(causes)}{more}"
         )
-        cure = worst["what_to_do"] or "mend the files"
+        cures = "; ".join(dict.fromkeys(each["what_to_do"] or "mend the files" for each in worst))
         if days := source["days_held_up"]:
             yield stop(
                 "rejected",
-                f"{said}; so many on {_listed(days)} that a run would stop",
-                f"{cure}; or raise landing.max_rejected_share, and go on without them",
+                f"{said}. A run would stop at {_listed(days)}",
+                f"{cures}; or raise landing.max_rejected_share, and go on without them",
             )
         elif files or source["rows_rejected"] > FEW * source["rows_read"]:
-            yield warn("rejected", said, cure)
+            yield warn("rejected", said, cures)
 
 
-def _words(report: Report, source: str, reason: str) -> str:
+def _kind(rejected: Mapping[str, Any]) -> str:
+    return "files" if rejected["files"] else "rows"
+
+
+def _words(report: Report, rejected: Mapping[str, Any]) -> str:
     """The words of the settings that were found where an id should be."""
-    if "landing.no_user" not in reason:
+    if "landing.no_user" not in rejected["reason"]:
         return ""
-    field = reason.split(maxsplit=1)[0]
+    field = rejected["reason"].split(maxsplit=1)[0]
     words = [
         f"{each['word']} {each['rows']:,}"
         for each in report["ids"]["placeholders"]
-        if (each["source"], each["field"]) == (source, field)
+        if (each["source"], each["field"]) == (rejected["source"], field)
     ]
     return f": {_some(words)}"
 
