@@ -131,6 +131,19 @@ def test_without_any_mark_nothing_would_be_read(tmp_path: Path) -> None:
     assert "source's own folder says of no day" in text
 
 
+def test_days_to_come_alone_are_a_stop(tmp_path: Path) -> None:
+    put(tmp_path, "searches", [search(at="2026-02-01T10:00:01Z")], day=date(2026, 2, 1))
+    assert "no complete day is over yet" in said(look(tmp_path), about="days", severity="stop")
+
+
+def test_a_zone_that_lies_one_level_too_deep_is_told_first(tmp_path: Path) -> None:
+    put(tmp_path / "landing", "searches", [search()])
+    (tmp_path / "a.txt").touch()
+    first = look(tmp_path)["findings"][0]
+    assert "read: 0 sources" in first["said"]
+    assert "move searches up" in first["what_to_do"]
+
+
 def test_what_is_passed_over_is_told_and_much_of_it_is_a_stop(tmp_path: Path) -> None:
     put(tmp_path, "searches", [search()])
     put(tmp_path, "engagements", [save()])
@@ -480,9 +493,12 @@ def test_the_command_writes_nothing_and_shows_nobody(tmp_path: Path) -> None:
 
 def test_the_command_says_what_to_run_next(tmp_path: Path) -> None:
     put(tmp_path / "zone", "searches", searches_of(3))
+    put(tmp_path / "zone", "items", [item()])
+    put(tmp_path / "zone", "items", [item()], day=DAY - timedelta(days=3))
     result = inspect(str(tmp_path / "zone"), home=tmp_path / "home")
     assert result.exit_code == 0, result.output
     assert "zone: ready" in result.stdout
+    assert "2 of 4" in result.stdout
     assert "Next: journeys run --date 2025-06-01 --scope all_users" in result.stdout
     assert not (tmp_path / "home").exists()
 

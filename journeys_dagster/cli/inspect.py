@@ -90,11 +90,16 @@ def _sources(sources: Mapping[str, Any]) -> Table:
         events = [source["first_event"], source["last_event"]] if source["first_event"] else []
         counts = (f"{source[f'rows_{what}']:,}" for what in ("read", "accepted", "rejected", "duplicate"))
         add_row(
-            table, name, f"{source['days']:,}", _span([source["first_day"], source["last_day"]]),
+            table, name, _days(source), _span([source["first_day"], source["last_day"]]),
             f"{source['files']:,}", *counts, "" if source["users"] is None else f"{source['users']:,}",
             _span([f"{time:%Y-%m-%d}" for time in events]),
         )  # fmt: skip
     return table
+
+
+def _days(source: Mapping[str, Any]) -> str:
+    missing = sum((gap["last"] - gap["first"]).days + 1 for gap in source["missing_days"])
+    return f"{source['days']:,}" + (f" of {source['days'] + missing:,}" if missing else "")
 
 
 def _span(days: Sequence[object]) -> str:

@@ -1,10 +1,10 @@
 """What the counts of an inspection say: of sources, items, clocks and texts. Queries over `inspected_rows`' tables.
 
-Numbers only: no id and no text leaves this module. Ids belong to `inspected_ids`, what is to be done to
+Numbers only, but for the sample of texts. Ids belong to `inspected_ids`, what is to be done to
 `inspected_findings`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -150,10 +150,8 @@ def clock_facts(connection: duckdb.DuckDBPyConnection, events: Sequence[str], *,
     return counts | {"precision": coarse}
 
 
-def text_facts(
-    connection: duckdb.DuckDBPyConnection, unreadable_share: Callable[[Sequence[str]], float]
-) -> dict[str, dict[str, Any]]:
-    """Of a sample of each field's distinct texts: shares by script, and of those that the embedder cannot read."""
+def text_facts(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, Any]]:
+    """Of each field a sample of its distinct texts, and their shares by script."""
     counted = {script: f"length(regexp_replace(text, '[^\\p{{{script}}}]', '', 'g'))" for script in _SCRIPTS} | {
         "other": "length(regexp_replace(text, '[^\\p{L}]', '', 'g'))"
     }
@@ -177,7 +175,7 @@ def text_facts(
         facts[field] = {
             "sampled": len(sample),
             "scripts": shares,
-            "unreadable_share": unreadable_share([text for (text,) in sample]),
+            "sample": [text for (text,) in sample],
         }
     return facts
 

@@ -95,18 +95,19 @@ def inspect_zone(
         files[name][day] = landing_files(day_folder(landing, source=name, day=day).resolve())
     zone = _Zone(landing, sources, found, files, {})
     try:
-        facts = _facts(zone, settings, unreadable_share, progress)
+        facts = _facts(zone, settings, progress)
     except duckdb.FatalException:
         # As in `reader.read_days`; what was counted is gone with the database.
         for name, days in files.items():
             zone.unreadable.update(fatal_files(sources[name], days, settings.landing))
-        facts = _facts(zone, settings, unreadable_share, progress)
+        facts = _facts(zone, settings, progress)
+    # A model needs memory, which the database has given back.
+    for texts in facts["texts"].values():
+        texts["unreadable_share"] = unreadable_share(texts.pop("sample"))
     return _report(zone, facts, settings, today)
 
 
-def _facts(
-    zone: _Zone, settings: Settings, unreadable_share: Callable[[Sequence[str]], float], progress: Progress
-) -> dict[str, Any]:
+def _facts(zone: _Zone, settings: Settings, progress: Progress) -> dict[str, Any]:
     """All that is counted of the rows; adds the files that cannot be read to the zone's."""
     events = [source.name for source in zone.sources.values() if source.has_events and source.has_user_events]
     with_items = [name for name in events if "item_id" in zone.sources[name].fields]
@@ -121,7 +122,7 @@ def _facts(
             "ids": id_facts(connection),
             "items": item_facts(connection, with_items),
             "clocks": clock_facts(connection, events, lookback_days=settings.keywords.lookback_days),
-            "texts": text_facts(connection, unreadable_share),
+            "texts": text_facts(connection),
         }
 
 

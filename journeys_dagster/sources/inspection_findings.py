@@ -73,6 +73,8 @@ def _no_days(report: Report) -> Iterator[Finding]:
         )
     elif all(len(source["incomplete_days"]) == source["days"] for source in sources):
         yield stop("days", "no day is complete: no day's folder has a file _SUCCESS", _mark(*sources))
+    elif not any(source["last_complete_day"] for source in sources):
+        yield stop("days", "no complete day is over yet (UTC)", "wait until it is, or correct the names of its folders")
 
 
 def _passed_over(report: Report, settings: Settings) -> Iterator[Finding]:
