@@ -112,6 +112,8 @@ def _facts(zone: _Zone, settings: Settings, progress: Progress) -> dict[str, Any
     events = [source.name for source in zone.sources.values() if source.has_events and source.has_user_events]
     with_items = [name for name in events if "item_id" in zone.sources[name].fields]
     with tempfile.TemporaryDirectory(prefix="journeys-inspect-") as folder, _database(folder, settings) as connection:
+        # DuckDB would print its own onto stdout where Python has no script.
+        connection.execute("set enable_progress_bar = false")
         prepare_values(connection)
         create_tables(connection)
         _read(connection, zone, settings, progress)
