@@ -16,6 +16,10 @@ _COMMANDS = {
     ),
     "import": ("journeys_dagster.cli.pipeline:import_group", "Bring real data into the landing zone."),
     "init": ("journeys_dagster.cli.pipeline:init_command", "Set up the home folder and print its Dagster home."),
+    "inspect": (
+        "journeys_dagster.cli.inspect:inspect_command",
+        "Look at a landing zone before anything is run: is it ready, and if not, what is to be done.",
+    ),
     "migrate": (
         "journeys_dagster.cli.warehouse:migrate_command",
         "Bring a warehouse that an older version made to this version's tables, as runs do when they start.",

@@ -4,6 +4,7 @@ The checks are SQL over whole files in a database of their own in memory, so tha
 nothing but itself. Rows read = accepted + duplicates + rejected + over the cap of their user, always.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -75,10 +76,10 @@ def read_days(source: Source, folders: dict[date, Path], landing: LandingSetting
         return _read(source, files, {}, landing)
     except duckdb.FatalException:
         # A damaged Parquet file can take the database down, and with it what the other files held.
-        return _read(source, files, _fatal_files(source, files, landing), landing)
+        return _read(source, files, fatal_files(source, files, landing), landing)
 
 
-def _fatal_files(source: Source, files: dict[date, list[Path]], landing: LandingSettings) -> dict[Path, str]:
+def fatal_files(source: Source, files: dict[date, list[Path]], landing: LandingSettings) -> dict[Path, str]:
     """The files that take the database down, each tried in a database of its own."""
     fatal: dict[Path, str] = {}
     for day, paths in files.items():
@@ -97,11 +98,7 @@ def _read(
     fingerprints = {day: fingerprint(paths) for day, paths in files.items()}
     with start_duckdb() as connection:
         prepare_values(connection)
-        _create_work_tables(connection, source, files)
-        every_file = [path for paths in files.values() for path in paths]
-        groups = file_groups(connection, every_file, unreadable, contract=list(source.fields), named=source.columns)
-        for group in groups:
-            unreadable |= _take_in(connection, source, group, landing)
+        check_files(connection, source, files, unreadable, landing)
         accepted, over_cap = _accepted_rows(connection, source, landing)
         rejected, counts = _rejected_rows(connection, source)
     for frame in (
@@ -117,6 +114,33 @@ def _read(
     )
 
 
+def check_files(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    files: dict[date, list[Path]],
+    unreadable: dict[Path, str],
+    landing: LandingSettings,
+    *,
+    written: Sequence[str] = (),
+) -> None:
+    """Check all rows of files into the table ``checked``: values, reason and row, as in `check_sql`.
+
+    Parameters
+    ----------
+    connection : duckdb.DuckDBPyConnection
+        After `prepare_values`.
+    unreadable : dict of Path to str
+        Files to leave out. Gets the ones that cannot be read, with the reason.
+    written : sequence of str
+        Fields of which ``written <name>`` is a column too.
+    """
+    _create_work_tables(connection, source, files, written)
+    every_file = [path for paths in files.values() for path in paths]
+    groups = file_groups(connection, every_file, unreadable, contract=list(source.fields), named=source.columns)
+    for group in groups:
+        unreadable |= _take_in(connection, source, group, landing, written)
+
+
 def prepare_values(connection: duckdb.DuckDBPyConnection) -> None:
     """Make what `check_sql` needs of its database, but for the table of arrivals."""
     connection.execute("set TimeZone = 'UTC'")
@@ -125,7 +149,9 @@ def prepare_values(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(macro)
 
 
-def _create_work_tables(connection: duckdb.DuckDBPyConnection, source: Source, files: dict[date, list[Path]]) -> None:
+def _create_work_tables(
+    connection: duckdb.DuckDBPyConnection, source: Source, files: dict[date, list[Path]], written: Sequence[str]
+) -> None:
     arrivals = pl.DataFrame(
         [
             (str(path), display_name(path), day)
@@ -138,24 +164,29 @@ def _create_work_tables(connection: duckdb.DuckDBPyConnection, source: Source, f
     )
     connection.register("arrivals", arrivals)
     columns = ", ".join(f'"{name}" {source.table.columns[name].type}' for name in source.fields)
+    texts = "".join(f', "written {name}" varchar' for name in written)
     connection.execute(
-        "create table checked (arrival_day date not null, file varchar not null, row_number bigint not null, "
-        f"{columns}, reason varchar, row_text varchar)"
+        "create or replace table checked (arrival_day date not null, file varchar not null, "
+        f"row_number bigint not null, {columns}, reason varchar, row_text varchar{texts})"
     )
 
 
 def _take_in(
-    connection: duckdb.DuckDBPyConnection, source: Source, group: FileGroup, landing: LandingSettings
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    group: FileGroup,
+    landing: LandingSettings,
+    written: Sequence[str],
 ) -> dict[Path, str]:
     """Check a group's rows into the work table; the files that cannot be read, with the reason."""
     try:
-        connection.execute(f"insert into checked {check_sql(source, group, landing)}")
+        connection.execute(f"insert into checked {check_sql(source, group, landing, written=written)}")
     except duckdb.Error as error:
         if len(group.paths) == 1:
             return {group.paths[0]: failure_text(error, group.paths[0])}
         unreadable: dict[Path, str] = {}
         for single in group.single_files():
-            unreadable |= _take_in(connection, source, single, landing)
+            unreadable |= _take_in(connection, source, single, landing, written)
         return unreadable
     return {}
 

@@ -1,5 +1,7 @@
 """The contract of a source as SQL: a row's values in their types, and the first reason to reject it."""
 
+from collections.abc import Sequence
+
 from journeys_dagster.settings import LandingSettings
 from journeys_dagster.sources.columns import shown_names
 from journeys_dagster.sources.contracts import MAX_ROW_TEXT, Field, Source
@@ -11,14 +13,16 @@ _DAY_AND_MONTH = r"\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}\b.*"
 _NUMBER = r"\s*-?\d+(\.\d+)?([eE][+-]?\d+)?\s*"
 
 
-def check_sql(source: Source, group: FileGroup, landing: LandingSettings) -> str:
+def check_sql(source: Source, group: FileGroup, landing: LandingSettings, *, written: Sequence[str] = ()) -> str:
     """Select of the group's rows: typed columns, and the first reason to reject each row.
 
-    It needs the macros `VALUE_MACROS` and a table ``arrivals``.
+    It needs the macros `VALUE_MACROS` and a table ``arrivals``. Of the fields in `written` it also gives what stands in
+    the file where that is not the value itself.
     """
     values: list[str] = []
     checks = [group.malformed_row_check] if group.malformed_row_check else []
     facts: list[str] = []
+    texts = dict.fromkeys(written, "cast(null as varchar)")
     for name, field in source.fields.items():
         raw, column_type = group.value(name) or ("null", "")
         if not column_type and field.kind != "text_list":
@@ -35,12 +39,14 @@ def check_sql(source: Source, group: FileGroup, landing: LandingSettings) -> str
                 f"'{name} look like a list with commas or semicolons: write a|b|c, or JSON'"
             )
         checks += _field_checks(name, field, source, landing, text)
+        if name in texts:
+            texts[name] = f'nullif({text}, "{name}")'
     of_files = f"select *, {', '.join(facts)} from ({group.relation_sql})" if facts else group.relation_sql
     return f"""
         select arrival_day, file, row_number,
             {", ".join(f'"{name}"' for name in source.fields)},
             case {" ".join(checks)} end as reason,
-            case when reason is not null then {_cut(group.row_sql)} end
+            case when reason is not null then {_cut(group.row_sql)} end{"".join(f", {text}" for text in texts.values())}
         from (select raw.*, {", ".join(values)} from ({of_files}) raw)
         left join arrivals using (path)
     """
