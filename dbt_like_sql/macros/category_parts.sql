@@ -15,13 +15,13 @@ create or replace macro category_parts(raw_text) as
                 list_transform(
                     regexp_split_to_array(raw_text, '\s*(?:[-=]*>+|[»›→|\\]|::)\s*'),
                     lambda part: case
-                        -- Two parts of which one has several words are a path where that shows otherwise: "salt/pepper
-                        -- mill" is none.
+                        -- Two parts that begin with a short one may be an abbreviation before another word: "ac/dc songs".
                         when regexp_full_match(trim(part), '/?\s*\p{L}[^/]+(?:/\s*\p{L}[^/]+)+/?')
                             and regexp_matches(part, '[^/ ]{4}')
                             and not regexp_matches(part, '(?i)(?:^|/)\s*(?:and|or|und|oder|et|ou)\s*(?:/|$)')
                             and (
                                 not regexp_matches(trim(part), '\s')
+                                or regexp_matches(part, '^[^/]*[^/ ]{4}')
                                 or regexp_matches(part, '^\s*/|\s/\s|/.*/')
                                 or not regexp_matches(part, '(?:^|/)\s*[^\p{Lu}\s/]')
                             ) then string_split(part, '/')

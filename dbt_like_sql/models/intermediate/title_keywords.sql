@@ -67,7 +67,8 @@ recurring as (
     group by phrase, length
     -- Several words that come together twice are a phrase. A word alone has to recur more often, and one of every 200th
     -- title is as good as a function word.
-    having items between if(length = 1, 5, 2) and greatest(titles / if(length = 1, 200, 20), 10)
+    having items between if(length = 1, 5, 2)
+        and if(length = 1, greatest(titles / 200, least(titles / 10, 10)), greatest(titles / 20, least(titles / 2, 10)))
 ),
 
 -- A phrase of a middling number of titles says most, and one of several words more than one word (Luhn 1958).
