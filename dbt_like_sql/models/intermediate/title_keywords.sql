@@ -44,26 +44,31 @@ tokens as (
     from titles
 ),
 
-places as (
-    select item_id, words, unnest(range(1, len(words) + 1)) as place from tokens
-),
-
-spans as (
-    select item_id, place, length, words[place:place + length - 1] as span
-    from places
-    cross join (values (1), (2), (3)) as lengths (length)
-    where place + length - 1 <= len(words)
+words as (
+    select item_id, following[1] as place, following[2] as word, following[3] as second, following[4] as third
+    from (
+        select item_id, unnest(list_zip(range(1, len(words) + 1), words, words[2:], words[3:])) as following
+        from tokens
+    )
+    where following[2] <> '|' and not is_function_word(following[2])
 ),
 
 phrases as (
-    select item_id, place, length, array_to_string(span, ' ') as phrase
-    from spans
-    where not list_contains(span, '|') and not is_function_word(span[1]) and not is_function_word(span[-1])
+    select item_id, place, 1 as length, word as phrase
+    from words
+    union all
+    select item_id, place, 2 as length, word || ' ' || second as phrase
+    from words
+    where second <> '|' and not is_function_word(second)
+    union all
+    select item_id, place, 3 as length, word || ' ' || second || ' ' || third as phrase
+    from words
+    where second <> '|' and third <> '|' and not is_function_word(third)
 ),
 
 recurring as (
     select phrase, count(*) as items, (select count(*) from titles) as titles
-    from (select distinct item_id, phrase, length from phrases)
+    from phrases
     group by phrase, length
     -- Several words that come together twice are a phrase. A word alone has to recur more often, and one of every 200th
     -- title is as good as a function word.
