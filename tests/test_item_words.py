@@ -5,10 +5,12 @@ from datetime import date, timedelta
 
 import polars as pl
 import pytest
-from conftest import Pipeline
+from conftest import EMBEDDER, Pipeline
 
 from journeys_dagster.resources.home import Home
 from journeys_dagster.sources.writer import write_day
+from journeys_dagster.training.history import History, KeywordVectors
+from journeys_dagster.training.replay import replay_features
 
 DAYS = [date(2025, 6, 1) + timedelta(days=past) for past in range(3)]
 USERS = [f"u{number:02}" for number in range(36)]
@@ -89,3 +91,12 @@ def test_incremental_equals_full_whatever_the_order_of_rows(runs: tuple[Pipeline
         rows = full.table(table, f"as_of = '{DAYS[-1]}'").drop("scope").filter(pl.col("user_id").is_in(active))
         assert len(some) > 0
         assert some.equals(rows), table
+
+
+def test_what_models_learn_from_is_clustered_as_in_a_run(runs: tuple[Pipeline, Pipeline]):
+    _, full = runs
+    history = History({source: full.table(source) for source in ("items", "engagements")}, full.settings)
+    replay_features(history, DAYS[-1], full.settings, KeywordVectors(EMBEDDER))
+    replayed = history.query("select user_id, keyword, cluster from clusters order by all", {})
+    clusters = full.table("clusters", f"as_of = '{DAYS[-1]}'").select("user_id", "keyword", "cluster")
+    assert replayed.rows() == sorted(clusters.rows())
