@@ -4,7 +4,12 @@ from datetime import date
 
 import polars as pl
 
-from journeys_dagster.inference.clustering import cluster_keywords, cluster_tree, strongest_keywords
+from journeys_dagster.inference.clustering import (
+    cluster_keywords,
+    cluster_tree,
+    strongest_keywords,
+    telling_keywords,
+)
 from journeys_dagster.inference.frames import Frames, with_codes
 from journeys_dagster.orchestration.reads import read_embeddings
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
@@ -19,14 +24,17 @@ _KEYWORDS = """
     from keywords
     where as_of = $as_of and {of_batch}
 """
+_COMMON = "select keyword from common_keywords where as_of = $as_of"
 
 
 def strongest_with_vectors(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
-    """The strongest keywords of each user, and their vectors."""
+    """The strongest keywords of each user but for common ones, and their vectors."""
     every_keyword = frames["keywords"]
     strongest = strongest_keywords(every_keyword, limit=snapshot.settings.clusters.max_keywords_per_user)
+    telling = telling_keywords(strongest, frames["common"]["keyword"])
     snapshot.note("keywords_left_out", len(every_keyword) - len(strongest))
-    return {"keywords": strongest, "embeddings": read_embeddings(snapshot, strongest)}
+    snapshot.note("common_keywords_left_out", len(strongest) - len(telling))
+    return {"keywords": telling, "embeddings": read_embeddings(snapshot, telling)}
 
 
 def cluster_sizes(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -90,7 +98,7 @@ def example_dendrogram(snapshot: Snapshot) -> tuple[bytes, str]:
         ),
     },
     key=("as_of", "user_id", "keyword"),
-    reads={"keywords": _KEYWORDS},
+    reads={"keywords": _KEYWORDS, "common": _COMMON},
     read=strongest_with_vectors,
     deps=("keyword_embeddings",),
     kinds={"numba"},
@@ -99,6 +107,8 @@ def example_dendrogram(snapshot: Snapshot) -> tuple[bytes, str]:
     example=example_dendrogram,
 )
 def clusters(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """Each user's keywords grouped by meaning, spelling, closeness in time and shared items."""
+    """Each user's keywords grouped by meaning, spelling, closeness in time and shared items. Common keywords, which
+    tell nobody apart, take part only of a user who has no others.
+    """
     keywords, vectors = with_codes(frames["keywords"], frames["embeddings"])
     return cluster_keywords(keywords, vectors, settings.clusters).drop("code", "recent_times", "recent_items")

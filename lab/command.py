@@ -29,10 +29,11 @@ from lab.evaluation.naming import Naming
 from lab.evaluation.ranking import Diversification, Ranking
 from lab.evaluation.safety import Safety
 from lab.evaluation.stages import Stages
+from lab.evaluation.titles import Titles
 
 BENCHMARKS = (
     *(WorldHome, SearchMissions, Clusters, Fidelity, Mixing, Identity, Ranking, Intent, Diversification),
-    *(Stages, Naming, LlmJourneys, Judge, Expansions, Safety),
+    *(Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety),
 )
 """In the order in which `journeys evaluate --help` names them."""
 

@@ -148,6 +148,13 @@ def test_names_of_a_world() -> None:
         assert words in result.output
 
 
+def test_titles_say_more_than_no_items_and_less_than_tags() -> None:
+    report = as_json("titles", "--users", 8, "--days", 14)
+    tags, titles, nothing = report["catalogues"]
+    assert tags["with_keywords"] == titles["with_keywords"] == 1.0 > nothing["with_keywords"]
+    assert tags["b3_f"] > titles["b3_f"] > nothing["b3_f"]
+
+
 def test_names_from_day_to_day(retail: Path) -> None:
     report = as_json("naming", retail, "--days", 2)
     assert report["journeys"] == 4

@@ -35,6 +35,22 @@ def strongest_keywords(keywords: pl.DataFrame, *, limit: int) -> pl.DataFrame:
     return rows.join(surplus, on="row", how="anti", maintain_order="left").drop("row")
 
 
+def telling_keywords(keywords: pl.DataFrame, common: pl.Series) -> pl.DataFrame:
+    """The keywords that tell users apart, in the same order; all of a user's who has no other than common ones.
+
+    Parameters
+    ----------
+    keywords : DataFrame
+        Columns ``user_id``, ``keyword``; others are kept.
+    common : Series of str
+        Keywords that so many users share that they tell nobody apart, as from the model `common_keywords`.
+    """
+    if common.is_empty():
+        return keywords
+    is_common = pl.col("keyword").is_in(common.implode())
+    return keywords.filter(~is_common | is_common.all().over("user_id"))
+
+
 def cluster_keywords(keywords: pl.DataFrame, vectors: NDArray[np.float32], settings: ClusterSettings) -> pl.DataFrame:
     """Cluster each user's keywords.
 

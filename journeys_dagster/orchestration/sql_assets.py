@@ -64,6 +64,7 @@ def _materialize(model: SqlModel, run: Run) -> Results:
     if model.histogram is not None:
         values = warehouse.query(f'select "{model.histogram}" from "{model.name}" where as_of = $day', {"day": newest})
         title = f"{model.histogram} of {model.table.grain.removeprefix('one row per as_of and ')}s, {newest}"
-        png = histogram(values[model.histogram], title=title, x_label=model.histogram, y_label="rows")
+        found = values[model.histogram]
+        png = histogram(found, title=title, x_label=model.histogram, y_label="rows", integer=found.dtype.is_integer())
         metadata["plot"] = plot(png, alt=title)
     yield dg.MaterializeResult(metadata=metadata, check_results=merge_check_results(checked))

@@ -19,6 +19,8 @@ from journeys_dagster.sql.connection import start_duckdb, used_params
 from journeys_dagster.sql.models import load_macros, load_models
 
 _EVENTS = "user_events"
+_TITLES = "title_keywords"
+_LAST_DAY = "select coalesce(max(arrival_day), $as_of) as day from user_activity"
 _ITEM_KEYWORDS = "select item_id, keyword, share from item_keywords where valid_from <= $as_of and valid_until > $as_of"
 
 
@@ -45,6 +47,7 @@ class History:
                 self._connection.execute(f'insert into "{name}" by name from landed')
                 self._connection.unregister("landed")
         self._models = load_models()
+        self._connection.execute(self._models[_TITLES].table.create_sql())
         self._events, self._item_keywords = pl.DataFrame(), pl.DataFrame()
         for name in (_EVENTS, "keyword_events", "user_activity"):
             self._create_views(name)
@@ -61,6 +64,9 @@ class History:
         self._connection.register("chosen", chosen)
         self._connection.execute("insert into users_in_scope select ?, user_id, 'all_users', '' from chosen", [as_of])
         self._connection.unregister("chosen")
+        # What users came back to is looked for in all that is known on the last day.
+        days = {as_of, self.query(_LAST_DAY, {"as_of": as_of})["day"][0]}
+        self.keep(_TITLES, pl.concat(self.rows_of(_TITLES, day) for day in sorted(days)))
         self._events = self.rows_of(_EVENTS, as_of).sort("user_id", "occurred_at")
         self._item_keywords = self.query(_ITEM_KEYWORDS, {"as_of": as_of})
         self.keep(_EVENTS, self._events)

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
+from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords, telling_keywords
 from journeys_dagster.inference.identity import continue_journeys
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
@@ -41,7 +41,10 @@ def replay_features(
     """
     keywords = history.keywords(as_of, users)
     strongest = strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user)
-    coded, used = vectors.only(strongest)
+    for model in ("keyword_trends", "common_keywords"):
+        history.keep(model, history.rows_of(model, as_of))
+    common = history.query("select keyword from common_keywords", {})["keyword"]
+    coded, used = vectors.only(telling_keywords(strongest, common))
     clusters = cluster_keywords(coded, used, settings.clusters)
     constants = {"as_of": pl.lit(as_of), "scope": pl.lit("all_users"), "algorithm_version": pl.lit("")}
     history.keep("clusters", clusters)
@@ -49,8 +52,7 @@ def replay_features(
     history.keep("journey_identities", identities.with_columns(**constants))
     members = clusters.join(identities, on=["user_id", "cluster"])
     history.keep("journey_events", history.journey_events(members).with_columns(**constants))
-    for model in ("journey_engagement", "keyword_trends"):
-        history.keep(model, history.rows_of(model, as_of))
+    history.keep("journey_engagement", history.rows_of("journey_engagement", as_of))
     return history.rows_of("journey_features", as_of).sort("user_id", "journey_id")
 
 

@@ -5,23 +5,30 @@ key: [item_id, valid_from, keyword]
 materialized: view
 per: population
 partition_column: valid_from
-description: What each item is about, as keywords from its annotations and interests.
+description: >
+  What each item is about, as keywords from its annotations and interests, category paths part by part. An item that has
+  neither says as of each day what its title says, so these rows are valid for that day.
 */
-with phrases as (
-    select distinct
-        item_id,
-        valid_from,
-        valid_until,
-        normalize_keyword(unnest(list_concat(annotations, interests))) as keyword
+with tags as (
+    select item_id, valid_from, valid_until, unnest(list_concat(annotations, interests)) as tag
     from stg_items
+),
+
+phrases as (
+    select distinct item_id, valid_from, valid_until, normalize_keyword(unnest(category_parts(tag))) as keyword
+    from tags
 )
 
 select
     cast(item_id as varchar) as item_id, -- the item
-    cast(keyword as varchar) as keyword, -- the normalised annotation or interest
+    cast(keyword as varchar) as keyword, -- the normalised annotation or interest, or a phrase of the title
     -- A share keeps an item with many keywords from counting more than an item with few.
     cast(1.0 / count(*) over (partition by item_id, valid_from) as decimal(9, 6)) as share, -- of the item's weight, 0 to 1
     cast(valid_from as date) as valid_from, -- first day on which this version was known
     cast(valid_until as date) as valid_until -- first day on which a newer version was known
 from phrases
-where keyword <> ''
+-- A number alone, as of a category, says nothing.
+where not regexp_full_match(keyword, '[0-9 .,:/#+-]*')
+union all by name
+select item_id, keyword, share, as_of as valid_from, valid_until
+from title_keywords
