@@ -191,8 +191,8 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
                 with progress_bar(title, total=None) as advance:
                     ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=err.print)
             with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
-                infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=err.print)
-    for line in what_is_missing(warehouse, survey, as_of):
+                failed = infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=err.print)
+    for line in what_is_missing(warehouse, survey, as_of, failed):
         say(line)
 
 
