@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import dagster as dg
 import polars as pl
 import pytest
 from conftest import Pipeline
@@ -46,6 +47,29 @@ def test_a_platform_that_only_has_searches_gets_journeys_whatever_else_is_among_
     assert empty_pipeline.table("engagements").is_empty()
 
 
+def test_what_was_not_read_is_shown_by_checks_that_stop_nothing(empty_pipeline: Pipeline) -> None:
+    landing = empty_pipeline.home.landing
+    folder = write_day(landing, source="searches", day=DAY, frame=searches(99))
+    for number in range(30):
+        searches(5).write_parquet(folder / f"more-{number}.parquet")
+    (folder / "broken.parquet").write_bytes(b"PAR1")
+    (landing / "Board_Items" / "date=2025-06-10").mkdir(parents=True)
+    (landing / "Board_Items" / "date=2025-06-10" / "a.csv").touch()
+    result = empty_pipeline.materialize(days=(DAY, DAY))
+    assert result.success
+    checks = {
+        (check.asset_key.to_user_string(), check.check_name): check for check in result.get_asset_check_evaluations()
+    }
+    assert checks["items", "files_read"].passed
+    files_read, everything_read = checks["searches", "files_read"], checks["users_in_scope", "everything_read"]
+    for check in (files_read, everything_read):
+        assert (check.passed, check.blocking, check.severity) == (False, False, dg.AssetCheckSeverity.WARN)
+    assert files_read.description == "searches: 1 file not read, so these days are not whole: 2025-06-10"
+    assert "broken.parquet" in str(files_read.metadata["files"].value)
+    assert everything_read.description == "passed over in the landing zone: Board_Items"
+    assert "write it as board" in str(everything_read.metadata["not_read"].value)
+
+
 def test_too_many_bad_rows_stop_the_run_but_the_good_ones_are_in(empty_pipeline: Pipeline) -> None:
     write_day(empty_pipeline.home.landing, source="searches", day=DAY, frame=searches(8, blank=2))
     result = empty_pipeline.materialize(days=(DAY, DAY))
@@ -57,7 +81,8 @@ def test_too_many_bad_rows_stop_the_run_but_the_good_ones_are_in(empty_pipeline:
     ]
     assert not check.passed
     assert "20.0%" in str(check.description)
-    assert "landing.max_rejected_share" in str(check.description)
+    said = str(check.description)
+    assert said.index("2 × query is blank (fill it in") < said.index("landing.max_rejected_share")
     assert len(empty_pipeline.table("searches")) == 8
     assert not empty_pipeline.warehouse.has_table("user_journeys")
 

@@ -145,6 +145,23 @@ def test_a_run_says_what_it_did_not_read_what_it_rejected_and_that_nothing_lande
     assert any("No data landed for 2025-06-11" in line for line in status["what_to_do"])
 
 
+def test_a_run_says_that_the_items_come_later(tmp_path: Path) -> None:
+    land_searches(tmp_path, "2025-06-10", good=3)
+    for source, day, name, content in (
+        ("engagements", "2025-06-09", "a.csv", "user_id,item_id,action,occurred_at\nann,i1,save,2025-06-09T08:00:00Z"),
+        ("items", "2025-06-20", "a.ndjson", '{"item_id": "i1", "title": "Bench", "annotations": ["oak bench"]}'),
+    ):
+        folder = tmp_path / "landing" / source / f"date={day}"
+        folder.mkdir(parents=True)
+        (folder / name).write_text(content)
+        (folder / "_SUCCESS").touch()
+    result = journeys(tmp_path, "run", "--date", "2025-06-10", "--scope", "all_users")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert "None of the 1 items that users in scope engaged with is known as of 2025-06-10" in said
+    assert "Items land later, on 2025-06-20: `journeys run --date 2025-06-20 --scope all_users`" in said
+
+
 def test_a_run_that_stops_says_why_once_and_names_no_machinery(tmp_path: Path) -> None:
     land_searches(tmp_path, "2025-06-10", good=9, future=3)
     land_searches(tmp_path, "2025-06-11", good=9)

@@ -195,7 +195,7 @@ def test_a_day_with_a_file_that_was_not_read_is_not_whole_until_it_is_mended(inf
     (day,) = status["landing"]["not_whole"]
     assert (day["source"], day["day"], day["files"]) == ("searches", "2025-06-10", 1)
     assert day["what_to_do"]
-    assert any("not whole" in line for line in status["what_to_do"])
+    assert any("Not whole, as 1 file" in line for line in status["what_to_do"])
     assert "searches 2025-06-10 (1 file not read)" in printed(inferred.home).output
     (folder / "damaged.parquet").unlink()
     inferred.run(DAY, "all_users")
@@ -236,7 +236,7 @@ def test_items_that_come_after_the_events_that_need_them(inferred: Pipeline) -> 
     assert status["shortfalls"]["unknown_items"] is None
     assert status["shortfalls"]["users_outdated_by_items"] == {"users": 1, "day": str(later)}
     assert any(
-        "The lists of 1 users are older than items" in line and f"--date {later} --scope all_users" in line
+        "The lists of 1 user are older than items" in line and f"--date {later} --scope all_users" in line
         for line in status["what_to_do"]
     )
     inferred.run(later, "all_users")
@@ -253,7 +253,7 @@ def test_users_whose_rows_came_after_their_lists_and_users_without_keywords(infe
     assert status["shortfalls"]["users_without_keywords"] == 1
     lines = " ".join(status["what_to_do"])
     assert f"The lists of 2 users are older than rows that arrived until {second}" in lines
-    assert "1 users have no keyword" in lines
+    assert "Without any keyword, and so without journeys: 1 user." in lines
     assert "outdated by rows" in printed(home).output
 
 

@@ -33,7 +33,7 @@ _COMMANDS = {
         "Show rejected landing rows and what to do about them; ids and texts by their shape alone.",
     ),
     "run": (
-        "journeys_dagster.cli.pipeline:run_command",
+        "journeys_dagster.cli.run:run_command",
         "Ingest the landing days that are missing, then infer journeys as of a day.",
     ),
     "show": ("journeys_dagster.cli.show:show_command", "Show the current journeys of USER, or of some users."),

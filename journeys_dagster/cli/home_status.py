@@ -9,13 +9,14 @@ from typing import Any
 from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.orchestration.checks import EVERYTHING_READ, FILES_READ, PROMOTED, REJECTED_SHARE_CHECK
 from journeys_dagster.orchestration.dagster_status import dagster_status
+from journeys_dagster.orchestration.shortfalls import ITEMS_KNOWN
 from journeys_dagster.orchestration.warehouse_status import warehouse_status
-from journeys_dagster.reporting.text import json_value
+from journeys_dagster.reporting.text import counted, json_value
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 
 _SHOWN = 5
-_SAID_OTHERWISE = {PROMOTED, REJECTED_SHARE_CHECK, FILES_READ, EVERYTHING_READ, "engaged_items_are_known"}
+_SAID_OTHERWISE = {PROMOTED, REJECTED_SHARE_CHECK, FILES_READ, EVERYTHING_READ, ITEMS_KNOWN}
 """Checks of which the other lines say more, or that fail where nothing is wrong: a new model did not win."""
 
 
@@ -69,8 +70,8 @@ def _of_landing(landing: Mapping[str, Any]) -> Iterator[str]:
         days = landing["not_whole"]
         cures = "; ".join(dict.fromkeys(day["what_to_do"] for day in days if day["what_to_do"]))
         yield (
-            f"{len(days):,} days of sources are not whole, as files of theirs were not read"
-            f"{f': {cures}' if cures else ''}. `journeys rejected` names the files."
+            f"Not whole, as {counted(sum(day['files'] for day in days), 'file')} could not be read: "
+            f"{counted(len(days), 'day')} of sources{f' ({cures})' if cures else ''}. `journeys rejected` names them."
         )
 
 
@@ -106,15 +107,15 @@ def _of_lists(status: Mapping[str, Any]) -> Iterator[str]:
     for name in ("items", "rows"):
         if (outdated := lacks[f"users_outdated_by_{name}"])["users"]:
             yield (
-                f"The lists of {outdated['users']:,} users are older than {name} that arrived until {outdated['day']}: "
-                f"`journeys run --date {newest} --scope all_users`."
+                f"The lists of {counted(outdated['users'], 'user')} are older than {name} that arrived until "
+                f"{outdated['day']}: `journeys run --date {newest} --scope all_users`."
             )
     if lacks["unknown_items_said"]:
         yield lacks["unknown_items_said"]
     if lacks["users_without_keywords"]:
         yield (
-            f"{lacks['users_without_keywords']:,} users have no keyword, and so no journey: what they did is older "
-            "than the look-back, or about items that are not known."
+            f"Without any keyword, and so without journeys: {counted(lacks['users_without_keywords'], 'user')}. What "
+            "they did is older than the look-back, or about items that are not known."
         )
 
 

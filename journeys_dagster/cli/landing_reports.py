@@ -12,6 +12,7 @@ from journeys_dagster.reporting.text import printable
 from journeys_dagster.sources.survey import Survey
 
 _SHOWN = 20
+_WIDEST_PATH = 48
 
 
 def print_passed_over(survey: Survey, landing: Path) -> None:
@@ -19,7 +20,8 @@ def print_passed_over(survey: Survey, landing: Path) -> None:
     passed_over = survey.passed_over
     if not passed_over:
         return
-    table = plain_table("not read", "files", "why", "what to do")
+    widest = max(len(each.path) for each in passed_over[:_SHOWN])
+    table = plain_table("not read", "files", "why", "what to do", first_width=min(widest, _WIDEST_PATH))
     for each in passed_over[:_SHOWN]:
         add_row(table, each.path, f"{each.files:,}", each.why, each.cure)
     _print(f"Passed over in {landing}: {survey.summary()}.", table, len(passed_over), "journeys status --json")
@@ -49,12 +51,13 @@ def rejected_table(rejected: Iterable[dict[str, Any]]) -> Table:
     return table
 
 
-def plain_table(*heads: str) -> Table:
-    """A table whose cells are text as it is."""
+def plain_table(*heads: str, first_width: int | None = None) -> Table:
+    """A table whose cells are text as it is; its first column is not made narrower than told."""
     table = Table()
     for head in heads:
         right = head in {"files", "rows", "days"}
         table.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=right)
+    table.columns[0].min_width = first_width
     return table
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from journeys_dagster.cli.errors import plain_errors
 from journeys_dagster.cli.progress import out
-from journeys_dagster.reporting.text import shorten
+from journeys_dagster.reporting.text import counted, shorten
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import load_settings
 
@@ -58,7 +58,7 @@ def _landing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if landing["passed_over"]:
         yield "passed over, not read", landing["passed_over_in_short"]
         for each in landing["passed_over"][:_SHOWN]:
-            yield f"  {each['path']}", f"{each['files']:,} file{'s' * (each['files'] != 1)}: {each['why']}"
+            yield f"  {each['path']}", f"{counted(each['files'], 'file')}: {each['why']}"
     if landing["left_out_on_purpose"]:
         yield "left out on purpose", f"{landing['left_out_on_purpose']:,} markers, hidden and unfinished files"
     if landing["not_over"]:
@@ -68,7 +68,7 @@ def _landing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _day_of_source(day: Mapping[str, Any]) -> str:
     more = f" ({day['rejected_share']:.1%})" if "rejected_share" in day else ""
     if "files" in day:
-        more = f" ({day['files']:,} file{'s' * (day['files'] != 1)} not read)"
+        more = f" ({counted(day['files'], 'file')} not read)"
     return f"{day['source']} {day['day']}{more}"
 
 
@@ -87,7 +87,7 @@ def _inference(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _shortfalls(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    lacks, users = found["shortfalls"], found["inference"]["users"]
+    lacks, everyone = found["shortfalls"], found["inference"]["users"]
     if not lacks:
         return
     if lacks["no_data"]:
@@ -96,11 +96,11 @@ def _shortfalls(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         later = f"; {items['arrived_later']:,} arrived later" if items["arrived_later"] else ""
         yield "items not known", f"{items['unknown']:,} of {items['engaged']:,} engaged with{later}"
     if lacks["users_without_keywords"]:
-        yield "users without any keyword", f"{lacks['users_without_keywords']:,} of {users:,}"
+        yield "users without any keyword", f"{lacks['users_without_keywords']:,} of {everyone:,}"
     for name, what in (("items", "items that"), ("rows", "rows that")):
         if (outdated := lacks[f"users_outdated_by_{name}"])["users"]:
-            said = f"the lists of {outdated['users']:,} users are older than {what} arrived until {outdated['day']}"
-            yield f"outdated by {name}", said
+            users = counted(outdated["users"], "user")
+            yield f"outdated by {name}", f"the lists of {users} are older than {what} arrived until {outdated['day']}"
 
 
 def _checks(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

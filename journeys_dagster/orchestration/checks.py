@@ -12,6 +12,7 @@ import polars as pl
 
 from journeys_dagster.llm.answers import Usage
 from journeys_dagster.reporting.tables import markdown_table
+from journeys_dagster.reporting.text import counted
 from journeys_dagster.sources.cures import cure
 from journeys_dagster.sources.survey import Survey
 from journeys_dagster.sql.audits import AuditResult
@@ -49,7 +50,7 @@ def files_read_result(source: str, unreadable: pl.DataFrame) -> dg.AssetCheckRes
     if not unreadable.is_empty():
         days = unreadable["arrival_day"].unique().sort()
         listed = ", ".join(map(str, days.head(10))) + (f", +{len(days) - 10} more" if len(days) > 10 else "")
-        description = f"{source}: {unreadable.height:,} files were not read, so these days are not whole: {listed}"
+        description = f"{source}: {counted(unreadable.height, 'file')} not read, so these days are not whole: {listed}"
         files = unreadable.select(
             "arrival_day",
             "file",
@@ -133,7 +134,7 @@ def _check_result(name: str, found: Sequence[tuple[str, AuditResult]]) -> dg.Ass
         metadata["failed_partitions"] = ", ".join(partition_key for partition_key, _ in failed[:20])
         samples = pl.concat([result.sample for _, result in failed[:5]])
         metadata["sample"] = dg.MetadataValue.md(markdown_table(samples))
-        description = f"{metadata['rows_found']:,} rows found that should not be there; see the sample"
+        description = f"{counted(metadata['rows_found'], 'row')} found, where there should be none"
     blocking = found[0][1].blocking
     return dg.AssetCheckResult(
         check_name=name,

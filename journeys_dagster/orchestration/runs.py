@@ -141,13 +141,14 @@ def infer(
     begun: StepProgress | None = None,
     ended: StepProgress | None = None,
     warn: Warn | None = None,
-) -> None:
-    """Infer journeys as of a day."""
+) -> set[str]:
+    """Infer journeys as of a day; returns the names of the checks that did not pass."""
     Thread(target=_import_ahead, daemon=True).start()
     config = scope_config(scope).to_config_dict()
-    _execute(
+    result = _execute(
         defs, instance, JOB_OF_SCOPE[scope], (as_of, as_of), begun=begun, ended=ended, warn=warn, run_config=config
     )
+    return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}
 
 
 def _import_ahead() -> None:

@@ -1,12 +1,14 @@
 """What a home's lists lack: rows of the day, items that nobody has described yet, lists older than what they need."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from typing import Any
 
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.survey import Survey
 
+ITEMS_KNOWN = "engaged_items_are_known"
+"""The audit that looks for them."""
 LANDED_ROWS = """
     select coalesce(sum(rows_read), 0) as rows, coalesce(sum(unreadable_files), 0) as unreadable,
         coalesce(sum(rows_accepted), 0) as accepted,
@@ -54,10 +56,12 @@ WITHOUT_KEYWORDS = f"""
 """
 
 
-def what_is_missing(warehouse: Warehouse, survey: Survey, as_of: date) -> Iterator[str]:
-    """A line for each thing that the journeys as of a day lack, after a run of that day."""
+def what_is_missing(warehouse: Warehouse, survey: Survey, as_of: date, failed_checks: Collection[str]) -> Iterator[str]:
+    """A line for each thing that the journeys as of a day lack, after a run of that day and its checks."""
     if (said := no_data(warehouse.query(LANDED_ROWS, {"as_of": as_of}).row(0, named=True), as_of)) is not None:
         yield said
+    if ITEMS_KNOWN not in failed_checks:
+        return
     items = warehouse.query(UNKNOWN_ITEMS, {"as_of": as_of}).row(0, named=True)
     if items["unknown"]:
         yield unknown_items(items, as_of, item_days_after(survey, as_of))

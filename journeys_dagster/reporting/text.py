@@ -112,6 +112,11 @@ def format_number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number with the word for what is counted: ``1 file``, ``1,234 files``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
 def format_datetime(value: datetime) -> str:
     """Write a point in time to the minute.
 

@@ -8,7 +8,8 @@ import dagster as dg
 from pydantic import Field
 
 from journeys_dagster.errors import ExpectedError
-from journeys_dagster.sources.survey import LandedDay, Survey, landed_day, source_days, survey
+from journeys_dagster.sources.landed_days import LandedDay, landed_day, source_days
+from journeys_dagster.sources.survey import Survey, survey
 from journeys_dagster.sources.writer import SUCCESS, day_folder
 
 

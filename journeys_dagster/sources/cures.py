@@ -38,8 +38,8 @@ _CURES: Mapping[str, str] = {
     r"unreadable file: its name is not UTF-8\b.*": "rename the file",
     r"unreadable file: (its format|it is no text)\b.*": "write it again as Parquet, CSV or NDJSON; if it is no data, "
     "begin its name with _",
-    r"unreadable file: (its (header|first line)|it has no header)\b.*": "write the columns' names in the first line; if it "
-    "is no data, begin its name with _",
+    r"unreadable file: (its (header|first line)|it has no header)\b.*": "write the columns' names in the first line; "
+    "if it is no data, begin its name with _",
     r"unreadable file: columns? .* could each be\b.*": "keep one of them, or say in columns of [sources] which it is",
     r"unreadable file: No such file\b.*": "it went away while it was read: run the day again",
     r"unreadable file: Permission denied\b.*": "let the user who runs this read it",

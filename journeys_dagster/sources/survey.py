@@ -4,15 +4,14 @@ What is passed over is not read, and is told with the reason and the cure. Each 
 """
 
 import os
-import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from journeys_dagster.sources.files import fingerprint, is_landing_file
+from journeys_dagster.sources.files import is_landing_file
 from journeys_dagster.sources.folder_names import (
     DAY_FOLDER,
     meant_by,
@@ -21,32 +20,15 @@ from journeys_dagster.sources.folder_names import (
     names_time,
     not_a_day,
 )
+from journeys_dagster.sources.landed_days import LandedDay, day_as_it_lies, entries_of, named_as
 from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
 
-_DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})", re.ASCII)
 _MOST_COUNTED = 100_000
 """Files of one passed-over folder that are counted: it may be anything, and as large."""
 _DEEPEST = 8
 """Folders of a passed-over tree that are looked into one below the other: a link may lead back up."""
 _NAMED = 5
 _BESIDE_DATA = frozenset({SIMULATED_MARKER, "lost+found", "$RECYCLE.BIN", "System Volume Information"})
-Found = dict[str, os.DirEntry[str]]
-
-
-@dataclass(frozen=True)
-class LandedDay:
-    """A source's day as it lies in the landing zone.
-
-    Attributes
-    ----------
-    is_complete : bool
-        Whether the producer has finished it.
-    fingerprint : str
-        See `journeys_dagster.sources.files.fingerprint`; empty where the day is not complete.
-    """
-
-    is_complete: bool
-    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +122,7 @@ def survey(landing: Path, sources: Collection[str]) -> Survey:
         Names of the sources that are declared.
     """
     found = Survey()
-    for name, entry in sorted(_entries(landing).items()):
+    for name, entry in sorted(entries_of(landing).items()):
         if name in sources and _is_folder(entry):
             _survey_source(found, entry, name)
         elif _is_left_out(name):
@@ -151,30 +133,11 @@ def survey(landing: Path, sources: Collection[str]) -> Survey:
     return found
 
 
-def source_days(landing: Path, source: str) -> Iterator[tuple[date, os.DirEntry[str]]]:
-    """Folders of a source's days, as the system lists them: ten thousand `Path` objects would take half a second."""
-    for name, entry in _entries(landing / source).items():
-        if (day := _day_of(name)) is not None and entry.is_dir():
-            yield day, entry
-
-
-def landed_day(folder: os.DirEntry[str] | Path) -> LandedDay:
-    """A day's folder, read once."""
-    return _landed_day(_entries(folder))
-
-
-def _landed_day(found: Found) -> LandedDay:
-    if SUCCESS not in found:
-        return LandedDay(is_complete=False, fingerprint="")
-    files = [found[name] for name in sorted(found) if is_landing_file(name)]
-    return LandedDay(is_complete=True, fingerprint=fingerprint(files))
-
-
 def _survey_source(found: Survey, folder: os.DirEntry[str], source: str) -> None:
-    entries = _entries(folder)
-    there = {day for name in entries if (day := _day_of(name)) is not None}
+    entries = entries_of(folder)
+    there = {day for name in entries if (day := named_as(name)) is not None}
     for name, entry in entries.items():
-        day = _day_of(name)
+        day = named_as(name)
         if day is not None and _is_folder(entry):
             _survey_day(found, entry, source, day)
         elif _is_left_out(name):
@@ -201,7 +164,7 @@ def _survey_day(found: Survey, folder: os.DirEntry[str], source: str, day: date)
             )
         )  # fmt: skip
         return
-    found.days[source, day] = _landed_day(entries)
+    found.days[source, day] = day_as_it_lies(entries)
     found.left_out += sum(not is_landing_file(name) and name != SUCCESS for name in entries)
 
 
@@ -210,7 +173,7 @@ def _survey_folders(
 ) -> None:
     """A folder that is no day, and what is below it until it says which day, or there are files."""
     meant = meant_by(names)
-    entries = {name: entry for name, entry in _entries(folder).items() if not _is_left_out(name)}
+    entries = {name: entry for name, entry in entries_of(folder).items() if not _is_left_out(name)}
     below = [entry for entry in entries.values() if _is_folder(entry)]
     if meant is None and below and len(below) == len(entries) and len(names) < _DEEPEST:
         for entry in below:
@@ -241,7 +204,7 @@ def _survey_stranger(found: Survey, entry: os.DirEntry[str], sources: Collection
         # A landing zone one level too low.
         _survey_folders(found, entry, None, [entry.name], ())
         return
-    if inner := sorted(each for each in _entries(entry) if each in sources):
+    if inner := sorted(each for each in entries_of(entry) if each in sources):
         listed = ", ".join(inner)
         why, cure = f"it holds {listed}: the sources lie one level too deep", f"move {listed} up, out of {name}"
     elif (source := meant_source(entry.name, sources)) is not None:
@@ -263,14 +226,6 @@ def _pass_over_file(
         why, cure = "a link to nothing, or a device", "take it away"
     below = source if "/" in path else None
     found.passed_over.append(PassedOver(path=path, kind="file", files=1, source=below, why=why, cure=cure))
-
-
-def _entries(folder: os.DirEntry[str] | Path) -> Found:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
 
 
 def _count(entry: os.DirEntry[str]) -> int:
@@ -300,12 +255,3 @@ def _is_left_out(name: str) -> bool:
 def _printable(name: str) -> str:
     text = os.fsencode(name).decode("utf-8", errors="replace")
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
-
-
-def _day_of(name: str) -> date | None:
-    match = _DAY.fullmatch(name)
-    if match is None:
-        return None
-    with suppress(ValueError):
-        return date.fromisoformat(match[1])
-    return None
