@@ -24,4 +24,4 @@ select
     cast(valid_from as date) as valid_from, -- first day on which this version was known
     cast(valid_until as date) as valid_until -- first day on which a newer version was known
 from phrases
-where keyword <> ''
+where is_topic(keyword)
