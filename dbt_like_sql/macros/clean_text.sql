@@ -1,10 +1,11 @@
 -- A text as it was meant, where shops and exports have wrapped it. Texts without a trace of that are left alone.
 
--- UTF-8 that was read as Windows-1252 or Latin-1: "crÃ¨me", "itâ€™s". Only what no language writes is taken for it, so a
+-- UTF-8 that was read as Windows-1252 or Latin-1: "cafÃ©", "itâ€™s". Only what no language writes is taken for it, so a
 -- letter that may stand before such a sign needs more of the same behind it.
 create or replace macro with_utf8_read_right(text) as
     list_reduce(
-        regexp_extract_all(
+        -- The longest first, as a short one may be a part of it.
+        list_transform(list_sort(list_transform(regexp_extract_all(
             text,
             '(?:[ã-ìîï][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{2}){2,}'
             || '|ðŸ[\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{2}'
@@ -15,7 +16,7 @@ create or replace macro with_utf8_read_right(text) as
             || '|[ÄÅ][\x{80}-\x{9F}\x{A1}-\x{AA}\x{AC}-\x{BA}\x{BC}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]'
             -- The same in lower case.
             || '|[âã](?:[\x{A1}-\x{A9}\x{AC}-\x{B9}\x{BC}-\x{BF}]|[«»][a-z])'
-        ),
+        ), lambda found: {'shortness': -length(found), 'found': found})), lambda each: each.found),
         lambda whole, found: replace(
             whole,
             found,

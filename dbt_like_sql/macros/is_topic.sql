@@ -2,46 +2,40 @@
 -- formulas, function words alone and the way to a page are not; and nothing that may say who somebody is: addresses of
 -- e-mail and of streets, numbers of phones, cards, accounts and orders. In doubt about such a number it is none.
 
--- Words that say nothing by themselves, in the languages that most texts are in.
-create or replace macro is_function_words(keyword) as
+-- Function words alone, in the languages that most texts are in; and what is typed to get to a page, to see whether a
+-- field works, or into the wrong field.
+create or replace macro says_nothing(keyword) as
     regexp_full_match(
         keyword,
         '(?:(?:a|about|above|after|again|all|also|always|am|an|and|any|anyone|anything|are|as|at|be|because|been|before'
         || '|being|below|between|both|but|by|can|cannot|could|did|do|does|doing|done|down|during|each|either|else|etc'
-        || '|ever|every|everything|few|for|from|further|get|gets|getting|give|go|going|got|had|has|have|having|he|hello'
-        || '|help|her|here|hers|hey|hi|him|his|how|however|i|if|im|in|into|is|it|its|just|know|let|like|lot|made|make'
+        || '|ever|every|everything|few|for|from|further|get|gets|getting|give|go|got|had|has|have|having|he|hello'
+        || '|her|here|hers|hey|hi|him|his|how|however|i|if|im|in|into|is|it|its|just|know|let|like|lot|make'
         || '|many|may|me|might|more|most|much|must|my|myself|near|need|neither|never|no|none|nor|not|nothing|now|of|off'
         || '|ok|okay|on|once|one|only|or|other|others|our|ours|out|over|own|please|put|rather|really|same|see|several'
-        || '|shall|she|should|show|since|so|some|someone|something|such|tell|than|thank|thanks|that|the|their|theirs'
-        || '|them|then|there|these|they|thing|things|this|those|through|to|too|under|until|up|us|use|used|using|very|via'
+        || '|shall|she|should|since|so|some|someone|something|such|than|thank|thanks|that|the|their|theirs'
+        || '|them|then|there|these|they|thing|things|this|those|through|to|too|under|until|up|us|use|using|very|via'
         || '|want|was|we|well|were|what|whatever|when|where|whether|which|while|who|whom|whose|why|will|with|within'
         || '|without|would|yes|yet|you|your|yours'
         || '|der|die|das|dem|den|des|ein|eine|einen|einem|einer|und|oder|aber|nicht|ist|sind|wie|wo|wer|wann|warum|mit'
         || '|ohne|für|von|zu|zum|zur|im|auf|bei|nach|aus|ich|du|er|sie|es|wir|ihr'
         || '|le|la|les|un|une|du|de|et|ou|où|est|que|qui|quoi|comment|pourquoi|pour|dans|sur|avec|sans|je|tu|il|elle'
         || '|nous|vous|ils|mon|ma|mes'
-        || '|el|los|las|una|del|y|como|cómo|qué|por|para|con|sin|en|es|mi|yo)'
-        || '(?:[ ,.!?''’]+|$))+'
-    );
-
--- What is typed to get to a page, to see whether a field works, or into the wrong field.
-create or replace macro is_way_to_a_page(keyword) as
-    regexp_full_match(
-        keyword,
-        '(?:log ?-?in|log ?-?out|log ?-?on|sign ?-?in|sign ?-?up|sign ?-?out|my account|my orders|(?:forgot|reset) (?:my )?password'
+        || '|el|los|las|una|del|y|como|cómo|qué|por|para|con|sin|en|mi|yo)'
+        || '(?:[ ,.!?'']+|$))+'
+        || '|log ?-?(?:in|out|on)|sign ?-?(?:in|up|out)|my (?:account|orders)|(?:forgot|reset) (?:my )?password'
         || '|home ?page|anmelden|einloggen|abmelden|mein konto|connexion|mon compte|iniciar sesión|mi cuenta'
-        || '|search|suche|test(?:ing)?(?: ?(?:test|[0-9]))*'
-        || '|(?:asdf|sdfg|dfgh|qwer|wert|zxcv|yxcv|hjkl|jkl)+[a-z]{0,4}|abc|xyz|foo|n/?a|null|none|nan|undefined|unknown'
-        -- SQL, and an address of e-mail in words.
-        || '|select .* from .*|insert into .*|delete from .*|drop table .*|.* at .+ dot [a-z]+)'
+        || '|search|suche|test(?:ing)?(?: ?(?:test|[0-9]))*|n/?a|null|none|nan|undefined|unknown'
+        || '|(?:asdf|sdfg|dfgh|qwer|wert|zxcv|yxcv|hjkl|jkl)+[a-z]{0,4}|abc|xyz|foo|localhost'
+        || '|select .* from .*|insert into .*|delete from .*|drop table .*'
     );
 
--- Of e-mail, as it is written, while it is typed, and as people hide it; and of the web.
+-- Of e-mail, as it is written, while it is typed, and as people hide it; the names of people on platforms; the web.
 create or replace macro is_address(keyword) as
     regexp_matches(
         keyword,
-        '\S@|@\S+\.|\S ?[\[(]at[\])] ?\S|\S at \S+ dot \S|%40'
-        || '|\bhttps?:|\bftp:|\bmailto:|://|\bwww\.|\blocalhost\b|\?\S+=|&\S+=|^/[\w.~-]+/|\b[a-z]:\\'
+        '\S@|@\S|\S ?[\[(]at[\])] ?\S|\S at \S+ dot \S|%40'
+        || '|\bhttps?:|\bftp:|\bmailto:|://|\bwww\.|\blocalhost:|\?\S+=|&\S+=|^/[\w.~-]+/|\b[a-z]:\\'
     )
     or (contains(keyword, '.') and regexp_matches(
         keyword,
@@ -55,7 +49,7 @@ create or replace macro is_street(keyword) as
     regexp_matches(
         keyword,
         '\b[0-9]{1,5}[a-z]? (?:[^ 0-9]+ ){1,3}(?:street|avenue|ave|boulevard|blvd|rd)\b'
-        || '|\b[0-9]{1,5}[a-z]? (?:[^ 0-9]+ ){1,2}(?:road|lane|court|terrace|crescent|highway|st|ln|dr)(?:,| [0-9]{4,}|\.?$)'
+        || '|\b[0-9]{1,5}[a-z]? (?:[^ 0-9]+ ){1,2}(?:road|lane|highway|st|ln|dr)(?:,| [0-9]{4,}|\.?$)'
     )
     or regexp_matches(
         keyword,
@@ -100,15 +94,14 @@ create or replace macro is_code(keyword) as
 create or replace macro is_topic(keyword) as
     case
         when regexp_full_match(keyword, '[a-z][a-z]+( [a-z]+)*')
-            then not is_function_words(keyword) and not is_way_to_a_page(keyword)
+            then not says_nothing(keyword) and not (contains(keyword, ' dot ') and is_address(keyword))
         else
             -- A letter of a script that writes words with few of them says more than another.
             regexp_matches(
                 keyword,
                 '\p{L}.*[\p{L}0-9]|[0-9].*\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{So}]|\p{L}[+#]'
             )
-            and not is_function_words(keyword)
-            and not is_way_to_a_page(keyword)
+            and not says_nothing(keyword)
             and not (regexp_matches(keyword, '[@.:/?&%\\(\[]| dot ') and is_address(keyword))
             and not (regexp_matches(keyword, '[0-9]') and (is_number_of_something(keyword) or is_street(keyword)))
             and not is_code(keyword)

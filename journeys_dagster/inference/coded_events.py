@@ -46,7 +46,8 @@ def code_events(events: pl.DataFrame, item_keywords: pl.DataFrame) -> CodedEvent
     Parameters
     ----------
     events : DataFrame
-        Columns ``user_id``, ``query`` (of searches about a topic) and ``item_id`` (of what is about an item); in the order of users.
+        Columns ``user_id``, ``query`` (of searches about a topic) and ``item_id`` (of the others); in the order of
+        users.
     item_keywords : DataFrame
         Columns ``item_id`` and ``keyword``, each pair once. Items of no event are left out.
     """
