@@ -61,6 +61,11 @@ def test_searches_of_one_moment_count_each_and_keywords_of_no_journey_or_another
     assert attributed(events, {}, members) == Counter({("ann", "j", "search", DAY): 2})
 
 
+def test_a_search_without_a_query_belongs_to_no_journey() -> None:
+    events = [("ann", None, None, DAY), ("ann", "sofa", None, DAY), ("ann", None, None, DAY + timedelta(hours=1))]
+    assert attributed(events, {}, {("ann", "sofa"): "j"}) == Counter([("ann", "j", "search", DAY)])
+
+
 def test_without_events_or_members_there_are_none() -> None:
     assert not attributed([], {"i1": ["sofa"]}, {("ann", "sofa"): "j"})
     assert not attributed([("ann", "sofa", None, DAY)], {}, {})

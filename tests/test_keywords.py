@@ -31,7 +31,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(f"2025-06-{text}")
 
 
-def search(query: str, when: datetime, user: str = "ann") -> tuple[Any, ...]:
+def search(query: str | None, when: datetime, user: str = "ann") -> tuple[Any, ...]:
     return (user, "search", "search", query, None, when)
 
 
@@ -51,6 +51,18 @@ def collected(events: Sequence[tuple[Any, ...]], items: dict[str, list[str]], **
         orient="row",
     )
     return collect_keywords(frame, item_keywords, WEIGHTS, KeywordSettings(**settings))
+
+
+def test_a_search_without_a_query_gives_no_keyword_and_what_follows_it_is_no_result_of_the_one_before() -> None:
+    events = [
+        search(None, at("03 08:00")),
+        search("sofa", at("03 09:00")),
+        search(None, at("03 09:01")),
+        engaged("save", "i1", at("03 09:02")),
+        search(None, at("03 09:03")),
+    ]
+    found = collected(events, {"i1": ["rug"]})
+    assert found.select("keyword", "events", "recent_items").rows() == [("rug", 1, ["i1"]), ("sofa", 1, [])]
 
 
 def test_events_of_one_keyword_add_up_with_times_days_sources_and_counts_by_action() -> None:

@@ -13,7 +13,8 @@ from journeys_dagster.inference.segments import segment_starts
 class CodedEvents:
     """Events in the order of users and of time, with keywords and items as places in sorted lists of their names.
 
-    A keyword event is a search under its query, or another event under one of its item's keywords.
+    A keyword event is a search under its query, or another event under one of its item's keywords. A search without a
+    query has none.
 
     Attributes
     ----------
@@ -45,7 +46,8 @@ def code_events(events: pl.DataFrame, item_keywords: pl.DataFrame) -> CodedEvent
     Parameters
     ----------
     events : DataFrame
-        Columns ``user_id``, ``query`` (of searches) and ``item_id`` (of the others); in the order of users.
+        Columns ``user_id``, ``query`` (of searches about a topic) and ``item_id`` (of the others); in the order of
+        users.
     item_keywords : DataFrame
         Columns ``item_id`` and ``keyword``, each pair once. Items of no event are left out.
     """
@@ -54,13 +56,14 @@ def code_events(events: pl.DataFrame, item_keywords: pl.DataFrame) -> CodedEvent
     keywords = pl.concat([about["keyword"], events["query"].drop_nulls()]).unique().sort()
     item_starts = np.append(about["item_id"].search_sorted(item_ids), len(about)).astype(np.int64)
     items = codes_of(events["item_id"], item_ids)
-    counts = np.where(items < 0, 1, item_starts[items + 1] - item_starts[items])
+    queries = codes_of(events["query"], keywords)
+    counts = np.where(items < 0, queries >= 0, item_starts[items + 1] - item_starts[items])
     return CodedEvents(
         keywords=keywords,
         item_ids=item_ids,
         users=segment_starts(events.select("user_id")),
         items=items,
-        queries=codes_of(events["query"], keywords),
+        queries=queries,
         item_starts=item_starts,
         item_keywords=codes_of(about["keyword"], keywords),
         places=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),

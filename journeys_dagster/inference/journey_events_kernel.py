@@ -35,7 +35,8 @@ def fill_journeys(
         for event in range(users[user], users[user + 1]):
             first = place = places[event]
             if items[event] == NONE:
-                journeys[place] = journey_of[queries[event]]
+                if queries[event] != NONE:
+                    journeys[place] = journey_of[queries[event]]
                 continue
             for k in range(item_starts[items[event]], item_starts[items[event] + 1]):
                 journey = journey_of[item_keywords[k]]

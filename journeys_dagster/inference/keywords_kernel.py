@@ -1,7 +1,7 @@
 """The compiled part of `keywords`. Import this module late: it needs numba.
 
-Events lie in the order of users and time. A user's keyword events are the searches under their query, and the other
-events under each keyword of their item.
+Events lie in the order of users and time. A user's keyword events are the searches under their query, if they
+have one, and the other events under each keyword of their item.
 """
 
 import numpy as np
@@ -28,7 +28,8 @@ def fill_keyword_events(
         for event in range(users[user], users[user + 1]):
             place = places[event]
             if items[event] == NONE:
-                rows[place] = queries[event] * events + event
+                if queries[event] != NONE:
+                    rows[place] = queries[event] * events + event
             else:
                 for k in range(item_starts[items[event]], item_starts[items[event] + 1]):
                     rows[place] = item_keywords[k] * events + event

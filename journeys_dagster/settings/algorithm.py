@@ -30,6 +30,11 @@ class KeywordSettings(Section):
         description="Minutes after a search, and before the next one, in which an engaged item counts as a result of "
         "it.",
     )
+    typing_seconds: Annotated[int, Field(ge=0, le=60)] = Field(
+        5,
+        description="Seconds within which a text that only grows, shrinks or gets other last letters is still being "
+        "typed; what it was before does not count. 0: everything counts.",
+    )
     recent_limit: Annotated[int, Field(ge=1, le=64)] = Field(
         8, description="Newest times and items kept per user and keyword, for comparing keywords."
     )

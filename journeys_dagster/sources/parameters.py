@@ -30,6 +30,7 @@ def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
     return {
         "as_of": as_of,
         "lookback_days": keywords.lookback_days,
+        "typing_seconds": keywords.typing_seconds,
         "action_names": action_names(settings),
         "max_journeys_per_user": settings.output.max_journeys_per_user,
         "min_events_per_journey": settings.output.min_events_per_journey,

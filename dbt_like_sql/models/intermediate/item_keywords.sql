@@ -27,8 +27,8 @@ select
     cast(valid_from as date) as valid_from, -- first day on which this version was known
     cast(valid_until as date) as valid_until -- first day on which a newer version was known
 from phrases
--- A number alone, as of a category, says nothing.
-where not regexp_full_match(keyword, '[0-9 .,:/#+-]*')
+where is_topic(keyword)
 union all by name
 select item_id, keyword, share, as_of as valid_from, valid_until
 from title_keywords
+where is_topic(keyword)

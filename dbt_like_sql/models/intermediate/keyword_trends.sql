@@ -32,8 +32,12 @@ with of_item as (
 
 -- Keywords by the query or item of an event.
 topics as (
-    select hash(query, cast(null as varchar)) as about, normalize_keyword(query) as keyword
-    from (select distinct query from stg_events where query is not null and arrival_day <= $as_of)
+    select hash(query, cast(null as varchar)) as about, keyword
+    from (
+        select query, normalize_keyword(query) as keyword
+        from (select distinct query from stg_events where query is not null and arrival_day <= $as_of)
+    )
+    where is_topic(keyword)
     union all
     select hash(cast(null as varchar), item_id) as about, keyword
     from item_keywords
