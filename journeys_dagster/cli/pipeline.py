@@ -150,7 +150,7 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
         raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
     defs = build_defs(settings=settings, home=home)
     with home.dagster_instance() as instance, progress_bar("replay history and train", total=None) as advance:
-        report = train(defs, instance, as_of=as_of, begun=advance, warn=err.print)
+        report = train(defs, instance, as_of=as_of, begun=advance, warn=say)
     for model, said in report.items():
         out.print(f"{model}: {said.get('model_id', 'no model')}, {said['decision']}")
 
@@ -189,9 +189,9 @@ def _run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
                 count = sum((last - first).days + 1 for first, last in missing.ranges)
                 title = f"ingest landing days up to {missing.ranges[-1][1]} ({count} days)"
                 with progress_bar(title, total=None) as advance:
-                    ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=err.print)
+                    ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=say)
             with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
-                infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=err.print)
+                infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=say)
     for line in what_is_missing(warehouse, survey, as_of):
         say(line)
 
