@@ -7,7 +7,7 @@ import polars as pl
 from assets.safety_verdicts import checked_texts, read_verdicts, revision_of, safety_verdicts
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.safety import journey_outcomes
-from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, QUIET
+from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, QUIET, UNKNOWN
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import text, texts
@@ -58,14 +58,14 @@ def with_verdicts(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame
 
 def not_simply_allowed(rows: pl.DataFrame) -> dict[str, float]:
     """Journeys that are not simply allowed."""
-    return {outcome: rows.filter(outcome=outcome).height for outcome in (QUIET, BLOCK)}
+    return {outcome: rows.filter(outcome=outcome).height for outcome in (UNKNOWN, QUIET, BLOCK)}
 
 
 @snapshot_asset(
     grain="one row per as_of, user and journey",
     columns={
         "journey_id": text("the journey"),
-        "outcome": text("allow, quiet (listed, never notified) or block (not listed)"),
+        "outcome": text("allow; unknown (not covered by the policy) or quiet: never notified; block: not listed"),
         "category": text("the policy's category; null where allowed", nullable=True),
         "reasons": texts("what was found in name and keywords, in the policy's words"),
         "unlisted_keywords": texts("the journey's keywords that may not be listed"),

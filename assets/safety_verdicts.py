@@ -6,7 +6,7 @@ from functools import partial
 import dagster as dg
 import polars as pl
 
-from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.embedding import TextEmbedder, english_embedder
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.llm_safety import SAFETY_PROMPT, SafetyAnswer, safety_inputs, with_opinions
 from journeys_dagster.inference.safety import check_frame, checked_text, verdict_revision
@@ -29,9 +29,9 @@ TABLE = Table(
     "too where one is asked; decided once per policy, model and settings.",
     grain="one row per revision and text, and one more for a name that a language model was asked about",
     columns={
-        "revision": text("policy, embedding model and settings"),
+        "revision": text("policy, model that reads and settings"),
         "text": text("a name or keyword in lower case"),
-        "outcome": text("allow, quiet (never notified) or block (not listed)"),
+        "outcome": text("allow; unknown (not covered by the policy) or quiet: never notified; block: not listed"),
         "category": text("the policy's category; null where allowed", nullable=True),
         "reasons": texts("what was found in each category, in the policy's words"),
         "by_term": boolean("whether a term decided, and not the classifier alone"),
@@ -111,15 +111,16 @@ def check_new_texts(
     warehouse.create_missing([TABLE])
     missing = _rows_of(warehouse, _MISSING, checked_texts(texts), revision)
     if not missing.is_empty():
+        english = english_embedder(embedder)
         check = partial(
             check_frame,
-            embedder=embedder,
+            embedder=english,
             policy=policy,
-            classifier=safety_classifier(policy, embedder),
+            classifier=safety_classifier(policy, english),
             settings=settings.safety,
         )
         shards = missing.iter_slices(settings.run.keywords_per_batch)
-        batches = (_with_embeddings(warehouse, shard, embedder.revision) for shard in shards)
+        batches = (_with_embeddings(warehouse, shard, english.revision) for shard in shards)
         with closing(engine_in_use(settings, warehouse).map(check, batches)) as checked_batches:
             for verdicts in checked_batches:
                 _store(warehouse, verdicts, revision=revision, by_model=False)

@@ -1,6 +1,5 @@
 """Journeys of tables in memory: the steps of a full run, without a home and without Dagster's runs and records."""
 
-import functools
 import sys
 import time
 import warnings
@@ -16,7 +15,7 @@ import polars as pl
 
 from assets.sources import write_landed
 from journeys_dagster.definitions import build_location, declared_assets
-from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.embedding import embedder_of_process
 from journeys_dagster.orchestration.asset import Run
 from journeys_dagster.orchestration.bare import needed_for, replace_rows
 from journeys_dagster.orchestration.run_config import EVERYONE, ScopeConfig
@@ -194,7 +193,7 @@ def _infer(home: Home, warehouse: Warehouse, settings: Settings, day: date, say:
         days=[day],
         location=location,
         warehouse=warehouse,
-        embedder=_embedder(embedding.model, embedding.revision, embedding.batch_size),
+        embedder=embedder_of_process(embedding.model, embedding.revision, embedding.batch_size),
         landing_zone=home.landing_zone(),
         config=ScopeConfig(scope=EVERYONE),
         log=say,
@@ -205,12 +204,6 @@ def _infer(home: Home, warehouse: Warehouse, settings: Settings, day: date, say:
         say(f"{step.name} ({number} of {len(steps)})")
         found += replace_rows(step, run, models)
     return found
-
-
-@functools.cache
-def _embedder(model: str, revision: str, batch_size: int) -> TextEmbedder:
-    """The embedder, which loads its model once for all calls."""
-    return TextEmbedder(model=model, revision=revision, batch_size=batch_size)
 
 
 def _settings(given: Settings | Mapping[str, Mapping[str, Any]] | None) -> Settings:

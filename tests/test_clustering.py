@@ -293,11 +293,46 @@ def test_equal_vectors_are_one_cluster_at_any_threshold(seed: int):
     np.testing.assert_allclose(found["centroid_similarity"].to_numpy(), 1.0, atol=1e-6)
 
 
-def test_zero_vectors_resemble_nothing():
-    found = one_user([[0, 0], [1, 0], [0, 0], [0.9950042, 0.0998334]], [1.0, 4.0, 3.0, 2.0])
-    assert found["cluster"].to_list() == [2, 0, 1, 0]
-    assert found["centroid_similarity"].to_list() == pytest.approx([0.0, 1.0, 0.0, 1.0], abs=0.01)
+def spelled(texts: list[str], vectors: list[list[float]], weights: list[float] | None = None) -> dict[str, int]:
+    """The cluster of each text, by vectors and spelling alone."""
+    keywords = keywords_of(["u"] * len(texts), list(range(len(texts))), weights)
+    keywords = keywords.with_columns(keyword=pl.Series(texts))
+    found = cluster_keywords(keywords, np.array(vectors, dtype=np.float32), only(lexical_weight=0.2))
+    assert found["centroid_similarity"].is_finite().all()
+    assert found["neighbour_similarity"].is_finite().all()
+    return dict(found.select("keyword", "cluster").iter_rows())
+
+
+def test_zero_vectors_resemble_nothing_but_by_spelling():
+    texts = ["떡볶이", "oak table", "紅茶", "oak tables"]
+    found = spelled(texts, [[0, 0], [1, 0], [0, 0], [0.9950042, 0.0998334]], [1.0, 4.0, 3.0, 2.0])
+    assert found == {"떡볶이": 2, "oak table": 0, "紅茶": 1, "oak tables": 0}
     assert one_user([[0, 0]])["centroid_similarity"].to_list() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["자전거 수리", "자전거 헬멧", "자전거 여행"], ["재즈 기타", "기타 줄", "기타 코드"]),
+        (["велосипед детский", "велосипед горный"], ["рассада томатов", "томаты черри рассада"]),
+        (["ποδήλατο πόλης", "ποδήλατο βουνού"], ["σπόροι ντομάτας", "ντομάτας φυτά"]),
+        (["🪁🪁", "🪁"], ["🧶", "🧶🧶"]),
+        (["ｶﾒﾗ", "カメラ"], ["靴", "長靴"]),
+    ],
+    ids=["Korean", "Russian", "Greek", "emoji", "Japanese"],
+)
+def test_spelling_stands_in_for_a_meaning_that_cannot_be_read(one: list[str], other: list[str]):
+    texts = one + other
+    found = spelled(texts, [[0, 0]] * len(texts))
+    assert not {found[text] for text in one} & {found[text] for text in other}
+    assert len(set(found.values())) < len(texts)
+
+
+def test_spelling_counts_for_more_the_less_of_a_text_was_read():
+    half = [0.5**0.5, 0.0]
+    assert len(set(spelled(["oak 떡볶이집", "elm 떡볶이집"], [[0.5, 0], [0, 0.5]]).values())) == 1
+    assert len(set(spelled(["oak table legs", "elm table legs"], [[1, 0], [0, 1]]).values())) == 2
+    assert len(set(spelled(["oak 떡볶이", "oak 紅茶"], [half, half]).values())) == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])

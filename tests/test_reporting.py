@@ -400,6 +400,18 @@ def test_rich_markup_and_escape_sequences_are_shown_not_obeyed():
     assert "\x1b" not in render(frame)
 
 
+def test_text_from_right_to_left_stays_in_its_place():
+    frame = journeys({"name": "Oak شاي", "keywords": [keyword("עוגה"), keyword("tea", "search"), keyword("उल्टा")]})
+    text = render(frame, width=100)
+    assert "\u2068Oak شاي\u2069" in text
+    assert "\u2068עוגה\u2069, tea (search), उल्टा " in text
+    # What is invisible takes no place: the next column begins where it begins without it.
+    visible = text.replace("\u2068", "").replace("\u2069", "").splitlines()
+    heading = next(line for line in visible if "stage" in line)
+    row = next(line for line in visible if "Oak" in line)
+    assert row.index("ongoing") == heading.index("stage")
+
+
 def test_stages_are_coloured_on_a_terminal_only():
     frame = journeys({"stage": "evergreen"}, {"rank": 2}, {"rank": 3, "stage": "ended"})
     coloured = render(frame, colour=True)

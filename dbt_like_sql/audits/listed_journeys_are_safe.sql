@@ -27,7 +27,7 @@ from checked
 join user_journeys using (user_id, journey_id)
 where user_journeys.as_of = $as_of
     and (
-        checked.outcome not in ('allow', 'quiet')
+        checked.outcome not in ('allow', 'unknown', 'quiet')
         or user_journeys.may_notify <> (checked.outcome = 'allow')
         or list_has_any(list_transform(user_journeys.keywords, lambda k: k.keyword), checked.unlisted_keywords)
     )

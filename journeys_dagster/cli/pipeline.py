@@ -122,6 +122,6 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
         raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
     defs = build_defs(settings=settings, home=home)
     with home.dagster_instance() as instance, progress_bar("replay history and train", total=None) as advance:
-        report = train(defs, instance, as_of=as_of, begun=advance, warn=err.print)
+        report = train(defs, instance, as_of=as_of, begun=advance, warn=say)
     for model, said in report.items():
         out.print(f"{model}: {said.get('model_id', 'no model')}, {said['decision']}")

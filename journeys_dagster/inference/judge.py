@@ -104,7 +104,8 @@ def measure(journeys: pl.DataFrame, centres: NDArray[np.float32]) -> pl.DataFram
     is_listed = pl.col("rank").is_not_null()
     faults = {
         DUPLICATE: is_listed & (pl.col("twin") >= _DUPLICATE_SIMILARITY),
-        WRONG_NAME: is_listed & (pl.col("name_fit") < _MISFIT),
+        # A cosine of exactly 0 is that of a name without meaning, which neither fits nor does not.
+        WRONG_NAME: is_listed & (pl.col("name_similarity") != 0.0) & (pl.col("name_fit") < _MISFIT),
         WRONG_STAGE: is_listed
         & (
             ((pl.col("stage") == "ended") & (pl.col("days_since") <= _SURELY_ACTIVE_DAYS))

@@ -11,18 +11,29 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, model_revision
 from journeys_dagster.inference.fingerprint import code_version
 from journeys_dagster.inference.llm_safety import safety_inputs, with_opinions
 from journeys_dagster.inference.members import number_words
+from journeys_dagster.inference.readable_text import READ_WHOLE
 from journeys_dagster.inference.safety_classifier import SafetyClassifier, safety_classifier
-from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, QUIET, Category, Policy, load_policy
+from journeys_dagster.inference.safety_policy import (
+    ALLOW,
+    BLOCK,
+    OUTCOMES,
+    QUIET,
+    UNKNOWN,
+    Category,
+    Policy,
+    load_policy,
+)
 from journeys_dagster.inference.safety_text import first_found, needles, plain_forms, spaced, without
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.settings import SafetySettings, Settings
 
 NO_MEANING = "its meaning could not be told"
 NO_VERDICT = "was not checked"
+NOT_COVERED = "of no script that the policy covers"
 VERDICT_SCHEMA = {
     "text": pl.String,
     "outcome": pl.String,
@@ -43,7 +54,7 @@ def verdict_revision(settings: Settings, policy: Policy) -> str:
     parts = {
         "code": code_version(*computing, *asking),
         "policy": policy.revision,
-        "model": model_revision(settings.embedding.model, settings.embedding.revision),
+        "model": model_revision(BUNDLED_MODEL, ""),
         "settings": settings.safety.model_dump(exclude={"policy", "blocked_share", "quiet_share"}),
         "llm": llm_parts(settings.llm, uses=("safety",)),
     }
@@ -61,13 +72,14 @@ def check_texts(
 
     A text is in a category if one of its terms stands in it outside the category's exceptions, and then gets the
     category's outcome. Otherwise its embedding counts: it is quiet where all categories have ``quiet_probability``
-    together, and blocked where, given that it is in any, it is in one that blocks by ``block_probability``.
+    together, and blocked where, given that it is in any, it is in one that blocks by ``block_probability``. What the
+    policy does not cover is unknown, unless a term stands in it. What the model cannot read counts by terms alone.
 
     Parameters
     ----------
     texts : Series of str
     vectors : array of shape (texts, dimensions), float32
-        Their unit vectors.
+        By the bundled English model, of unit length, or zero where it cannot read the text.
     classifier : SafetyClassifier
         Of this policy, by the same model.
 
@@ -86,7 +98,7 @@ def check_texts(
         **{name: spaced(form) for name, form in zip(_FORMS, plain_forms(pl.col("text")), strict=True)}
     )
     probability = _probabilities(frame, np.where(is_known[:, None], vectors, np.float32(0.0)), policy, classifier)
-    probability[~is_known] = 0.0
+    probability[~is_known | ~vectors.any(axis=1)] = 0.0
     may_block = np.array([category.outcome == BLOCK for category in policy.categories])
     together = probability.sum(axis=1)
     is_quiet = together >= settings.quiet_probability
@@ -97,7 +109,7 @@ def check_texts(
     for place, category in enumerate(policy.categories):
         is_like = is_quiet & (likeliest == place)
         found += _findings(category, is_like & ~(may_block[place] & ~blocks), is_like, probability[:, place])
-    checked = frame.select("text", *found).with_columns(
+    checked = frame.select("text", *found, is_covered=policy.covers(pl.col("text"))).with_columns(
         probability=pl.Series(np.where(is_known, probability.sum(axis=1), np.nan), dtype=pl.Float64),
         is_known=pl.Series(is_known),
     )
@@ -112,7 +124,13 @@ def check_frame(
     classifier: SafetyClassifier,
     settings: SafetySettings,
 ) -> pl.DataFrame:
-    """`check_texts` of ``texts`` with those ``embeddings`` of them that are there; the others are embedded here."""
+    """`check_texts` of ``texts`` with those ``embeddings`` of them that are there; the others are embedded here.
+
+    Parameters
+    ----------
+    embedder : TextEmbedder
+        Of the bundled English model, which the classifier reads, whatever keywords are embedded by.
+    """
     texts, known = frames["texts"]["text"], frames["embeddings"]
     vectors = np.full((len(texts), classifier.dimensions), np.nan, dtype=np.float32)
     by_keyword = pl.DataFrame({"keyword": texts}).with_row_index("row").join(known, on="keyword", maintain_order="left")
@@ -123,6 +141,10 @@ def check_frame(
     is_new[by_keyword["row"].to_numpy()] = False
     if is_new.any():
         vectors[is_new] = embedder.embed(texts.filter(pl.Series(is_new)).to_list())
+    # What was read of a text counts as if it were all of it; the classifier knows no other vectors.
+    lengths = np.linalg.norm(vectors, axis=1)
+    is_part = (lengths > 0) & (lengths < READ_WHOLE)
+    vectors[is_part] /= lengths[is_part, None]
     return check_texts(texts, vectors, policy, classifier, settings)
 
 
@@ -173,6 +195,7 @@ def _verdict(policy: Policy) -> list[pl.Expr]:
             pl.when(pl.any_horizontal(pl.col(_outcome_of(c)) == strict for c in categories)).then(pl.lit(strict))
             for strict in reversed(OUTCOMES)
         ),
+        pl.when(~pl.col("is_covered")).then(pl.lit(UNKNOWN)),
         pl.lit(ALLOW),
     )
     category = pl.coalesce(
@@ -184,7 +207,11 @@ def _verdict(policy: Policy) -> list[pl.Expr]:
         pl.col("text"),
         pl.when("is_known").then(outcome).otherwise(pl.lit(BLOCK)).alias("outcome"),
         category.alias("category"),
-        pl.concat_list(*(c.name for c in categories), pl.when(~pl.col("is_known")).then(pl.lit(NO_MEANING)))
+        pl.concat_list(
+            *(c.name for c in categories),
+            pl.when(~pl.col("is_covered")).then(pl.lit(NOT_COVERED)),
+            pl.when(~pl.col("is_known")).then(pl.lit(NO_MEANING)),
+        )
         .list.drop_nulls()
         .alias("reasons"),
         (pl.any_horizontal(pl.col(c.name).str.contains(_SAYS, literal=True) for c in categories) | ~pl.col("is_known"))
@@ -207,7 +234,8 @@ def journey_outcomes(
     A journey is blocked where its name is, where all of its keywords are, and where blocked ones make up
     ``blocked_share`` of its weight or more. It is quiet where its name is, where any keyword is quiet or blocked by a
     term, and where those that are by their meaning alone make up ``quiet_share`` of its weight or more: of thirty
-    ordinary keywords one or two seem to mean something, and a journey is about what several of its keywords mean.
+    ordinary keywords one or two seem to mean something, and a journey is about what several of its keywords mean. It is
+    unknown where its name is, and where unknown keywords make up this share together with those.
 
     Parameters
     ----------
@@ -229,13 +257,14 @@ def journey_outcomes(
         found but an error), ``reasons`` (list of str), ``unlisted_keywords`` (list of str: those that are blocked); one
         row per row of `journeys`, sorted.
     """
-    is_blocked = pl.col("outcome") == BLOCK
+    is_blocked, is_unknown = pl.col("outcome") == BLOCK, pl.col("outcome") == UNKNOWN
     of_keywords = (
         _flagged(flagged, verdicts)
         .group_by("journey", maintain_order=True)
         .agg(
             blocked=is_blocked.sum(),
             blocked_units=pl.col("weight_units").filter(is_blocked).sum(),
+            quiet_units=pl.col("weight_units").filter(~is_unknown).sum(),
             flagged_units=pl.col("weight_units").sum(),
             is_named=pl.col("by_term").any(),
             keywords_category=pl.col("category").first(),
@@ -243,22 +272,17 @@ def journey_outcomes(
             unlisted_keywords=pl.col("keyword").filter(is_blocked).sort(),
         )
     )
-    share = pl.col("blocked_units") / pl.col("weight_units")
     by_keywords = (
         pl.when(
             (pl.col("keywords") == 0)
-            | ((pl.col("blocked_units") > 0) & (share >= settings.blocked_share))
+            | _is_share(pl.col("blocked_units"), settings.blocked_share)
             | (pl.col("blocked") == pl.col("keywords"))
         )
         .then(OUTCOMES.index(BLOCK))
-        .when(
-            pl.col("is_named")
-            | (
-                (pl.col("flagged_units") > 0)
-                & (pl.col("flagged_units") / pl.col("weight_units") >= settings.quiet_share)
-            )
-        )
+        .when(pl.col("is_named") | _is_share(pl.col("quiet_units"), settings.quiet_share))
         .then(OUTCOMES.index(QUIET))
+        .when(_is_share(pl.col("flagged_units"), settings.quiet_share))
+        .then(OUTCOMES.index(UNKNOWN))
         .otherwise(OUTCOMES.index(ALLOW))
     )
     strictness = pl.max_horizontal("strictness", by_keywords)
@@ -306,6 +330,11 @@ def journey_outcomes(
         )
     )
     return pl.concat([clear, others]).sort(_JOURNEY)
+
+
+def _is_share(units: pl.Expr, share: float) -> pl.Expr:
+    """Whether some units are any, and the share of the journey's weight or more."""
+    return (units > 0) & (units / pl.col("weight_units") >= share)
 
 
 def _flagged(flagged: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:

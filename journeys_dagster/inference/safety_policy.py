@@ -17,8 +17,8 @@ from journeys_dagster.errors import ExpectedError
 from journeys_dagster.inference.safety_text import plain
 
 BUNDLED_POLICY = "bundled"
-ALLOW, QUIET, BLOCK = "allow", "quiet", "block"
-OUTCOMES = (ALLOW, QUIET, BLOCK)
+ALLOW, UNKNOWN, QUIET, BLOCK = "allow", "unknown", "quiet", "block"
+OUTCOMES = (ALLOW, UNKNOWN, QUIET, BLOCK)
 """From the mildest to the strictest."""
 _BUNDLED_FILE = Path(__file__).with_suffix(".toml")
 
@@ -52,6 +52,7 @@ class _Harmless(_Entry):
 
 
 class _File(_Entry):
+    scripts: tuple[str, ...] = Field(("Latin",), min_length=1, strict=False)
     category: tuple[Category, ...] = Field(min_length=1, strict=False)
     harmless: _Harmless
 
@@ -62,6 +63,8 @@ class Policy:
 
     Attributes
     ----------
+    scripts : sequence of str
+        Unicode scripts of the languages that the policy is about.
     categories : sequence of Category
         The strictest first, else as in the file.
     harmless : sequence of str
@@ -70,6 +73,7 @@ class Policy:
         Fingerprint of what the file says; comments and layout do not count.
     """
 
+    scripts: Sequence[str]
     categories: Sequence[Category]
     harmless: Sequence[str]
     revision: str
@@ -77,6 +81,12 @@ class Policy:
     def outcome_of(self, category: str) -> str:
         """What happens to texts of a category."""
         return next(entry.outcome for entry in self.categories if entry.name == category)
+
+    def covers(self, text: pl.Expr) -> pl.Expr:
+        """Whether the policy has something to say of a text: it has letters or digits, and none of other scripts."""
+        of_script = "".join(rf"\p{{{script}}}" for script in self.scripts)
+        foreign = rf"[^{of_script}\p{{Common}}\p{{Inherited}}]"
+        return text.str.contains(r"[\p{L}\p{N}]") & ~text.str.contains(foreign)
 
 
 def load_policy(name: str) -> Policy:
@@ -113,10 +123,15 @@ def _load(path: Path) -> Policy:
         raise PolicyError(f"policy {path}: {faults}")
     strictest_first = sorted(file.category, key=lambda category: -OUTCOMES.index(category.outcome))
     revision = hashlib.sha256(file.model_dump_json().encode()).hexdigest()[:12]
-    return Policy(tuple(strictest_first), file.harmless.descriptions, revision)
+    return Policy(file.scripts, tuple(strictest_first), file.harmless.descriptions, revision)
 
 
 def _faults(file: _File) -> Iterator[str]:
+    for script in file.scripts:
+        try:
+            pl.select(pl.lit("").str.contains(rf"^\p{{{script}}}"))
+        except pl.exceptions.ComputeError:
+            yield f"scripts: {script!r} is no Unicode script such as Latin, Cyrillic or Han"
     names = [category.name for category in file.category]
     yield from (f"category {name!r} is there twice" for name in sorted({n for n in names if names.count(n) > 1}))
     phrase = pl.col("phrase")

@@ -53,8 +53,9 @@ def first_found(text: pl.Expr, found: Sequence[str]) -> pl.Expr:
 
 
 def _folded(text: pl.Expr) -> pl.Expr:
-    """Lower case, without accents, invisible characters and apostrophes."""
-    return text.str.normalize("NFKD").str.to_lowercase().str.replace_all(r"[\p{M}\p{Cf}'’`´]", "")
+    """Lower case, without accents, invisible characters and apostrophes; letters of parts, as in Korean, whole."""
+    apart = text.str.normalize("NFKD").str.to_lowercase()
+    return apart.str.replace_all(r"[\p{M}\p{Cf}'’`´]", "").str.normalize("NFC")
 
 
 def _words(text: pl.Expr) -> pl.Expr:

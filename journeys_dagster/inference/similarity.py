@@ -1,7 +1,8 @@
 """Similarity of two keywords of a user: meaning, spelling, closeness in time, and shared items.
 
 The parts add up to logits of a logistic curve, which is what `linkage` compares. Meaning and spelling are one dot
-product: a keyword's vector is its embedding beside its hashed character n-grams, scaled to logits.
+product: a keyword's vector is its embedding beside its hashed character n-grams, scaled to logits. Of what the
+embedding model cannot read, spelling stands in for the meaning.
 """
 
 import math
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.inference.linkage import KeywordRows, PairModel
 from journeys_dagster.inference.ngrams import ngram_vectors
+from journeys_dagster.inference.readable_text import READ_WHOLE
 from journeys_dagster.inference.segments import over_segments, segment_starts
 from journeys_dagster.settings import ClusterSettings, SourceName
 
@@ -71,7 +73,7 @@ def keyword_similarity(keywords: pl.DataFrame, vectors: NDArray[np.float32], set
         Columns ``user_id``, ``keyword``, ``code`` (row of `vectors`), ``sources`` (list of str), ``recent_times``
         (list of datetime, ascending) and ``recent_items`` (list of str), sorted by user.
     vectors : array of shape (distinct keywords, dimensions), float32
-        Embeddings of unit length, or zero.
+        Embeddings, of squared length 1 or, where not all of a text was read, of the share that was.
     """
     slope = settings.sharpness
     starts = segment_starts(keywords.select("user_id"))
@@ -113,13 +115,20 @@ def _logit_vectors(
 ) -> NDArray[np.float32]:
     """Embeddings and hashed n-grams side by side; the dot product of two is their part of the logit."""
     scaled = vectors * np.float32(math.sqrt(settings.sharpness))
-    if settings.lexical_weight == 0 or not len(vectors):
+    unread = _unread(vectors)
+    if not len(vectors) or (settings.lexical_weight == 0 and not unread.any()):
         return scaled
     texts = keywords.select("code", "keyword").unique("code").sort("code")
     lexical = np.zeros((len(vectors), LEXICAL_DIMENSIONS), dtype=np.float32)
     lexical[texts["code"].to_numpy()] = ngram_vectors(texts["keyword"], dimensions=LEXICAL_DIMENSIONS)
-    lexical *= math.sqrt(settings.sharpness * settings.lexical_weight)
+    lexical *= np.sqrt(settings.sharpness * (settings.lexical_weight + unread), dtype=np.float32)[:, None]
     return np.hstack([scaled, lexical])
+
+
+def _unread(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of each text, the share that the model could not read."""
+    read = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return np.where(read < READ_WHOLE, 1.0 - read, 0.0)
 
 
 def _of_sources(sources: pl.Series, values: Mapping[SourceName, float]) -> pl.Series:

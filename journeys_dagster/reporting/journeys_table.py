@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from journeys_dagster.reporting.text import printable
+from journeys_dagster.reporting.text import isolated, printable
 
 _MAX_KEYWORDS = 5
 _STAGE_STYLES = {"evergreen": "green", "ongoing": "cyan", "ended": "dim"}
@@ -32,7 +32,7 @@ def journeys_table(rows: Sequence[Mapping[str, Any]], *, user_id: str) -> Group:
         For a rich console of 80 columns or more. User text is shown literally: no markup, no control
         characters.
     """
-    heading = Text("User ", style="bold").append(printable(user_id))
+    heading = Text("User ", style="bold").append(isolated(user_id))
     if not rows:
         return Group(heading, Text("No journeys."))
     count = "1 journey" if len(rows) == 1 else f"{len(rows)} journeys"
@@ -47,7 +47,7 @@ def journeys_table(rows: Sequence[Mapping[str, Any]], *, user_id: str) -> Group:
     for row in rows:
         table.add_row(
             Text(_whole(row["rank"])),
-            Text.assemble((printable(row["name"] or ""), "bold"), "\n", _keywords(row["keywords"] or [])),
+            Text.assemble((isolated(row["name"] or ""), "bold"), "\n", _keywords(row["keywords"] or [])),
             _stage(row["stage"]),
             Text("" if row["confidence"] is None else f"{row['confidence']:.2f}"),
             Text(f"{_whole(row['search_count'])} / {_whole(row['action_count'])}"),
@@ -65,7 +65,7 @@ def _keywords(keywords: Sequence[Mapping[str, Any]]) -> Text:
     heaviest = sorted(keywords, key=lambda keyword: -(keyword["weight"] or 0.0))
     line = Text()
     for index, keyword in enumerate(heaviest[:_MAX_KEYWORDS]):
-        line.append(", " if index else "").append(printable(keyword["keyword"] or ""))
+        line.append(", " if index else "").append(isolated(keyword["keyword"] or ""))
         if keyword["sources"]:
             line.append(f" ({printable(', '.join(keyword['sources']))})", style="dim")
     if len(keywords) > _MAX_KEYWORDS:

@@ -15,6 +15,8 @@ from typing import Any
 REPLACEMENT = "\ufffd"
 ELLIPSIS = "…"
 
+_RIGHT_TO_LEFT = frozenset({"R", "AL"})
+_ISOLATE, _END_OF_ISOLATE = "\u2068", "\u2069"
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs"})
 # Invisible, yet part of ordinary writing: the joiners of Indic and Persian words and of compound emoji.
 _JOINERS = frozenset("\u200c\u200d")
@@ -50,6 +52,26 @@ def printable(text: str) -> str:
     return "".join(
         REPLACEMENT if unicodedata.category(char) in _UNPRINTABLE and char not in _JOINERS else char for char in line
     )
+
+
+def isolated(text: str) -> str:
+    """Make one printable line that leaves its surroundings in their order.
+
+    Parameters
+    ----------
+    text
+        Any text, hostile or not.
+
+    Returns
+    -------
+    str
+        As `printable` gives it; with letters that are written from right to left, between the invisible characters that
+        keep a terminal from turning around what stands beside it (Unicode's FSI and PDI).
+    """
+    line = printable(text)
+    if line.isascii() or not any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in line):
+        return line
+    return f"{_ISOLATE}{line}{_END_OF_ISOLATE}"
 
 
 def shorten(text: str, *, width: int) -> str:

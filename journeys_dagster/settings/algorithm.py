@@ -46,7 +46,8 @@ class EmbeddingSettings(Section):
     model: str = Field(
         "bundled:all-MiniLM-L6-v2",
         min_length=1,
-        description="The bundled model, or the name or path of any sentence-transformers model.",
+        description="The bundled model (English); bundled:multilingual-e5-small, which needs the extra "
+        "[multilingual]; or the name or path of any sentence-transformers model.",
     )
     revision: str = Field("main", description="Revision of a model that is not bundled. Part of algorithm_version.")
     batch_size: Count = Field(64, description="Texts in one forward pass. Part of algorithm_version.")

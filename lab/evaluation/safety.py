@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from journeys_dagster.inference.embedding import TextEmbedder
+from journeys_dagster.inference.embedding import TextEmbedder, english_embedder
 from journeys_dagster.inference.safety import check_texts
 from journeys_dagster.inference.safety_classifier import (
     SafetyClassifier,
@@ -17,7 +17,7 @@ from journeys_dagster.inference.safety_classifier import (
     learnt_phrases,
     safety_classifier,
 )
-from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, Policy, load_policy
+from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, UNKNOWN, Policy, load_policy
 from journeys_dagster.settings import SafetySettings, Settings
 from lab.benchmark import FILE, BenchmarkError, Result, Run, option
 from lab.evaluation.corpora import read_log
@@ -42,7 +42,8 @@ class Safety:
 
     def measure(self, run: Run) -> Result:
         """Check the names."""
-        policy, settings, embedder = load_policy(run.settings.safety.policy), run.settings, run.vectors.embedder
+        policy, settings = load_policy(run.settings.safety.policy), run.settings
+        embedder = english_embedder(run.vectors.embedder)
         if self.refit_to is not None and self.refit_to.exists():
             raise BenchmarkError(f"{self.refit_to} exists already: name a new file for the classifier")
         with run.step("check names"):
@@ -193,11 +194,12 @@ def safety_report(verdicts: pl.DataFrame, *, by: Sequence[str]) -> pl.DataFrame:
 
 
 def confusion(verdicts: pl.DataFrame) -> pl.DataFrame:
-    """Names by expected (rows) and given (columns) outcome."""
+    """Names by expected (rows) and given (columns) outcome; no name is expected to be unknown."""
     return pl.DataFrame(
         [
             {"expected": expected}
             | {given: len(verdicts.filter(expected=expected, outcome=given)) for given in OUTCOMES}
             for expected in OUTCOMES
+            if expected != UNKNOWN
         ]
     )

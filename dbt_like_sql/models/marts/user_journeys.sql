@@ -27,7 +27,7 @@ with safe as (
     -- Whatever was not checked is not listed.
     join safety using (as_of, user_id, journey_id)
     where as_of = $as_of
-        and safety.outcome in ('allow', 'quiet')
+        and safety.outcome in ('allow', 'unknown', 'quiet')
         and user_id in (select user_id from users_in_scope where as_of = $as_of)
 ),
 
