@@ -509,8 +509,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     assert "there is no folder" in result.output
 
 
-def test_the_model_that_comes_along_cannot_read_every_script() -> None:
-    from journeys_dagster.cli.inspect import unreadable_share
-
-    assert unreadable_share([]) == 0
-    assert unreadable_share(["oak table", "🪑🪑"]) == pytest.approx(0.5)
+def test_the_command_asks_the_embedder_what_it_can_read(tmp_path: Path) -> None:
+    put(tmp_path / "zone", "searches", [search("u1"), search("u2", "🪑🪑"), search("u3", "🛋🛋")])
+    result = inspect(str(tmp_path / "zone"), "--json", home=tmp_path)
+    assert json.loads(result.stdout)["texts"]["searches.query"]["unreadable_share"] == pytest.approx(2 / 3)

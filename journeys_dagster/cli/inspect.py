@@ -27,6 +27,7 @@ def inspect_command(landing: Path | None, as_json: bool) -> None:
 
     LANDING is its folder; by default the home's. Nothing is written. Ids and texts are shown by their shape alone.
     """
+    from journeys_dagster.inference.embedding import TextEmbedder
     from journeys_dagster.sources.inspection import inspect_zone
 
     landing = landing or Home.from_environment().landing
@@ -34,11 +35,13 @@ def inspect_command(landing: Path | None, as_json: bool) -> None:
         raise click.BadParameter(f"there is no folder {landing}", param_hint="LANDING")
     with plain_errors(), progress_bar("inspect", total=None) as advance:
         settings = load_settings()
+        embedding = settings.embedding
+        embedder = TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size)
         found = inspect_zone(
             landing.resolve(),
             settings,
             today=datetime.now(UTC).date(),
-            unreadable_share=unreadable_share,
+            unreadable_share=embedder.unreadable_share,
             progress=advance,
         )
     if as_json:
@@ -48,19 +51,6 @@ def inspect_command(landing: Path | None, as_json: bool) -> None:
         if table.row_count:
             out.print(table, highlight=False)
     _print_findings(found)
-
-
-def unreadable_share(texts: Sequence[str]) -> float:
-    """The share of texts of which the bundled model's tokenizer knows less than half of the words."""
-    from tokenizers import Tokenizer
-
-    from journeys_dagster.inference.encoders import bundled_model_path
-
-    tokenizer = Tokenizer.from_file(str(bundled_model_path() / "tokenizer.json"))
-    tokenizer.no_padding()
-    unknown = tokenizer.token_to_id("[UNK]") or 0
-    pieces = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-    return sum(2 * ids.count(unknown) > len(ids) for ids in pieces) / max(len(pieces), 1)
 
 
 def _tables(found: Mapping[str, Any]) -> Iterator[Table]:
