@@ -45,8 +45,8 @@ def save(user: object = "u1", item: object = "i1", at: object = NOON) -> dict[st
     return {"user_id": user, "item_id": item, "action": "save", "occurred_at": at}
 
 
-def item(item_id: object = "i1", *, annotations: Sequence[str] = ("oak",)) -> dict[str, Any]:
-    return {"item_id": item_id, "title": "Table", "annotations": list(annotations), "interests": []}
+def item(item_id: object = "i1", *, title: str = "4711", annotations: Sequence[str] = ("oak",)) -> dict[str, Any]:
+    return {"item_id": item_id, "title": title, "annotations": list(annotations), "interests": []}
 
 
 def searches_of(count: int, **columns: object) -> list[dict[str, Any]]:
@@ -310,7 +310,8 @@ def test_items_that_are_unknown_late_or_silent_are_told(tmp_path: Path) -> None:
     text = said(report, about="items", severity="warn")
     assert "1 of 4 items that people did something with are unknown (2 of 5 rows, of 2 users)" in text
     assert "1 of 5 rows, of 1 user, are about items that arrive on a later day" in text
-    assert "1 of 4 items that people did something with have neither annotations nor interests (1 of 5 rows" in text
+    silent = "have no annotations, no interests and no title in words (1 of 5 rows"
+    assert f"1 of 4 items that people did something with {silent}" in text
     assert report["verdict"] == "ready with warnings"
 
 

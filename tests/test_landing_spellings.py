@@ -467,3 +467,9 @@ def test_a_few_commas_among_phrases_are_phrases(tmp_path: Path) -> None:
     assert landed.days["rows_rejected"].item() == 0
     landed = read_bytes(tmp_path, items("tents, two rooms", "a|b"), source="items")
     assert landed.days["rows_rejected"].item() == 0
+
+
+def test_a_title_that_is_too_long_is_cut_and_costs_no_tags(tmp_path: Path) -> None:
+    content = f"item_id,title,annotations\ni1,{'x' * 400},oak\n"
+    (row,) = read_bytes(tmp_path, content.encode(), source="items").accepted.to_dicts()
+    assert (row["title"], row["annotations"]) == ("x" * LANDING.max_text_length, ["oak"])

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from journeys_dagster.cli.errors import plain_errors
 from journeys_dagster.cli.import_log import import_log_command
-from journeys_dagster.cli.progress import err, out, progress_bar
+from journeys_dagster.cli.progress import err, out, progress_bar, say
 from journeys_dagster.cli.run import print_counts, run
 from journeys_dagster.cli.show import show_journeys
 from journeys_dagster.environment import DEFAULT_SETTINGS, settings_path

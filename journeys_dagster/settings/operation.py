@@ -28,7 +28,8 @@ class LandingSettings(OperationSection):
         description="Share of a day's rows (or files) of one source that may be rejected before the run is stopped.",
     )
     max_text_length: Count = Field(
-        500, description="Longest accepted text in characters; a longer id, query or title rejects its row."
+        500,
+        description="Longest accepted text in characters; a longer id, query or tag rejects its row, a title is cut.",
     )
     future_tolerance_hours: Annotated[float, Field(ge=0, le=87_660)] = Field(
         24.0, description="Hours that occurred_at may lie after the end of the arrival day."

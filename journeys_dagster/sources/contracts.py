@@ -37,6 +37,8 @@ class Field:
         Smallest and largest accepted integer.
     prose : bool
         Whether people read it: the quality watch looks at its letters and its length.
+    is_cut : bool
+        Whether a text that is too long is cut, rather than rejecting its row.
     """
 
     kind: Kind
@@ -44,6 +46,7 @@ class Field:
     one_of: tuple[str, ...] = ()
     between: tuple[int, int] | None = None
     prose: bool = False
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +168,7 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
             grain="one row per item and day on which it was new or changed",
             fields={
                 "item_id": Field(kind="id", description="the item"),
-                "title": Field(kind="text", description="the item's title", prose=True),
+                "title": Field(kind="text", description="the item's title", prose=True, is_cut=True),
                 "annotations": Field(kind="text_list", description="short phrases that describe the item", prose=True),
                 "interests": Field(kind="text_list", description="broader topics the item belongs to"),
             },

@@ -95,7 +95,8 @@ class RowKeeper:
         if source.name == "items":
             self._run(
                 "insert into catalogue select item_id, min(arrival_day), "
-                f"bool_or(len(annotations) + len(interests) > 0) {good} group by item_id"
+                rf"bool_or(len(annotations) + len(interests) > 0 or regexp_matches(title, '\p{{L}}{{2}}')) {good} "
+                "group by item_id"
             )
         self._add_repeats(name, fields, good)
         for field, contract in source.fields.items():

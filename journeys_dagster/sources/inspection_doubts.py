@@ -135,10 +135,9 @@ def items(report: Report) -> Iterator[Finding]:
     if found["rows_silent"] > FEW * rows:
         yield warn(
             "items",
-            f"{found['silent']:,} of {engaged} have neither annotations nor interests ({found['rows_silent']:,} of "
-            f"{rows:,} "
-            f"rows, of {counted(found['users_silent'], 'users')})",
-            "give them annotations: short phrases that say what they are",
+            f"{found['silent']:,} of {engaged} have no annotations, no interests and no title in words "
+            f"({found['rows_silent']:,} of {rows:,} rows, of {counted(found['users_silent'], 'users')})",
+            "give them annotations, short phrases that say what they are, or titles",
         )
 
 

@@ -190,8 +190,8 @@ def _no_events(report: Report) -> Iterator[Finding]:
         yield stop(
             "events",
             "no event gives a keyword, so nobody would have a journey: there are no searches, and no item that anyone "
-            "did something with is known and has annotations or interests",
-            "deliver searches, or items with annotations and interests",
+            "did something with is known and has annotations, interests or a title in words",
+            "deliver searches, or items with annotations, interests or titles",
         )
 
 

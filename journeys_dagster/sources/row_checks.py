@@ -29,7 +29,8 @@ def check_sql(source: Source, group: FileGroup, landing: LandingSettings, *, wri
             values.append(f'null as "{name}"')
             checks.append(f"when true then {quote_literal(_missing_column(name, group))}")
             continue
-        values.append(f'{typed_value(raw, column_type, field, source.time_unit)} as "{name}"')
+        value = typed_value(raw, column_type, field, source.time_unit)
+        values.append(f'{f"left({value}, {landing.max_text_length})" if field.is_cut else value} as "{name}"')
         values.append(f'{_is_missing(raw, column_type)} as "missing {name}"')
         text = f"json_extract_string({raw}, '$')" if column_type == "JSON" else f"cast({raw} as varchar)"
         if field.kind == "text_list" and column_type in {"VARCHAR", "JSON"}:

@@ -21,7 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from journeys_dagster.errors import JourneysError
-from journeys_dagster.sources.columns import match_columns, match_single_columns, shown_names
+from journeys_dagster.sources.columns import match_columns, match_single_columns
 
 BLOCK_BYTES = 16 << 20
 SEPARATORS = (",", ";", "\t", "|")
@@ -349,8 +349,9 @@ def _dialect(block: _Block, contract: Sequence[str], named: Mapping[str, str]) -
     if repeated := [str(number) for number, name in enumerate(header, start=1) if name in header[: number - 1]]:
         raise UnreadableFileError(f"its header repeats a column (field {', '.join(repeated)})")
     if not is_known:
+        # Not repeated: where the header is missing, the line is a user's.
         raise UnreadableFileError(
-            f"its first line, {shown_names(header)}, names no column of the source: write a header line, or name the "
+            f"its first line ({len(header)} fields) names no column of the source: write a header line, or name the "
             "columns in the settings"
         )
     is_padded = f"{separator} " in line

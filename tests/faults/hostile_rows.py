@@ -149,6 +149,8 @@ class _File:
             reason = too_long if fields[name].kind in {"text", "id"} else _WRONG_TYPE[fields[name].kind]
             text = f"{MARK} " + self.rng.choice(["x", "é", "🏡", '",']) * 1_000_000
             cells[name] = Cell(text, None, f"{name} {reason}")
+            if fields[name].is_cut:
+                cells[name] = Cell(text, text[:MAX_TEXT])
         elif self.rng.random() < self.bad_share:
             name = self.rng.choice(list(cells))
             cells[name] = _bad(self.rng, name, self.source.fields[name], self.styles[name], self)
@@ -401,7 +403,8 @@ def _bad(rng: random.Random, name: str, kind: Field, style: str, file: _File) ->
         choices.append(lambda: ("" if blank_is_missing else None, "is missing"))
     if kind.kind in {"text", "id"} and style == "text":
         choices.append(lambda: (rng.choice(BLANKS), "is blank"))
-        choices.append(lambda: (MARK + "é" * MAX_TEXT, f"is longer than {MAX_TEXT} characters"))
+        too_long = MARK + "é" * MAX_TEXT, f"is longer than {MAX_TEXT} characters"
+        choices += [] if kind.is_cut else [lambda: too_long]
         if file.suffix == "ndjson":
             choices.append(lambda: (rng.choice([True, [MARK], {"a": MARK}]), "is not text"))
             choices.append(lambda: (1.5, _wrong_type(file.source, name, 1.5)))
