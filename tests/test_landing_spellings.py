@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_landing_reader import DAY, HEADER, LANDING, TIME, counts, read, reasons, search, users, write_rows
 
 from journeys_dagster.settings import Settings, SettingsError
-from journeys_dagster.sources import text_files
+from journeys_dagster.sources import text_blocks
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.reader import LandedRows, prepare_values, read_days
 from journeys_dagster.sql.connection import start_duckdb
@@ -248,7 +248,7 @@ def test_blocks_of_any_size_give_the_same_rows(
         file.write(f'bad,"oak,{TIME}\n' + LINE)
     whole = read(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_files, "BLOCK_BYTES", size)
+        patch.setattr(text_blocks, "BLOCK_BYTES", size)
         in_blocks = read(folder)
     assert in_blocks.accepted.equals(whole.accepted)
     assert in_blocks.rejected.equals(whole.rejected)

@@ -15,7 +15,8 @@ import duckdb
 import polars as pl
 
 from journeys_dagster.sources.columns import AmbiguousColumnError, match_single_columns
-from journeys_dagster.sources.text_files import UNPACKING_ERRORS, Frame, UnreadableFileError, text_columns, text_frames
+from journeys_dagster.sources.text_blocks import UNPACKING_ERRORS, UnreadableFileError
+from journeys_dagster.sources.text_files import Frame, text_columns, text_frames
 from journeys_dagster.tables import quote_literal
 
 _NO_DATA = ("_", ".")

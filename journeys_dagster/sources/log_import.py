@@ -17,7 +17,7 @@ from journeys_dagster.sources.contracts import Source
 from journeys_dagster.sources.files import display_name, failure_text, file_groups, found_columns
 from journeys_dagster.sources.reader import prepare_values
 from journeys_dagster.sources.row_checks import check_sql
-from journeys_dagster.sources.text_files import UNPACKING_ERRORS, UnreadableFileError
+from journeys_dagster.sources.text_blocks import UNPACKING_ERRORS, UnreadableFileError
 from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal
