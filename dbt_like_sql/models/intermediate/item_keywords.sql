@@ -15,7 +15,7 @@ with tags as (
 ),
 
 phrases as (
-    select distinct item_id, valid_from, valid_until, normalize_keyword(unnest(category_parts(tag))) as keyword
+    select distinct item_id, valid_from, valid_until, normalize_keyword(unnest(category_parts(clean_text(tag)))) as keyword
     from tags
 )
 
