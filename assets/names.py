@@ -40,6 +40,7 @@ _CENTRALITY = """
     where as_of <= $as_of
         and keyword in (select keyword from clusters where as_of = $as_of and {of_batch})
 """
+_SPELLINGS = "select word, shown from spellings where as_of = $as_of order by word"
 _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_of <= $as_of"
 
 
@@ -97,6 +98,7 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         "former": _FORMER,
         "centrality": _CENTRALITY,
         "usual": _USUAL,
+        "spellings": _SPELLINGS,
     },
     read=with_titles,
     empty_until_trained=(NAMING_MODEL,),
@@ -106,7 +108,8 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
 )
 def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Name of each journey: its best keyword by closeness to its centroid, centrality in everyone's journeys,
-    frequency, source and readability, or the title a language model gave it; distinct within a user.
+    frequency, source and readability, misspelt words in the usual spelling, or the title a language model gave it;
+    distinct within a user.
     """
     journeys, titles = frames["journeys"], frames["titles"]
     keywords = with_journeys(frames["members"], journeys)
@@ -117,6 +120,7 @@ def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         known=frames["centrality"],
         usual=frames["usual"]["usual"][0],
         former=frames["former"],
+        spellings=frames["spellings"],
     )
     weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
     return apply_titles(named, titles, weights, namer=settings.llm.model)

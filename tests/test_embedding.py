@@ -60,7 +60,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "model").mkdir(parents=True)
     (folder / "__init__.py").write_text("raise RuntimeError('the package was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(encoders, "_BUNDLED_PACKAGE", folder.name)
+    monkeypatch.setattr(encoders, "BUNDLED_PACKAGE", folder.name)
     return folder / "model" / "model.safetensors"
 
 
@@ -100,7 +100,7 @@ def test_missing_weights_are_reported_with_what_to_do(package: Path):
 
 
 def test_a_missing_package_is_reported_with_what_to_do(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(encoders, "_BUNDLED_PACKAGE", "no_such_package_at_all")
+    monkeypatch.setattr(encoders, "BUNDLED_PACKAGE", "no_such_package_at_all")
     with pytest.raises(EmbeddingModelError, match="no_such_package_at_all is not installed; install"):
         bundled_model_path()
 

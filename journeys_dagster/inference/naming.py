@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.members import journey_weight_units, number_words
+from journeys_dagster.inference.spelling import misspelt, respelt
 from journeys_dagster.settings import NamingSettings
 
 _JOURNEY = ["user_id", "journey_id"]
@@ -66,6 +67,7 @@ def name_journeys(
     known: pl.DataFrame | None = None,
     usual: float = 0.0,
     former: pl.DataFrame | None = None,
+    spellings: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Name each journey by its best keyword; no two journeys of a user get the same name.
 
@@ -87,6 +89,8 @@ def name_journeys(
         As `with_centrality` takes them. Default: nothing is known of everyone's journeys.
     former : DataFrame, optional
         Columns ``user_id``, ``journey_id``, ``keyword``: what named journeys in their user's snapshot before.
+    spellings : DataFrame, optional
+        As `misspelt` takes them. Default: names are spelt as the keywords are.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def name_journeys(
         The weights add up to 0 or less.
     """
     words, word = number_words(keywords["keyword"])
-    words = _words(words, known, usual)
+    words = _words(words, known, usual, {} if spellings is None else misspelt(spellings))
     places = _by_weight(journeys, journey_weight_units(keywords, len(journeys)))
     place = places["place"].to_numpy()[keywords["journey"].to_numpy()]
     was_name = np.zeros(len(keywords), dtype=np.bool_)
@@ -154,10 +158,12 @@ def _by_weight(journeys: pl.DataFrame, journey_weights: NDArray[np.int64]) -> pl
     )
 
 
-def _words(words: pl.DataFrame, known: pl.DataFrame | None, usual: float) -> pl.DataFrame:
+def _words(
+    words: pl.DataFrame, known: pl.DataFrame | None, usual: float, misspelt_words: dict[str, str]
+) -> pl.DataFrame:
     """What is known of distinct keywords: ``name``, ``readability`` and ``centrality``."""
     keyword = pl.col("keyword")
-    words = words.with_columns(name=display_name(keyword), readability=readability(keyword))
+    words = words.with_columns(name=display_name(respelt(keyword, misspelt_words)), readability=readability(keyword))
     return words.with_columns(centrality=pl.lit(usual)) if known is None else with_centrality(words, known, usual=usual)
 
 
