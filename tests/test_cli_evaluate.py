@@ -151,7 +151,8 @@ def test_names_of_a_world() -> None:
 def test_titles_say_more_than_no_items_and_less_than_tags() -> None:
     report = as_json("titles", "--users", 8, "--days", 14)
     tags, titles, nothing = report["catalogues"]
-    assert tags["with_keywords"] == titles["with_keywords"] == 1.0 > nothing["with_keywords"]
+    # Some searches are no topics.
+    assert min(tags["with_keywords"], titles["with_keywords"]) > 0.95 > nothing["with_keywords"]
     assert tags["b3_f"] > titles["b3_f"] > nothing["b3_f"]
 
 

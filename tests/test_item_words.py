@@ -23,7 +23,7 @@ def item_rows(day: int) -> pl.DataFrame:
     rows = []
     for kind in KINDS:
         bare = {"item_id": f"{kind}{day}", "title": f"{('Blue', 'Low', 'Old')[day]} {kind}, {day + 3} cm"}
-        tags = {"annotations": [f"{kind}s {day}", f"home/{kind}"], "interests": ["All"]}
+        tags = {"annotations": [f"{kind}s {day}", f"home/{kind}"], "interests": ["Market"]}
         rows += [{**bare, "annotations": [], "interests": []}, {**bare, "item_id": f"tagged {kind}{day}", **tags}]
     return pl.DataFrame(rows, schema_overrides={"annotations": pl.List(pl.String), "interests": pl.List(pl.String)})
 
@@ -75,8 +75,8 @@ def test_titles_speak_where_there_are_no_tags(runs: tuple[Pipeline, Pipeline]):
 def test_what_everyone_has_joins_and_names_nothing(runs: tuple[Pipeline, Pipeline]):
     for pipeline in runs:
         common = pipeline.table("common_keywords", f"as_of = '{DAYS[-1]}'")
-        assert {"all", "home"} <= set(common["keyword"])
-        assert set(pipeline.table("keywords")["keyword"]) >= {"all", "home"}
+        assert {"market", "home"} <= set(common["keyword"])
+        assert set(pipeline.table("keywords")["keyword"]) >= {"market", "home"}
         assert not set(pipeline.table("clusters", f"as_of = '{DAYS[-1]}'")["keyword"]) & set(common["keyword"])
 
 

@@ -34,7 +34,7 @@ create or replace macro says_nothing(keyword) as
 create or replace macro is_address(keyword) as
     regexp_matches(
         keyword,
-        '\S@|@\S|\S ?[\[(]at[\])] ?\S|\S at \S+ dot \S|%40'
+        '\S@|@\S|@$|\S ?[\[(]at[\])] ?\S|\S at \S+ dot \S|%40'
         || '|\bhttps?:|\bftp:|\bmailto:|://|\bwww\.|\blocalhost:|\?\S+=|&\S+=|^/[\w.~-]+/|\b[a-z]:\\'
     )
     or (contains(keyword, '.') and regexp_matches(

@@ -22,6 +22,7 @@ BAD_LINE = "\0\ufffebad line "
 NOT_UTF8 = "the line is not UTF-8 text"
 _bad_line_numbers = itertools.count()
 _HEAD_BYTES = 64 << 10
+_BEGINNING = 64
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zXZ": "xz"}
 _OTHER_FORMATS = {
     b"Obj\x01": "Avro",
@@ -77,7 +78,8 @@ def read_head(path: Path) -> tuple[bytes, bool]:
         if head.startswith(magic):
             raise UnreadableFileError(f"its format ({name}) is not read; write Parquet, CSV or NDJSON")
     is_utf16 = head.startswith(_UTF16)
-    if not is_utf16 and head.count(b"\0") > len(head) // 8:
+    # At the end they are what a power cut leaves.
+    if not is_utf16 and head[:_BEGINNING].count(b"\0") > _BEGINNING // 8:
         raise UnreadableFileError("it is no text in UTF-8, and of no format that is read; write Parquet, CSV or NDJSON")
     return head, is_utf16
 
