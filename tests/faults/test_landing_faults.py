@@ -117,7 +117,7 @@ SHAPES: dict[str, tuple[str, Callable[[Path], None], int, str]] = {
     "cut in a record": ("b.csv", cut_after("ben,küche"), ROWS - 1, "the line does not split into the columns"),
     "cut in a time": ("b.csv", cut_after(f"{DAY}T09:"), ROWS - 1, "occurred_at is not a time"),
     "cut in a character.csv": ("b.csv", cut_after("é"), ROWS - 1, "the line is not UTF-8 text"),
-    "tail of zeros.csv": ("b.csv", tail_of_zeros, ROWS - 9, "the line does not split into the columns"),
+    "tail of zeros.csv": ("b.csv", tail_of_zeros, ROWS - 9, "occurred_at is not a time"),
     "cut in a line": ("b.ndjson", cut_after('"query":"küche'), ROWS - 1, "the line is not a JSON object"),
     "cut in a character.ndjson": ("b.ndjson", cut_after("é"), ROWS - 1, "the line is not UTF-8 text"),
     "tail of zeros.ndjson": ("b.ndjson", tail_of_zeros, ROWS - 4, "the line is not a JSON object"),
@@ -138,7 +138,7 @@ def test_a_cut_file_is_told_and_once_mended_the_day_is_as_if_nothing_had_been(tm
     damaged = land(pipeline.home, name)
     damage(damaged)
     for _ in range(2):  # The second run is stopped too.
-        if rows_kept == ROWS - 1:
+        if rows_kept:
             pipeline.ingest(DAY)
         else:
             with pytest.raises(RunFailedError, match=r"^searches: more than 5\.0% rejected"):
