@@ -37,7 +37,7 @@ LOG = "customer;search term;ts\n" + "".join(
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     # So that no line of a table is broken.
-    monkeypatch.setattr(import_log_module, "err", Console(stderr=True, width=200))
+    monkeypatch.setattr(import_log_module, "err", Console(stderr=True, width=240))
     return tmp_path / "home"
 
 

@@ -10,11 +10,13 @@ import polars as pl
 from rich.table import Table
 
 from journeys_dagster.cli.errors import plain_errors
-from journeys_dagster.cli.progress import err, out, progress_bar
+from journeys_dagster.cli.landing_reports import add_row, plain_table
+from journeys_dagster.cli.progress import err, out, progress_bar, say
 from journeys_dagster.resources.file_lock import file_lock
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import TimeUnit, load_settings
 from journeys_dagster.sources.contracts import Source, declared_sources
+from journeys_dagster.sources.cures import cure
 from journeys_dagster.sources.log_import import LogImportError, import_log, name_columns
 
 _LOCK_SECONDS = 10.0
@@ -126,7 +128,8 @@ def _say_columns(source: Source, named: dict[str, str], guessed: Sequence[str], 
 
 
 def _say_reasons(reasons: pl.DataFrame) -> None:
-    table = Table("reason", "rows", "first file", "first row", title="Rejected", title_justify="left")
+    table = plain_table("reason", "rows", "first file and row", "what to do")
     for reason, rows, file, row in reasons.iter_rows():
-        table.add_row(reason, f"{rows:,}", file, f"{row:,}")
-    err.print(table)
+        add_row(table, reason, f"{rows:,}", f"{file}:{row}", cure(reason))
+    say("Rejected:")
+    err.print(table, highlight=False)
