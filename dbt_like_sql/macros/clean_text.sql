@@ -100,16 +100,6 @@ create or replace macro without_tags(text) as
         'g'
     );
 
+-- Read right twice, as some texts were read wrong twice.
 create or replace macro clean_text(raw_text) as
-    list_transform(
-        [if(
-            regexp_matches(raw_text, '[Â-ÅÎ-ÑÖ-Ûâ-ð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]'),
-            -- Twice, as some texts were read wrong twice.
-            list_reduce([1, 2], lambda whole, time: with_utf8_read_right(whole), raw_text),
-            raw_text
-        )],
-        lambda read: list_transform(
-            [if(contains(read, '&'), with_entities_read(read), read)],
-            lambda plain: if(contains(plain, '<'), without_tags(plain), plain)
-        )[1]
-    )[1];
+    without_tags(with_entities_read(with_utf8_read_right(with_utf8_read_right(raw_text))));

@@ -129,3 +129,4 @@ select
     cast(keyword as varchar) as keyword, -- a phrase of its title
     cast(1.0 / count(*) over (partition by item_id) as decimal(9, 6)) as share -- of the item's weight, 0 to 1
 from keywords
+where is_topic(keyword)
