@@ -81,7 +81,9 @@ def warned(call: Callable[[], pl.DataFrame]) -> tuple[pl.DataFrame, list[str]]:
     return journeys, [str(warning.message) for warning in caught]
 
 
-@pytest.mark.parametrize("left_out", ["", "items", "searches"])
+@pytest.mark.parametrize(
+    "left_out", ["", pytest.param("items", marks=pytest.mark.slow), pytest.param("searches", marks=pytest.mark.slow)]
+)
 def test_the_same_journeys_as_a_full_run_to_the_bit(
     left_out: str, world_home: Path, world_days: list[date], tmp_path: Path
 ) -> None:
@@ -167,6 +169,7 @@ def test_tables_without_rows_have_no_journeys() -> None:
     assert journeys.schema == infer_journeys(SEARCHES).schema
 
 
+@pytest.mark.slow
 def test_settings_are_given_as_sections_or_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sections = {"output": {"max_journeys_per_user": 1}}
@@ -194,6 +197,7 @@ def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not [*work.iterdir(), *temporary.iterdir()]
 
 
+@pytest.mark.slow
 def test_what_takes_long_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

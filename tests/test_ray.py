@@ -73,6 +73,7 @@ def on_ray(address: str | None, **run: int) -> Settings:
     )
 
 
+@pytest.mark.slow
 @needs_ray
 def test_ray_and_local_give_identical_tables(
     cluster: "Cluster", finished: Pipeline, copy_of_world: Callable[[str], Pipeline], world_days: list[date]

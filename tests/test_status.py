@@ -183,6 +183,7 @@ def test_what_lies_in_the_zone_and_is_not_read(home: Home) -> None:
     assert "searches: 1 of 1 folders" in printed(home).output
 
 
+@pytest.mark.slow
 def test_a_day_with_a_file_that_was_not_read_is_not_whole_until_it_is_mended(inferred: Pipeline) -> None:
     folder = land(inferred.home, DAY, *["ann"] * 30)
     for number in range(30):
@@ -257,6 +258,7 @@ def test_users_whose_rows_came_after_their_lists_and_users_without_keywords(infe
     assert "outdated by rows" in printed(home).output
 
 
+@pytest.mark.slow
 def test_a_day_on_which_nothing_landed_is_told(inferred: Pipeline) -> None:
     inferred.run(DAY + timedelta(days=1), "all_users")
     status = home_status(inferred.home, Settings())

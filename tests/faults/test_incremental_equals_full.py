@@ -161,7 +161,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Models:
     return rows
 
 
-@pytest.mark.parametrize("size", [4, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [4, 500])
 def test_incremental_equals_full(
     size: int,
     tmp_path: Path,
