@@ -63,6 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Pipeline]:
     return incremental, full
 
 
+@pytest.mark.slow
 def test_titles_speak_where_there_are_no_tags(runs: tuple[Pipeline, Pipeline]):
     pipeline, _ = runs
     of_title = pipeline.table("title_keywords", f"as_of = '{DAYS[-1]}'")
@@ -72,6 +73,7 @@ def test_titles_speak_where_there_are_no_tags(runs: tuple[Pipeline, Pipeline]):
     assert set(first["keyword"]) == {f"blue {kind}" for kind in KINDS}
 
 
+@pytest.mark.slow
 def test_what_everyone_has_joins_and_names_nothing(runs: tuple[Pipeline, Pipeline]):
     for pipeline in runs:
         common = pipeline.table("common_keywords", f"as_of = '{DAYS[-1]}'")
@@ -80,6 +82,7 @@ def test_what_everyone_has_joins_and_names_nothing(runs: tuple[Pipeline, Pipelin
         assert not set(pipeline.table("clusters", f"as_of = '{DAYS[-1]}'")["keyword"]) & set(common["keyword"])
 
 
+@pytest.mark.slow
 def test_incremental_equals_full_whatever_the_order_of_rows(runs: tuple[Pipeline, Pipeline]):
     incremental, full = runs
     active = set(incremental.table("users_in_scope", f"as_of = '{DAYS[-1]}'")["user_id"])
@@ -93,6 +96,7 @@ def test_incremental_equals_full_whatever_the_order_of_rows(runs: tuple[Pipeline
         assert some.equals(rows), table
 
 
+@pytest.mark.slow
 def test_what_models_learn_from_is_clustered_as_in_a_run(runs: tuple[Pipeline, Pipeline]):
     _, full = runs
     history = History({source: full.table(source) for source in ("items", "engagements")}, full.settings)

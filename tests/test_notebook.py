@@ -96,6 +96,7 @@ def test_the_same_journeys_as_a_full_run_to_the_bit(
     assert_frame_equal(journeys, expected, check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_plays_no_part(world_home: Path) -> None:
     tables = landed_tables(world_home / "landing")
     expected = infer_journeys(**tables)
@@ -163,6 +164,7 @@ def test_what_has_no_row_that_can_be_used_is_refused() -> None:
         infer_journeys(SEARCHES.drop("query"))
 
 
+@pytest.mark.slow
 def test_tables_without_rows_have_no_journeys() -> None:
     journeys = infer_journeys(SEARCHES.clear(), ENGAGEMENTS.clear(), ITEMS.clear())
     assert journeys.is_empty()
@@ -185,6 +187,7 @@ def test_settings_are_given_as_sections_or_as_a_whole(tmp_path: Path, monkeypatc
         infer_journeys(SEARCHES, settings={"llm": llm})
 
 
+@pytest.mark.slow
 def test_nothing_stays_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (work := tmp_path / "work").mkdir()
     (temporary := tmp_path / "temporary").mkdir()

@@ -211,6 +211,7 @@ def land_items(home: Home, day: date, *items: str) -> Path:
     return write_day(home.landing, source="items", day=day, frame=frame)
 
 
+@pytest.mark.slow
 def test_items_that_come_after_the_events_that_need_them(inferred: Pipeline) -> None:
     home, later = inferred.home, DAY + timedelta(days=5)
     for user in ("ann", "ben"):
