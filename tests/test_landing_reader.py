@@ -908,8 +908,8 @@ def test_blank_lines_are_no_rows_but_are_counted_in_the_row_number(tmp_path: Pat
         ("sep=;\n", "it has no header line; a CSV file starts with one"),
         (
             f"u1,oak,{TIME}\nu2,oak,{TIME}\n",
-            "its first line (3 fields) names no column of the source: write a header line, or name the columns in the "
-            "settings",
+            "its first line, of 3 fields, names no column of the source: write a header line, or name the columns in "
+            "the settings",
         ),
         ("user_id,query,query\n", "its header repeats a column (field 3)"),
         ('user_id,"query,occurred_at\n', "its header line has a stray quote"),

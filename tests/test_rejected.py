@@ -121,7 +121,10 @@ def test_rejected_before_any_run_says_so(home: Home) -> None:
         ("the line is not UTF-8 text", "UTF-8"),
         ("column query is missing from the file, which has a, b", "[sources]"),
         ("unreadable file: columns a, A could each be query; keep one of them, or name it in the settings", "keep one"),
-        ("unreadable file: its first line (1 fields) names no column of the source: write a header line", "first line"),
+        (
+            "unreadable file: its first line, of one field, names no column of the source: write a header line",
+            "first line",
+        ),
         ("unreadable file: its format (Avro) is not read; write Parquet, CSV or NDJSON", "Parquet"),
         ("query is longer than 500 characters", "landing.max_text_length"),
         ("annotations holds a text longer than 500 characters", "landing.max_text_length"),

@@ -61,6 +61,8 @@ class Source:
         Of a source whose rows are events: weight of one event of each of its actions. Empty: its rows are none.
     columns : mapping of str to str
         What its files call a field, where that is another name.
+    constants : mapping of str to str
+        Fields with one value in all rows, in place of what the files have.
     time_unit : {'s', 'ms', 'us', 'ns'}, optional
         What a time that is a number counts since 1970. Left out: such a time is rejected.
     """
@@ -71,6 +73,7 @@ class Source:
     fields: Mapping[str, Field]
     action_weights: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
+    constants: Mapping[str, str] = field(default_factory=dict)
     time_unit: TimeUnit | None = None
 
     @property

@@ -84,9 +84,10 @@ def _dialect(block: Block, contract: Sequence[str], named: Mapping[str, str]) ->
     if repeated := [str(number) for number, name in enumerate(header, start=1) if name in header[: number - 1]]:
         raise UnreadableFileError(f"its header repeats a column (field {', '.join(repeated)})")
     if not is_known:
+        counted = f"{len(header)} fields" if len(header) > 1 else "one field"
         # Not repeated: where the header is missing, the line is a user's.
         raise UnreadableFileError(
-            f"its first line ({len(header)} fields) names no column of the source: write a header line, or name the "
+            f"its first line, of {counted}, names no column of the source: write a header line, or name the "
             "columns in the settings"
         )
     is_padded = f"{separator} " in line

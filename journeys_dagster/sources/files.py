@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -45,8 +45,6 @@ class FileGroup:
         anything. Empty for JSON, where each value carries its own type.
     columns : mapping of str to list of str
         The files' own names of the contract's columns; of JSON objects, which need not be alike, several.
-    constants : mapping of str to str
-        Columns that have one value in all rows, in place of what the files have.
     """
 
     format: Literal["parquet", "csv", "json"]
@@ -54,12 +52,9 @@ class FileGroup:
     relation_sql: str
     column_types: Mapping[str, str]
     columns: Mapping[str, Sequence[str]]
-    constants: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, name: str) -> tuple[str, str] | None:
         """SQL expression of a column and its DuckDB type; nothing where the files do not have the column."""
-        if name in self.constants:
-            return f"cast({quote_literal(self.constants[name])} as varchar)", "VARCHAR"
         if self.format == "json":
             paths = (quote_literal(f"$.{json_key(key)}") for key in self.columns.get(name, [name]))
             return f"coalesce({', '.join(f'json_extract(json_line, {path})' for path in paths)}, null)", "JSON"

@@ -14,9 +14,8 @@ from journeys_dagster.errors import ExpectedError
 from journeys_dagster.settings import LandingSettings
 from journeys_dagster.sources.columns import guess_columns, match_columns, shown_names
 from journeys_dagster.sources.contracts import Source
-from journeys_dagster.sources.files import display_name, failure_text, file_groups, found_columns
-from journeys_dagster.sources.reader import prepare_values
-from journeys_dagster.sources.row_checks import check_sql
+from journeys_dagster.sources.files import display_name, failure_text, found_columns
+from journeys_dagster.sources.reader import check_files, prepare_values
 from journeys_dagster.sources.text_blocks import UNPACKING_ERRORS, UnreadableFileError
 from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
 from journeys_dagster.sql.connection import start_duckdb
@@ -128,7 +127,7 @@ def import_log(
     place = landing_zone / source.name
     _refuse(landing_zone, place, source, day)
     with _staging(landing_zone, source) as staging, _database(staging) as connection:
-        _check(connection, files, replace(source, columns=named), landing, constants=constants, advance=advance)
+        _check(connection, files, replace(source, columns=named, constants=constants), landing, advance)
         reasons = connection.sql(_REASONS).pl()
         rows_read = connection.sql("select count(*) from checked").fetchall()[0][0]
         rejected = int(reasons["rows"].sum())
@@ -195,35 +194,19 @@ def _check(
     files: Sequence[Path],
     source: Source,
     landing: LandingSettings,
-    *,
-    constants: Mapping[str, str],
     advance: Advance,
 ) -> None:
-    columns = ", ".join(f'"{name}" {source.table.columns[name].type}' for name in source.fields)
-    connection.execute(
-        "create table checked (arrival_day date, file varchar, row_number bigint, "
-        f"{columns}, reason varchar, row_text varchar)"
-    )
     # Nothing of a log can have happened after today.
-    today = datetime.now(UTC).date()
-    paths = [path.resolve() for path in files]
-    arrivals = pl.DataFrame(
-        {"path": map(str, paths), "file": map(display_name, paths), "arrival_day": [today] * len(paths)}
-    )
-    connection.register("arrivals", arrivals)
+    arrived = {datetime.now(UTC).date(): [path.resolve() for path in files]}
     unreadable: dict[Path, str] = {}
-    read = 0
-    groups = file_groups(connection, paths, unreadable, contract=list(source.fields), named=source.columns)
-    for group in groups:
-        try:
-            (rows,) = connection.execute(
-                f"insert into checked {check_sql(source, replace(group, constants=constants), landing)}"
-            ).fetchall()[0]
-        except duckdb.Error as error:
-            unreadable[group.paths[0]] = failure_text(error, group.paths[0])
-            break
-        read += rows
-        advance(f"{read:,} rows of {source.name}", read)
+    check_files(
+        connection,
+        source,
+        arrived,
+        unreadable,
+        landing,
+        advance=lambda rows: advance(f"{rows:,} rows of {source.name}", rows),
+    )
     if unreadable:
         path, why = next(iter(unreadable.items()))
         raise LogImportError(f"{path} cannot be read: {why}; nothing was written")

@@ -4,7 +4,7 @@ The checks are SQL over whole files in a database of their own in memory, so tha
 nothing but itself. Rows read = accepted + duplicates + rejected + over the cap of their user, always.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -122,6 +122,7 @@ def check_files(
     landing: LandingSettings,
     *,
     written: Sequence[str] = (),
+    advance: Callable[[int], object] | None = None,
 ) -> None:
     """Check all rows of files into the table ``checked``: values, reason and row, as in `check_sql`.
 
@@ -133,12 +134,16 @@ def check_files(
         Files to leave out. Gets the ones that cannot be read, with the reason.
     written : sequence of str
         Fields of which ``written <name>`` is a column too.
+    advance : callable, optional
+        Called with the rows that were checked so far.
     """
     _create_work_tables(connection, source, files, written)
     every_file = [path for paths in files.values() for path in paths]
     groups = file_groups(connection, every_file, unreadable, contract=list(source.fields), named=source.columns)
     for group in groups:
         unreadable |= _take_in(connection, source, group, landing, written)
+        if advance is not None:
+            advance(connection.sql("select count(*) from checked").fetchall()[0][0])
 
 
 def prepare_values(connection: duckdb.DuckDBPyConnection) -> None:

@@ -24,7 +24,10 @@ def check_sql(source: Source, group: FileGroup, landing: LandingSettings, *, wri
     facts: list[str] = []
     texts = dict.fromkeys(written, "cast(null as varchar)")
     for name, field in source.fields.items():
-        raw, column_type = group.value(name) or ("null", "")
+        if name in source.constants:
+            raw, column_type = quote_literal(source.constants[name]), "VARCHAR"
+        else:
+            raw, column_type = group.value(name) or ("null", "")
         if not column_type and field.kind != "text_list":
             values.append(f'null as "{name}"')
             checks.append(f"when true then {quote_literal(_missing_column(name, group))}")

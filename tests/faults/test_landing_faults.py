@@ -376,7 +376,7 @@ ODD_ENTRIES: dict[str, tuple[Callable[[Path], object], str]] = {
     "nested.parquet": (nested, "it is a folder; files are read from the day's own folder only"),
     "part-0.csv.gz": (compressed, "Compressed file ended before the end-of-stream marker was reached"),
     "part-0.avro": (lambda path: path.write_bytes(b"Obj\x01" + bytes(40)), "its format (Avro) is not read"),
-    "part-0": (lambda path: path.write_text("ben;oak"), "its first line (1 fields) names no column"),
+    "part-0": (lambda path: path.write_text("ben;oak"), "its first line, of one field, names no column"),
 }
 
 
