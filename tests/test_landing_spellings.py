@@ -473,3 +473,32 @@ def test_a_title_that_is_too_long_is_cut_and_costs_no_tags(tmp_path: Path) -> No
     content = f"item_id,title,annotations\ni1,{'x' * 400},oak\n"
     (row,) = read_bytes(tmp_path, content.encode(), source="items").accepted.to_dicts()
     assert (row["title"], row["annotations"]) == ("x" * LANDING.max_text_length, ["oak"])
+
+
+# ---- texts ----
+
+
+def test_texts_are_kept_without_the_wrapping_of_exports_and_other_values_as_they_are(tmp_path: Path) -> None:
+    item = {
+        "item_id": "a&amp;b",
+        "title": "CrÃ¨me &amp; sugar",
+        "annotations": ["<b>Home &gt; Kitchen</b>", "plain"],
+        "interests": ["R&amp;B"],
+    }
+    write_rows(tmp_path / "part.ndjson", [item, {**item, "item_id": ""}])
+    landed = read(tmp_path, "items")
+    assert landed.accepted.drop("arrival_day").to_dicts() == [
+        {
+            "item_id": "a&amp;b",
+            "title": "Crème & sugar",
+            "annotations": ["Home > Kitchen", "plain"],
+            "interests": ["R&B"],
+        }
+    ]
+    (rejected,) = landed.rejected["row"]
+    assert "CrÃ¨me &amp; sugar" in rejected
+
+
+def test_a_text_of_which_its_wrapping_leaves_nothing_is_kept(tmp_path: Path) -> None:
+    write_rows(tmp_path / "part.ndjson", [search(query="<br/>"), search(query="oak")])
+    assert read(tmp_path).accepted["query"].sort().str.strip_chars().to_list() == ["", "oak"]

@@ -25,6 +25,7 @@ from journeys_dagster.sources.files import (
 from journeys_dagster.sources.row_checks import check_sql
 from journeys_dagster.sources.values import VALUE_MACROS
 from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sql.models import load_landing_macros
 from journeys_dagster.tables import quote_literal
 
 _OVER_CAP = {"arrival_day": pl.Date, "user_id": pl.String, "rows_over_cap": pl.Int64}
@@ -144,6 +145,7 @@ def check_files(
         unreadable |= _take_in(connection, source, group, landing, written)
         if advance is not None:
             advance(connection.sql("select count(*) from checked").fetchall()[0][0])
+    _clean_texts(connection, source)
 
 
 def prepare_values(connection: duckdb.DuckDBPyConnection) -> None:
@@ -194,6 +196,27 @@ def _take_in(
             unreadable |= _take_in(connection, source, single, landing, written)
         return unreadable
     return {}
+
+
+def _clean_texts(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
+    """Take the wrapping of exports off what people wrote. Most days have none, and to plan it takes a while."""
+    conditions, values = {}, {}
+    for name, field in source.fields.items():
+        if field.kind == "text_list":
+            conditions[name] = f"has_wrapping(array_to_string(\"{name}\", ' '))"
+            values[name] = f'list_transform("{name}", lambda text: clean_text(text))'
+        elif field.kind == "text" and not field.one_of:
+            conditions[name], values[name] = f'has_wrapping("{name}")', f'clean_text("{name}")'
+    if not conditions:
+        return
+    (found,) = connection.sql(
+        f"select {', '.join(f'bool_or({each})' for each in conditions.values())} from checked"
+    ).fetchall()
+    wrapped = [name for name, is_found in zip(conditions, found, strict=True) if is_found]
+    for macro in load_landing_macros() if wrapped else ():
+        connection.execute(macro)
+    for name in wrapped:
+        connection.execute(f'update checked set "{name}" = {values[name]} where {conditions[name]}')
 
 
 def _accepted_rows(

@@ -151,6 +151,10 @@ def _with_year_first(text: str) -> str:
 
 _WITHOUT_VALUE = ", ".join(quote_literal(word) for word in _NO_VALUES)
 VALUE_MACROS = (
+    # A trace of markup, of entities, or of UTF-8 that was read as another encoding.
+    r"""create macro has_wrapping(text) as regexp_matches(
+        text, '& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>|[Â-ÅÎ-ÑÖ-Ûâã-ïð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ«»]'
+    )""",
     # Most ids are plain. Blanks around the others mean nothing, nor does the fraction of a whole number.
     r"""create macro written_id(raw) as case
         when regexp_full_match(raw, '[A-Za-z0-9_:@-]+') then raw

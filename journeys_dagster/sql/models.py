@@ -292,7 +292,16 @@ def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
 
 def load_macros(root: Path = SQL_ROOT) -> list[str]:
     """The statements that create the SQL functions models use."""
-    return [path.read_text(encoding="utf-8") for path in sorted((root / "macros").glob("*.sql"))]
+    return _statements(root / "macros")
+
+
+def load_landing_macros(root: Path = SQL_ROOT) -> list[str]:
+    """The statements that create the SQL functions with which landing rows are read."""
+    return _statements(root / "macros" / "landing")
+
+
+def _statements(folder: Path) -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))]
 
 
 def _split(path: Path, text: str, *, keys: Mapping[str, type], required: set[str]) -> tuple[dict[str, Any], str]:
@@ -378,10 +387,20 @@ def _tables_read(expression: exp.Query) -> frozenset[str]:
 
 
 def _code_version(expression: exp.Query, macros: Sequence[str]) -> str:
-    definitions = [statement for text in macros for statement in sqlglot.parse(text, dialect=DIALECT) if statement]
-    defined = {table.name for statement in definitions if (table := statement.find(exp.Table))}
+    defined, definitions = _definitions(tuple(macros))
     called = {function.name.lower() for function in expression.find_all(exp.Anonymous)}
     # A macro may call another one, so a model that calls one depends on all of them.
-    parts = [expression, *definitions] if called & defined else [expression]
-    canonical = ";".join(part.sql(dialect=DIALECT, comments=False, normalize=True) for part in parts)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    parts = [_canonical(expression), *(definitions if called & defined else ())]
+    return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
+
+
+@cache
+def _definitions(macros: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Names of the macros, and the statements that define them."""
+    statements = [statement for text in macros for statement in sqlglot.parse(text, dialect=DIALECT) if statement]
+    names = (table.name for statement in statements if (table := statement.find(exp.Table)))
+    return frozenset(names), tuple(map(_canonical, statements))
+
+
+def _canonical(expression: exp.Expr) -> str:
+    return expression.sql(dialect=DIALECT, comments=False, normalize=True)

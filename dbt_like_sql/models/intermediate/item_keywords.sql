@@ -14,13 +14,9 @@ with tags as (
     from stg_items
 ),
 
--- Step by step: a macro repeats its argument, and to plan the same in one expression takes twenty times as long.
-clean_tags as (
-    select item_id, valid_from, valid_until, clean_text(tag) as tag from tags
-),
-
+-- Step by step: a macro repeats its argument, and to plan the same in one expression takes much longer.
 parts as (
-    select item_id, valid_from, valid_until, unnest(category_parts(tag)) as part from clean_tags
+    select item_id, valid_from, valid_until, unnest(category_parts(tag)) as part from tags
 ),
 
 phrases as (

@@ -1,4 +1,5 @@
--- A text as it was meant, where shops and exports have wrapped it. Texts without a trace of that are left alone.
+-- A text as it was meant, where shops and exports have wrapped it. Landing rows are cleaned once, as they are read, and only
+-- where there is a trace of wrapping.
 
 -- UTF-8 that was read as Windows-1252 or Latin-1: "cafÃ©", "itâ€™s". Only what no language writes is taken for it, so a
 -- letter that may stand before such a sign needs more of the same behind it.
