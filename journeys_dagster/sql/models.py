@@ -82,6 +82,8 @@ class SqlModel:
         Tables the SELECT reads.
     code_version : str
         Hash of the SQL without comments and layout, the macros it calls included.
+    calls_macros : bool
+        Whether the SELECT calls one of the macros it was loaded with.
     """
 
     path: Path
@@ -98,6 +100,7 @@ class SqlModel:
     table: Table
     depends_on: frozenset[str]
     code_version: str
+    calls_macros: bool
 
     @property
     def name(self) -> str:
@@ -222,6 +225,7 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         table=table,
         depends_on=_tables_read(expression),
         code_version=_code_version(expression, macros),
+        calls_macros=_calls_any(expression, macros),
     )
 
 
@@ -386,12 +390,16 @@ def _tables_read(expression: exp.Query) -> frozenset[str]:
     )
 
 
-def _code_version(expression: exp.Query, macros: Sequence[str]) -> str:
-    defined, definitions = _definitions(tuple(macros))
-    called = {function.name.lower() for function in expression.find_all(exp.Anonymous)}
+def _code_version(expression: exp.Query, macros: tuple[str, ...]) -> str:
     # A macro may call another one, so a model that calls one depends on all of them.
-    parts = [_canonical(expression), *(definitions if called & defined else ())]
-    return hashlib.sha256(";".join(parts).encode()).hexdigest()[:12]
+    definitions = _definitions(macros)[1] if _calls_any(expression, macros) else ()
+    return hashlib.sha256(";".join([_canonical(expression), *definitions]).encode()).hexdigest()[:12]
+
+
+def _calls_any(expression: exp.Query, macros: tuple[str, ...]) -> bool:
+    return not _definitions(macros)[0].isdisjoint(
+        function.name.lower() for function in expression.find_all(exp.Anonymous)
+    )
 
 
 @cache
