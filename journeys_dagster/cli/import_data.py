@@ -30,8 +30,7 @@ def import_complete_journey_command(households: int | None) -> None:
     """
     with plain_errors():
         summary = import_complete_journey(Home.from_environment().landing, households=households)
-    _tell("Complete Journey", summary, users="households")
-    out.print(NOTE)
+    _tell("Complete Journey", summary, users="households", note=NOTE)
 
 
 @import_group.command("online-retail")
@@ -43,7 +42,7 @@ def import_online_retail_command(path: Path) -> None:
     _tell("Online Retail", summary, users="customers")
 
 
-def _tell(name: str, summary: ImportSummary, *, users: str) -> None:
+def _tell(name: str, summary: ImportSummary, *, users: str, note: str = "") -> None:
     table = Table("rows", "count", title=f"{name}, {summary.first_day} to {summary.last_day}")
     table.add_row("read", f"{summary.rows_read:,}")
     table.add_row("kept", f"{summary.rows_kept:,}")
@@ -53,4 +52,6 @@ def _tell(name: str, summary: ImportSummary, *, users: str) -> None:
     table.add_row("items", f"{summary.items:,}")
     table.add_row("days with sales", f"{summary.days:,}")
     out.print(table)
+    if note:
+        out.print(note)
     out.print(f"Next: journeys run --date {summary.last_day} --scope all_users")
