@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeys_dagster.resources.export import export_tables
-from journeys_dagster.sources.reader import prepare_values
+from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sources.writer import write_day
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import load_landing_macros, load_macros, load_models
