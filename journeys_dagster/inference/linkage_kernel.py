@@ -128,7 +128,7 @@ def times_by_rank(times: Floats) -> Floats:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def shares_of_times(times: Floats) -> Floats:
-    """What each time of a row counts among its own, from `times_by_rank`: one by their number, 0 where there is none."""
+    """What each time of a row counts among its own, 0 where it has none; times are those of `times_by_rank`."""
     shares = np.zeros(times.shape[1])
     for of_rank in times:
         for i in range(len(shares)):
