@@ -55,7 +55,7 @@ class ClusterSettings(Section):
     """Which keywords of a user belong together: embedding cosine plus other parts, each in the cosine's units."""
 
     distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
-        0.46,
+        0.54,
         description="Distance (1 - similarity) at which average linkage stops merging. Higher: fewer, wider journeys.",
     )
     lexical_weight: Annotated[float, Field(ge=0, le=2)] = Field(
