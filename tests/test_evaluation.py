@@ -175,8 +175,12 @@ def test_feedback_teaches_what_people_are_in_the_middle_of() -> None:
 
 
 def purchases(people: dict[str, list[str]]) -> dict[str, pl.DataFrame]:
-    """One purchase an hour by each person, of items that are called as given."""
-    rows = [(person, title, hour) for person, titles in people.items() for hour, title in enumerate(titles)]
+    """One purchase an hour by each person, of items that are called as given; each person on days of its own."""
+    rows = [
+        (person, title, hour - 48 * place)
+        for place, (person, titles) in enumerate(people.items())
+        for hour, title in enumerate(titles)
+    ]
     start = datetime(2025, 6, 30, 8)
     engagements = pl.DataFrame(
         {

@@ -115,10 +115,12 @@ class Clusters:
                 advance(place / len(candidates))
         table, mixing = pl.DataFrame(rows), pl.DataFrame(kept_apart)
         means = table.group_by("method", maintain_order=True).agg(pl.col(MEASURES[2:]).mean())
-        tables = {f"{name}, left out ({len(corpus.users)} users)": table.filter(corpus=name).drop("corpus")
-                  for name, corpus in corpora.items()}  # fmt: skip
-        tables |= {"mean over corpora": means} | ({"customers mixed": mixing} if purchases else {})
         sizes = {name: {"users": len(of.users), "keywords": len(of.keywords)} for name, of in (corpora | told).items()}
+        tables = {
+            f"{name}, left out ({size['users']} users)": table.filter(corpus=name).drop("corpus")
+            for name, size in sizes.items()
+        }
+        tables |= {"mean over corpora": means} | ({"customers mixed": mixing} if purchases else {})
         return Result({"corpora": sizes, "left_out": table, "means": means, "mixing": mixing}, tables)
 
 
@@ -127,12 +129,7 @@ def _compared(corpus: Corpus, ours: pl.DataFrame, *, baselines: bool) -> dict[st
     return {"journeys": ours} | {name: agreement(clusters) for name, clusters in others.items()}
 
 
-def _result(
-    report: Mapping[str, Any],
-    found: Mapping[str, pl.DataFrame],
-    *,
-    title: str,
-) -> Result:
+def _result(report: Mapping[str, Any], found: Mapping[str, pl.DataFrame], *, title: str) -> Result:
     """Agreement by method, the journeys' means at the top of the figures."""
     rows = pl.DataFrame([{"clusterer": name, **intervals(scores, MEASURES)} for name, scores in found.items()])
     ours = rows.row(0, named=True)
