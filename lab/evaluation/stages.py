@@ -10,14 +10,14 @@ import click
 import numpy as np
 import polars as pl
 
-from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, SITUATIONAL, stage_journeys
+from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
-from journeys_dagster.training.replay import days_to_return, replay_features
+from journeys_dagster.training.replay import days_to_return
 from journeys_dagster.training.spans import TooFewReturnsError
 from lab.benchmark import HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import is_purchases, keyword_truth, read_log, world_history
-from lab.evaluation.naming import name_in
+from lab.evaluation.staging import JOURNEY, KEYWORDS, RULE, lifecycles, model_before, stages_on
 from lab.evaluation.statistics import intervals, majority, resampled_totals
 from lab.simulation.journey_types import Half
 from lab.simulation.truth import states_on
@@ -26,22 +26,6 @@ from lab.simulation.world import World
 SEEN_DAYS = (14, 30)
 """Days after the true end of a journey within which it should have been seen."""
 SNAPSHOTS = 6
-FIXED_DAYS = 30
-SHIPPED, FIXED = "shipped", f"{FIXED_DAYS} days of silence"
-MIN_JOURNEYS = 30
-_JOURNEY = ["user_id", "journey_id"]
-_JOURNEYS = """
-    select
-        user_id, journey_id, first_seen, last_seen, journey_engagement.days_active, active_months,
-        user_tenure_days, user_days_since_last, user_active_days
-    from journey_engagement join journey_features using (user_id, journey_id)
-    where search_count + action_count >= $least
-    order by user_id, journey_id
-"""
-_KEYWORDS = """
-    select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
-    from clusters join journey_identities using (user_id, cluster)
-"""
 
 
 @dataclass(frozen=True)
@@ -86,29 +70,6 @@ class Stages:
         return Result(figures, tables)
 
 
-def stages_on(history: History, as_of: date, settings: Settings, vectors: KeywordVectors) -> pl.DataFrame:
-    """Stages of the journeys that may be listed as of a day, and those of a baseline.
-
-    Returns
-    -------
-    DataFrame
-        From `stage_journeys`, for each ``method``: `SHIPPED`, and `FIXED` days of silence with the same evergreen ones.
-    """
-    replay_features(history, as_of, settings, vectors)
-    journeys = history.query(_JOURNEYS, {"least": settings.output.min_events_per_journey})
-    shipped = stage_journeys(journeys, as_of=as_of, settings=settings.stages).with_columns(as_of=pl.lit(as_of))
-    fixed = shipped.with_columns(
-        ends_on=pl.lit(as_of) + pl.duration(days=FIXED_DAYS + 1 - pl.col("days_since_last").cast(pl.Int64))
-    ).with_columns(
-        stage=pl.when(pl.col("stage") == EVERGREEN)
-        .then(pl.lit(EVERGREEN))
-        .when(pl.col("days_since_last") > FIXED_DAYS)
-        .then(pl.lit(ENDED))
-        .otherwise(pl.lit(ONGOING))
-    )
-    return pl.concat(rows.with_columns(method=pl.lit(name)) for name, rows in ((SHIPPED, shipped), (FIXED, fixed)))
-
-
 def against_truth(world: World, settings: Settings, vectors: KeywordVectors) -> pl.DataFrame:
     """Stages of the world's last day against the true ones; journeys of nothing but noise are left out.
 
@@ -120,17 +81,18 @@ def against_truth(world: World, settings: Settings, vectors: KeywordVectors) -> 
         ``seen_30``, the share of the true ends that were seen within so many days.
     """
     history, day = world_history(world, settings), world.last_day
-    staged = stages_on(history, day, settings, vectors)
-    members = history.query(_KEYWORDS, {}).join(keyword_truth(world, history, settings), on=["user_id", "keyword"])
+    model = model_before(day, history, settings, vectors)
+    staged = stages_on(history, day, settings, vectors, model)
+    members = history.query(KEYWORDS, {}).join(keyword_truth(world, history, settings), on=["user_id", "keyword"])
     # Whole millionths add up to the same sum in any order.
-    of_journey = majority(members, _JOURNEY, (pl.col("weight") * 1e6).round().cast(pl.Int64).sum())
+    of_journey = majority(members, JOURNEY, (pl.col("weight") * 1e6).round().cast(pl.Int64).sum())
     true = (
         world.journeys.join(states_on(world.journeys, day), on=["user_id", "journey"])
         # What has been shown has begun, whatever the person's clock says.
         .with_columns(true_stage=pl.col("state").replace({"ahead": ONGOING}))
         .select("user_id", "true_stage", "ends", truth="journey", true_lifecycle="lifecycle")
     )
-    rows = staged.join(of_journey, on=_JOURNEY).join(true, on=["user_id", "truth"])
+    rows = staged.join(of_journey, on=JOURNEY).join(true, on=["user_id", "truth"])
     seen_after = pl.when(pl.col("stage") == ENDED).then((pl.col("ends_on") - pl.col("ends")).dt.total_days())
     measures = {
         "stage": (pl.col("stage") == pl.col("true_stage")).mean(),
@@ -145,15 +107,14 @@ def against_truth(world: World, settings: Settings, vectors: KeywordVectors) -> 
         },
     }
     found = []
-    for method in (SHIPPED, FIXED):
-        of_method = rows.filter(method=method)
+    for (method,), of_method in rows.partition_by("method", as_dict=True, maintain_order=True).items():
         by_user = of_method.group_by("user_id").agg(**measures).sort("user_id")
         found.append({"method": method, "journeys": len(of_method), **intervals(by_user, measures)})
     return pl.DataFrame(found)
 
 
 def days_to_stage(history: History) -> tuple[list[date], int]:
-    """Days of past snapshots, over the middle of a history, and the days within which users come back: 60 or fewer.
+    """Days of past snapshots in the second half of a history, and the days within which users come back, 60 at most.
 
     Raises
     ------
@@ -163,7 +124,7 @@ def days_to_stage(history: History) -> tuple[list[date], int]:
     first, last = history.span
     length = (last - first).days
     horizon = min(60, length // 3)
-    step = (length - 2 * horizon) // SNAPSHOTS
+    step = (length // 2 - horizon) // SNAPSHOTS
     if step < 1:
         raise TooFewReturnsError(f"history from {first} to {last} is too short to see who came back")
     return [last - timedelta(days=horizon + step * back) for back in reversed(range(SNAPSHOTS))], horizon
@@ -183,22 +144,22 @@ def against_returns(
     Returns
     -------
     DataFrame
-        One row per ``method``: ``journeys``; shares of ``ended`` and ``evergreen``; how many of the ended (flips),
-        ongoing and evergreen ones were come back to: ``returned_ended`` and so on; ``days_to_end`` (mean, of the
-        ongoing ones); and ``balanced``, the mean of the shares of journeys with and without a return that count as
-        not ended and as ended, with its interval.
+        One row per ``method``: ``journeys``; ``agreement`` of the stages with the rule's; shares of ``ended`` and
+        ``evergreen``; how many of the ended (flips), ongoing and evergreen ones were come back to: ``returned_ended``
+        and so on; ``days_to_end`` (mean, of the ongoing ones); and ``balanced``, the mean of the shares of journeys
+        with and without a return that count as not ended and as ended, with its interval.
     """
+    model = model_before(days[0], history, settings, vectors)
     snapshots = []
     for done, day in enumerate(days, start=1):
-        staged = stages_on(history, day, settings, vectors)
+        staged = stages_on(history, day, settings, vectors, model)
         returned = days_to_return(history, day, settings).filter(pl.col("days_to_return") <= horizon)
-        snapshots.append(staged.join(returned, on=_JOURNEY, how="left"))
+        snapshots.append(staged.join(returned, on=JOURNEY, how="left"))
         if progress is not None:
             progress(done / len(days))
     rows = pl.concat(snapshots).with_columns(returned=pl.col("days_to_return").is_not_null())
-    found = []
-    for method in (SHIPPED, FIXED):
-        of_method = rows.filter(method=method)
+    by_rule, found = rows.filter(method=RULE)["stage"], []
+    for (method,), of_method in rows.partition_by("method", as_dict=True, maintain_order=True).items():
         of_stage = {
             f"returned_{stage}": of_method.filter(stage=stage)["returned"].mean()
             for stage in (ENDED, ONGOING, EVERGREEN)
@@ -206,7 +167,7 @@ def against_returns(
         left = (pl.col("ends_on") - pl.col("as_of")).dt.total_days().filter(pl.col("stage") == ONGOING).mean()
         shares = {stage: (pl.col("stage") == stage).mean() for stage in (ENDED, EVERGREEN)}
         found.append(
-            {"method": method, "journeys": len(of_method)}
+            {"method": method, "journeys": len(of_method), "agreement": (of_method["stage"] == by_rule).mean()}
             | of_method.select(**shares, days_to_end=left).row(0, named=True)
             | of_stage
             | _balanced(of_method)
@@ -229,38 +190,3 @@ def _balanced(rows: pl.DataFrame) -> dict[str, float]:
         balanced = (totals[:, 0] / totals[:, 1] + totals[:, 2] / totals[:, 3]) / 2
     low, high = np.nanquantile(balanced, [0.025, 0.975])
     return {"balanced": float(balanced[0]), "balanced_low": float(low), "balanced_high": float(high)}
-
-
-def lifecycles(
-    history: History, settings: Settings, vectors: KeywordVectors, *, as_of: date, topics: Sequence[str] = ()
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """How evergreen journeys of a name are, and those about some topics.
-
-    Only journeys whose first event is long enough ago to be evergreen count.
-
-    Returns
-    -------
-    names : DataFrame
-        Columns ``name``, ``journeys`` (int, at least `MIN_JOURNEYS`), ``evergreen_share``, sorted from the most
-        evergreen to the most situational.
-    topics : DataFrame
-        The same of journeys with a topic in half of their keywords or more, and of all.
-    """
-    staged = stages_on(history, as_of, settings, vectors).filter(method=SHIPPED)
-    members = history.query(_KEYWORDS, {})
-    journeys = staged.join(name_in(history, members, settings), on=_JOURNEY).filter(
-        pl.col("span_days") + pl.col("days_since_last") >= settings.stages.evergreen_min_span_days
-    )
-    measures = {"journeys": pl.len(), "evergreen_share": (pl.col("lifecycle") != SITUATIONAL).mean()}
-    by_name = (
-        journeys.group_by("name")
-        .agg(**measures)
-        .filter(pl.col("journeys") >= MIN_JOURNEYS)
-        .sort("evergreen_share", "name", descending=[True, False])
-    )
-    rows = []
-    for topic in ("", *topics):
-        share = pl.col("keyword").str.contains(topic, literal=True).mean()
-        about = members.group_by(_JOURNEY).agg(share=share).filter(pl.col("share") >= 0.5)
-        rows.append(journeys.join(about, on=_JOURNEY, how="semi").select(topic=pl.lit(topic or "all"), **measures))
-    return by_name, pl.concat(rows)
