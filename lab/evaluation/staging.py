@@ -22,13 +22,9 @@ RULE, TRAINED, FIXED = "rule", "after training", f"{FIXED_DAYS} days of silence"
 JOURNEY = ["user_id", "journey_id"]
 TRAINING_SNAPSHOTS = 8
 MIN_JOURNEYS = 30
-_JOURNEYS = f"""
-    select
-        user_id, journey_id, first_seen, last_seen, active_months,
-        {", ".join(f"journey_features.{name}" for name in FEATURES)}
-    from journey_engagement join journey_features using (user_id, journey_id)
-    where search_count + action_count >= $least
-    order by user_id, journey_id
+_JOURNEYS = """
+    select user_id, journey_id, first_seen, last_seen, active_months from journey_engagement
+    where search_count + action_count >= $least order by user_id, journey_id
 """
 KEYWORDS = """
     select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
@@ -47,8 +43,9 @@ def stages_on(
         From `stage_journeys`, for each ``method``: `RULE`; `TRAINED`, if there is a model; and `FIXED` days of silence
         with the same evergreen ones.
     """
-    replay_features(history, as_of, settings, vectors)
+    features = replay_features(history, as_of, settings, vectors).select(*JOURNEY, *FEATURES)
     journeys = history.query(_JOURNEYS, {"least": settings.output.min_events_per_journey})
+    journeys = journeys.join(features, on=JOURNEY, maintain_order="left")
     found = {RULE: stage_journeys(journeys, as_of=as_of, settings=settings.stages)}
     if model is not None:
         found[TRAINED] = stage_journeys(journeys, as_of=as_of, settings=settings.stages, model=model)
