@@ -18,7 +18,7 @@ from journeys_dagster.training.spans import TooFewReturnsError
 from lab.benchmark import HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import is_purchases, keyword_truth, read_log, world_history
 from lab.evaluation.staging import JOURNEY, KEYWORDS, RULE, lifecycles, model_before, stages_on
-from lab.evaluation.statistics import intervals, majority, resampled_totals
+from lab.evaluation.statistics import bootstrap_columns, majority, resampled_totals
 from lab.simulation.journey_types import Half
 from lab.simulation.truth import states_on
 from lab.simulation.world import World
@@ -109,7 +109,12 @@ def against_truth(world: World, settings: Settings, vectors: KeywordVectors) -> 
     found = []
     for (method,), of_method in rows.partition_by("method", as_dict=True, maintain_order=True).items():
         by_user = of_method.group_by("user_id").agg(**measures).sort("user_id")
-        found.append({"method": method, "journeys": len(of_method), **intervals(by_user, measures)})
+        # Of few users nobody may have a journey that ended long enough ago.
+        means = bootstrap_columns(by_user.select(pl.col(*measures).cast(pl.Float64).fill_null(np.nan)).to_numpy())
+        row: dict[str, Any] = {"method": method, "journeys": len(of_method)}
+        for name, mean in zip(measures, means, strict=True):
+            row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
+        found.append(row)
     return pl.DataFrame(found)
 
 
