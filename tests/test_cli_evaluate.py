@@ -147,11 +147,18 @@ def test_ranking_without_enough_history_says_what_is_needed(retail: Path) -> Non
 
 
 @pytest.mark.parametrize("corpus", ["online-retail", "search-missions"])
-def test_stages_without_enough_returns_say_what_is_needed(corpus: str, retail: Path, missions: Path) -> None:
-    result = evaluated("stages", retail if corpus == "online-retail" else missions)
+def test_stages_of_too_short_a_log_say_so(corpus: str, retail: Path, missions: Path) -> None:
+    log = retail if corpus == "online-retail" else missions
+    result = evaluated("stages", "--users", 4, "--days", 20, log)
     assert result.exit_code == 1
-    assert "too few" in result.output or "returns" in result.output
+    assert "too short to see who came back" in result.output
     assert PRIVATE not in result.output
+
+
+def test_stages_of_a_world() -> None:
+    report = as_json("stages", "--users", 8, "--days", 40)
+    assert report["truth"][0]["method"] == "rule"
+    assert report["logs"] == {}
 
 
 def test_names_of_a_world() -> None:

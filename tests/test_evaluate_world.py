@@ -86,7 +86,7 @@ def all_values(part: Part, types: pl.DataFrame) -> pl.DataFrame:
     parts = [
         grouping_values(part.keywords, types, vectors, []),
         name_values(part, vectors),
-        stage_values(part, SETTINGS),
+        stage_values(part),
         order_values(part),
         content_values(part),
     ]

@@ -153,17 +153,25 @@ class StageSettings(Section):
     evergreen_min_span_days: Days = Field(
         56, description="Days between first and last engagement that an evergreen journey has at least."
     )
-    evergreen_min_active_weeks_share: Share = Field(
-        0.5,
-        description="Share of the weeks since the first engagement in which an evergreen journey was active.",
+    evergreen_enough_days: Days = Field(
+        112,
+        description="Days between them that are enough whatever the user's history: longer than a busy season. Fewer "
+        "must be half of the days since the user's first engagement.",
     )
-    ended_after_days: Days = Field(
-        30, description="Days without engagement after which a situational journey has ended, while there is no model."
+    evergreen_min_active_months_share: Share = Field(
+        0.75,
+        description="Share of the months (of 28 days) from first to last engagement in which an evergreen journey was "
+        "active.",
     )
+    ended_after_gaps: Annotated[float, Field(gt=0, le=20)] = Field(
+        2.0,
+        description="Silence after which a situational journey has ended, in times its usual gap between active days.",
+    )
+    ended_min_days: Days = Field(
+        10, description="Days of silence that every journey outlives; the user's own gap counts for as many at most."
+    )
+    ended_max_days: Days = Field(60, description="Days of silence that no journey outlives.")
     return_days: Days = Field(30, description="Days within which the model expects a return.")
-    ended_below: Share = Field(
-        0.05, description="Probability of a return within them below which a situational journey has ended."
-    )
     acting_actions: list[ActionName] = Field(
         default=["clickthrough", "purchase"],
         description="Actions of the phase action; searches, boards and other actions are inspiration.",

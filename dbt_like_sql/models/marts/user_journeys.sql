@@ -76,10 +76,10 @@ details as materialized (
         stages.stage,
         stages.phase,
         stages.stage_model,
-        stages.return_probability,
         stages.ends_on,
         stages.evergreen_until,
         rankings.confidence,
+        rankings.confidence as return_probability,
         rankings.ranker,
         rankings.algorithm_version,
         rankings.scope

@@ -105,7 +105,7 @@ def _values(part: Part, truth: Truth, settings: Settings, vectors: KeywordVector
         [
             grouping_values(part.keywords, truth.types, vectors, costly),
             name_values(part, vectors),
-            stage_values(part, settings),
+            stage_values(part),
             order_values(part),
             content_values(part),
             *identity,

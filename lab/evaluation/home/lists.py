@@ -4,12 +4,12 @@ import numpy as np
 import polars as pl
 
 from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, SITUATIONAL
-from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.ranking_metrics import CUTOFF
 from lab.evaluation.home.reading import Part
 from lab.evaluation.home.report import PIPELINE, values
 from lab.evaluation.naming import ALIKE
+from lab.evaluation.staging import FIXED_DAYS
 
 _JOURNEY = ["user_id", "journey_id"]
 HEAVIEST = "heaviest keyword"
@@ -53,10 +53,10 @@ def _cosines(vectors: KeywordVectors, first: pl.Series, second: pl.Series) -> pl
     return pl.Series(np.einsum("ij,ij->i", left, right, dtype=np.float64))
 
 
-def stage_values(part: Part, settings: Settings) -> pl.DataFrame:
+def stage_values(part: Part) -> pl.DataFrame:
     """Lifecycle and stage of the listed journeys against the true ones."""
     rows = staged(part)
-    ended_after = pl.lit(settings.stages.ended_after_days)
+    ended_after = pl.lit(FIXED_DAYS)
     methods = {
         "lifecycle": {
             PIPELINE: pl.col("lifecycle"),
