@@ -254,7 +254,7 @@ def test_feedback_outweighs_returns_that_say_otherwise(examples: pl.DataFrame, s
 def test_the_heuristic_is_frequency_times_recency(examples: pl.DataFrame) -> None:
     scores = heuristic_scores(examples, QUICK)
     row = examples.row(0, named=True)
-    expected = row["weight"] * np.exp(-row["days_since_last"] / 30)
+    expected = row["weight"] * np.exp(-row["days_since_last"] / 14)
     assert scores["frequency × recency"][0] == pytest.approx(expected)
 
 

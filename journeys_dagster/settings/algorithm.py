@@ -105,7 +105,7 @@ class RankingSettings(Section):
     """How journeys are ranked: by a model trained on returns, or by frequency * exp(-recency / decay)."""
 
     recency_decay_days: Positive = Field(
-        30.0, description="Days after which an untouched journey's score has fallen to 1/e."
+        14.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
