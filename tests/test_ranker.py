@@ -32,6 +32,7 @@ from journeys_dagster.training.ranker import (
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
 from journeys_dagster.training.replay import RETURN, days_to_return, labelled_snapshots, replay_features
 from journeys_dagster.training.spans import Spans, TooFewReturnsError, snapshot_days, training_spans
+from lab.evaluation.ranking import RankingEvaluation, ablations
 from lab.simulation.world import World, build_world
 
 QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}})
@@ -200,6 +201,18 @@ def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.Da
         assert span["labels"] == {RETURN: {"labels": len(rows), "positive": positive}}
     assert attempt.card["judged_by"] == RETURN
     assert sum(attempt.trained.importance.values()) == pytest.approx(1.0)
+
+
+def test_ablations_say_what_a_group_of_features_is_worth(
+    attempt: Attempt, examples: pl.DataFrame, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.evaluation.ranking.ABLATIONS", {"how often lately": ("events_30", "decayed_events")})
+    whole, without = ablations(RankingEvaluation(examples, spans, attempt), QUICK).iter_rows(named=True)
+    assert (whole["without"], whole["lost"]) == ("nothing", None)
+    assert whole["ndcg"] == attempt.comparison.table["ndcg"][0]
+    assert without["ndcg"] != whole["ndcg"]
+    assert without["lost"] == pytest.approx(1 - without["ndcg"] / whole["ndcg"])
+    assert without["lost_low"] <= without["lost"] <= without["lost_high"]
 
 
 def test_a_stored_model_scores_the_same_bits(attempt: Attempt, examples: pl.DataFrame) -> None:

@@ -7,8 +7,6 @@ from pydantic import Field
 from journeys_dagster.settings.section import Count, Days, Positive, Section, Share
 
 SourceName = Literal["search", "engagement", "board"]
-SourceValues = dict[SourceName, Annotated[float, Field(ge=0, le=2)]]
-SourceScales = dict[SourceName, Positive]
 LabelSource = Literal["return", "notification", "human"]
 ActionName = Annotated[str, Field(pattern=r"\S")]
 
@@ -57,43 +55,35 @@ class ClusterSettings(Section):
     """Which keywords of a user belong together: embedding cosine plus other parts, each in the cosine's units."""
 
     distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
-        0.59,
+        0.54,
         description="Distance (1 - similarity) at which average linkage stops merging. Higher: fewer, wider journeys.",
     )
     lexical_weight: Annotated[float, Field(ge=0, le=2)] = Field(
         0.2, description="Most that shared spelling (letters in a row) adds to the similarity of two keywords."
     )
-    time_weights: SourceValues = Field(
-        default={"search": 0.35, "engagement": 0.3, "board": 0.3},
-        description="Most that closeness in time adds to the similarity, by source of the keyword; of two sources "
-        "the lower one counts.",
+    time_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.35,
+        description="Most that closeness in time adds to the similarity: all of it where one keyword is never used "
+        "without the other.",
     )
-    time_scale_hours: SourceScales = Field(
-        default={"search": 0.5, "engagement": 6.0, "board": 72.0},
-        description="Hours between two keywords at which closeness in time counts half, by source; of two sources "
-        "the longer one counts.",
+    time_scale_hours: Positive = Field(
+        0.5, description="Hours between the uses of two keywords at which closeness in time counts half."
     )
     crowded_moment: Count = Field(
         6, description="Keywords at one time, as in a basket, above which closeness in time counts less and less."
     )
     shared_item_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.2,
+        0.3,
         description="What a shared item adds to the similarity of two keywords: both came from it, or their searches "
         "led to it.",
     )
     sharpness: Annotated[float, Field(gt=0, le=50)] = Field(
-        10.0,
+        12.0,
         description="Slope of the logistic curve over similarities; higher: close pairs of two clusters count more "
         "than distant ones.",
     )
     saturation: Annotated[float, Field(ge=0, le=4)] = Field(
         0.75, description="Centre of the logistic curve: more similarity than this hardly counts."
-    )
-    size_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.1, description="Added to every similarity of a user, times ln(keywords / 50): long histories merge more."
-    )
-    background_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        1.0, description="Share of the user's mean similarity, above that of a typical user, that is subtracted."
     )
     max_keywords_per_user: Count = Field(
         400,
