@@ -267,7 +267,7 @@ def test_feedback_outweighs_returns_that_say_otherwise(examples: pl.DataFrame, s
 def test_the_heuristic_is_frequency_times_recency(examples: pl.DataFrame) -> None:
     scores = heuristic_scores(examples, QUICK)
     row = examples.row(0, named=True)
-    expected = row["weight"] * np.exp(-row["days_since_last"] / 30)
+    expected = row["weight"] * np.exp(-row["days_since_last"] / 14)
     assert scores["frequency × recency"][0] == pytest.approx(expected)
 
 
@@ -303,7 +303,8 @@ def test_rankings_are_the_models_once_it_is_promoted(
     ranked = pipeline.table("rankings")
     by_model = ranked.filter(pl.col("as_of") == world_days[3])
     assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
-    assert by_model["confidence"].is_between(0, 1).all()
+    for number in ("confidence", "return_probability"):
+        assert by_model[number].is_between(0, 1).all()
     assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[1]) is None
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[2], before_training_on=True) is None

@@ -149,7 +149,7 @@ def test_a_number_is_a_plain_finite_number_that_is_not_negative(file: Path, name
         ("clusters.distance_threshold", "2.1"),
         ("clusters.max_keywords_per_user", "99_999_999_999_999_999_999"),
         ("ranking.recency_decay_days", "0"),
-        ("ranking.half_confidence_score", "0"),
+        ("output.min_confidence", "1.1"),
         ("diversification.penalty", "0"),
         ("diversification.penalty", "1.1"),
         ("diversification.similarity_threshold", "-1.1"),

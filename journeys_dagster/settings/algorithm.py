@@ -95,10 +95,7 @@ class RankingSettings(Section):
     """How journeys are ranked: by a model trained on returns, or by frequency * exp(-recency / decay)."""
 
     recency_decay_days: Positive = Field(
-        30.0, description="Days after which an untouched journey's score has fallen to 1/e."
-    )
-    half_confidence_score: Positive = Field(
-        10.0, description="Score at which the heuristic's confidence, score / (score + this), is 0.5."
+        14.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
@@ -264,7 +261,8 @@ class OutputSettings(Section):
     """What `user_journeys` holds."""
 
     max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
-    min_events_per_journey: Count = Field(
-        2, description="Events that a listed journey has at least; a user's best one is listed in any case."
+    min_confidence: Share = Field(
+        0.1,
+        description="Confidence that a listed journey has at least; a user's best one is listed in any case.",
     )
     max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")
