@@ -42,7 +42,7 @@ def journeys_of(
     days: list[date], *, as_of: date, user_days: list[date] | None = None, name: str = "j", at: time = time(12)
 ) -> pl.DataFrame:
     """A journey with an event on each of some days, of a user who was here on these days or on others too."""
-    known = sorted({*(user_days or []), *days})
+    known: list[date] = sorted({*(user_days or []), *days})
     since = {
         "days_since_last": (as_of - max(days)).days,
         "days_since_first": (as_of - min(days)).days,

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from journeys_dagster.inference.confidence import with_confidence
 from journeys_dagster.inference.stage_model import FEATURES, StageModel
 from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, stage_journeys
 from journeys_dagster.settings import Settings
@@ -23,8 +24,9 @@ JOURNEY = ["user_id", "journey_id"]
 TRAINING_SNAPSHOTS = 8
 MIN_JOURNEYS = 30
 _JOURNEYS = """
-    select user_id, journey_id, first_seen, last_seen, active_months from journey_engagement
-    where search_count + action_count >= $least order by user_id, journey_id
+    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen, last_seen, active_months
+    from journey_engagement
+    order by user_id, journey_id
 """
 KEYWORDS = """
     select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
@@ -44,8 +46,10 @@ def stages_on(
         with the same evergreen ones.
     """
     features = replay_features(history, as_of, settings, vectors).select(*JOURNEY, *FEATURES)
-    journeys = history.query(_JOURNEYS, {"least": settings.output.min_events_per_journey})
-    journeys = journeys.join(features, on=JOURNEY, maintain_order="left")
+    engagement = with_confidence(history.query(_JOURNEYS, {}), as_of=as_of)
+    listed = engagement.filter(pl.col("confidence") >= settings.output.min_confidence)
+    journeys = listed.select(*JOURNEY, "first_seen", "last_seen", "active_months")
+    journeys = journeys.join(features, on=JOURNEY, how="left", maintain_order="left")
     found = {RULE: stage_journeys(journeys, as_of=as_of, settings=settings.stages)}
     if model is not None:
         found[TRAINED] = stage_journeys(journeys, as_of=as_of, settings=settings.stages, model=model)
