@@ -128,6 +128,11 @@ def judge(file: Path, *texts: str, vector: np.ndarray = NOTHING) -> pl.DataFrame
         ("sofa 🪁", "allow"),
         ("crème brûlée", "allow"),
         ("2031", "allow"),
+        ('{"sofa": [1, 2]}', "unknown"),
+        ("<div>sofa</div>", "unknown"),
+        ("sofa = table", "unknown"),
+        ('{"sofa": "cocaine"}', "block"),
+        ("sofa & table (2-seat), 50% off!", "allow"),
     ],
 )
 def test_terms_are_whole_words_outside_exceptions(file: Path, text: str, outcome: str) -> None:
@@ -142,7 +147,7 @@ def test_a_policy_covers_the_scripts_that_it_names(tmp_path: Path) -> None:
     assert found["outcome"].to_list() == ["allow", "block", "unknown"]
     # The classifier says nothing of what its model cannot read.
     assert found["probability"].to_list() == [0.0, 0.0, 0.0]
-    assert found["reasons"].to_list() == [[], ["drugs: says '대마초'"], ["of no script that the policy covers"]]
+    assert found["reasons"].to_list() == [[], ["drugs: says '대마초'"], ["the policy does not cover it"]]
 
 
 def test_what_an_exception_leaves_does_not_become_neighbours(tmp_path: Path) -> None:
@@ -155,8 +160,9 @@ def test_what_an_exception_leaves_does_not_become_neighbours(tmp_path: Path) -> 
     ("drugs", "ailment", "outcome", "category"),
     [
         (0.8, 0.0, "block", "drugs"),
-        (0.4, 0.3, "quiet", "drugs"),  # likely to be one of them, and not likely enough to block
-        (0.45, 0.15, "block", "drugs"),
+        (0.45, 0.48, "quiet", "ailment"),  # sure to be one of them, and not one that blocks
+        (0.45, 0.15, "quiet", "drugs"),  # likely to be one of them, and not sure enough to block
+        (0.6, 0.3, "block", "drugs"),
         (0.4, 0.0, "allow", None),
         (0.0, 0.9, "quiet", "ailment"),
         (0.3, 0.3, "quiet", "ailment"),  # likely to be one of them
@@ -206,7 +212,7 @@ VERDICTS = pl.DataFrame(
         ("bad", "block", "drugs", ["drugs: says 'bad'"], True, 0.0),
         ("sickish", "quiet", "ailment", ["ailment: means it, probability 0.6"], False, 0.6),
         ("badish", "block", "drugs", ["drugs: means it, probability 0.8"], False, 0.8),
-        ("foreign", "unknown", None, ["of no script that the policy covers"], False, 0.0),
+        ("foreign", "unknown", None, ["the policy does not cover it"], False, 0.0),
         ("odd", "ALLOW", None, [], False, 0.0),
     ],
     schema=VERDICT_SCHEMA,

@@ -17,6 +17,8 @@ from journeys_dagster.inference.safety_policy import Policy
 FILE = Path(__file__).with_suffix(".safetensors")
 _ORDINARY = Path(__file__).with_name("safety_ordinary.txt")
 """What people look for every day: the simulated platform's texts, of the half that is tuned on."""
+THINGS = Path(__file__).with_name("safety_things.txt")
+"""What can be bought, eaten, grown, played and travelled to: nouns of WordNet, and whose they are."""
 HARMLESS = "harmless"
 _HARMLESS_SHARE = 2.0
 """Weight of all that is harmless together, as of all categories together, at most: a short policy is not drowned."""
@@ -86,7 +88,8 @@ def learnt_phrases(policy: Policy) -> tuple[list[str], list[str]]:
     """What the classifier learns from: phrases of the policy, and the class of each.
 
     Terms that stand for many words are left out, and those too short to have a meaning of their own. Exceptions are
-    harmless, and so is what people look for every day: without it one in twenty-five ordinary texts was blocked.
+    harmless, and so is what people look for every day and what there is in the world: what it has seen nothing like, it
+    takes for one of the policy's subjects.
     """
     phrases: dict[str, str] = dict.fromkeys(_ordinary(), HARMLESS)
     for category in policy.categories:
@@ -141,7 +144,8 @@ def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
 
 @lru_cache(maxsize=1)
 def _ordinary() -> tuple[str, ...]:
-    return tuple(_ORDINARY.read_text(encoding="utf-8").splitlines())
+    lines = [line for path in (_ORDINARY, THINGS) for line in path.read_text(encoding="utf-8").splitlines()]
+    return tuple(dict.fromkeys(line for line in lines if not line.startswith("#")))
 
 
 def _embedded(phrases: list[str], embedder: TextEmbedder) -> NDArray[np.float32]:
