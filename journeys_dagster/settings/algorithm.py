@@ -217,7 +217,7 @@ class SafetySettings(Section):
     )
     block_probability: Share = Field(
         0.8,
-        description="The same probability, from which the text is blocked where most of it is of categories that block.",
+        description="The same, from which the text is blocked if most of it is of categories that block.",
     )
     blocked_share: Share = Field(
         0.25, description="Share of a journey's weight in blocked keywords from which the journey is blocked."
