@@ -4,6 +4,8 @@ Fitted to the bundled policy and model it lies beside this file; for others it i
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -114,7 +116,7 @@ def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
     inputs = torch.from_numpy(_embedded(phrases, embedder) * np.float32(_INPUT_SCALE))
     targets = torch.tensor([names.index(name) for name in classes])
     weights = torch.from_numpy(np.where(is_harmless, min(1.0, heaviest), 1.0).astype(np.float32))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(0)
         first, last = Linear(inputs.shape[1], _HIDDEN_UNITS), Linear(_HIDDEN_UNITS, len(names))
         # Dropped units keep phrases from being learnt by heart; smoothed labels keep it from being too sure.
@@ -140,6 +142,19 @@ def fit_classifier(policy: Policy, embedder: TextEmbedder) -> SafetyClassifier:
     # In order, since safetensors writes an array's memory as it lies.
     rounded = {name: np.ascontiguousarray(array, np.float16).astype(np.float32) for name, array in layers.items()}
     return SafetyClassifier(policy.revision, embedder.identity, tuple(names), **rounded)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for each other at every small step take ten times as long on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)

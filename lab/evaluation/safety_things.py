@@ -53,6 +53,16 @@ _SENSITIVE = frozenset(
 """What else is left out is what a term of the policy stands in."""
 
 
+_WORDED = 5000
+_WORDINGS = (
+    *("{} - {}", "{}/{}", "{} & {}", "{} and {}", "{} with {}", "vintage {} {}", "set of 6 {}", "{} pack of 12"),
+    *("{}, large", "small white {}", "red {}", "plain {}", "premium {}", "organic {}", "frozen {}", "sliced {}"),
+    *("{} accessories", "{} kit", "{} holder", "{} refill", "spare parts for {}", "ready to use {}", "{} 500 ml"),
+    *("mens {}", "ladies {}", "kids {}"),
+)
+"""How shops word what they sell: without these, a thing beside another is as strange as one it has never seen."""
+
+
 @dataclass(frozen=True)
 class _Meaning:
     kind: int
@@ -116,18 +126,26 @@ def _text(word: str) -> str:
 
 
 def chosen_things(nouns: Nouns, policy: Policy) -> list[str]:
-    """Some of each kind, by their hashes, in which no term of the policy stands; sorted."""
-    chosen = []
+    """Some of each kind, by their hashes, and some as shops word them; none with a term of the policy, sorted."""
+    chosen: list[str] = []
     for kind, many in _HOW_MANY.items():
-        of_kind = [text for text, each in nouns.things.items() if each == kind]
-        chosen += sorted(of_kind, key=lambda text: hashlib.sha256(text.encode()).hexdigest())[:many]
+        chosen += sorted((text for text, each in nouns.things.items() if each == kind), key=_hash)[:many]
+    by_hash = sorted(chosen, key=lambda text: _hash(f"worded {text}"))
+    chosen += [
+        _WORDINGS[place % len(_WORDINGS)].format(text, other)
+        for place, (text, other) in enumerate(zip(by_hash[:_WORDED], by_hash[::-1], strict=False))
+    ]
     classifier = stored_classifier()
     if classifier is None:
         raise FileNotFoundError("the classifier beside the policy is missing")
     by_terms = Settings().safety.model_copy(update={"quiet_probability": 1.0})
     unread = np.zeros((len(chosen), classifier.dimensions), dtype=np.float32)
     verdicts = check_texts(pl.Series(chosen), unread, policy, classifier, by_terms)
-    return sorted(verdicts.filter(outcome=ALLOW)["text"])
+    return sorted({*verdicts.filter(outcome=ALLOW)["text"]})
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 if __name__ == "__main__":
