@@ -15,7 +15,7 @@ from journeys_dagster.tables import double, integer, text
 
 # Sensitive journeys are no reason to offer anything.
 _MEMBERS = """
-    select user_id, journey_id, clusters.keyword, weight, names.keyword as journey, confidence
+    select user_id, journey_id, clusters.keyword, weight, names.keyword as journey, return_probability
     from user_journeys
     join names using (as_of, user_id, journey_id)
     join journey_identities using (as_of, user_id, journey_id)
@@ -58,7 +58,7 @@ def users_offered(rows: pl.DataFrame) -> dict[str, float]:
     columns={
         "rank": integer("place in the user's list, 1 is best"),
         "related": text("the related journey, by its name's keyword"),
-        "score": double("relation × confidence over the user's journeys, and popularity"),
+        "score": double("relation × probability of a return over the user's journeys, and popularity"),
         "because_of": text("the user's journey that adds most, by its name's keyword"),
         "expander": text("what found it: co-occurrence, or a language model's name"),
     },
@@ -71,12 +71,12 @@ def users_offered(rows: pl.DataFrame) -> dict[str, float]:
     of_every_user=False,
 )
 def expansions(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """Related journeys offered to each user, best first: by relation to their journeys, the ranker's confidence in
+    """Related journeys offered to each user, best first: by relation to their journeys, the probability of a return to
     these, and how many have it; without what the user already has.
     """
     members, vectors = with_codes(frames["members"], frames["embeddings"])
     starts = segment_starts(members.select("user_id", "journey_id"))
     centres = centroids(vectors, members["code"].to_numpy(), members["weight"].to_numpy(), starts)
-    journeys = members.select("user_id", "journey", "confidence")[starts[:-1]]
+    journeys = members.select("user_id", "journey", "return_probability")[starts[:-1]]
     related, near = with_codes(frames["related"], frames["related_embeddings"])
     return expand_users(journeys, centres, related, near, held=frames["held"], settings=settings.expansions)

@@ -1,9 +1,10 @@
-"""How likely the user is in the middle of each journey."""
+"""How sure each journey is one, how likely the user comes back to it, and the order that follows."""
 
 from datetime import date
 
 import polars as pl
 
+from journeys_dagster.inference.confidence import with_confidence
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.ranking import rank_by_heuristic, rank_by_model
 from journeys_dagster.inference.ranking_model import ranking_model
@@ -16,7 +17,7 @@ from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.tables import double, integer, text
 
 _JOURNEYS = """
-    select user_id, journey_id, weight, last_seen
+    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen, last_seen
     from journey_engagement where as_of = $as_of and {of_batch}
     order by user_id, journey_id
 """
@@ -49,9 +50,10 @@ def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     columns={
         "journey_id": text("the journey"),
         "rank": integer("place in the user's list before diversification, 1 is best"),
-        "score": double("the model's, or frequency × exp(−recency / decay)"),
-        "confidence": double(
-            "0 to 1: the model's probability of a return, or score / (score + half)",
+        "score": double("confidence × the model's, or confidence × frequency × exp(−recency / decay)"),
+        "confidence": double("0 to 1: how sure it is that this is one journey of this person"),
+        "return_probability": double(
+            "0 to 1: that the user comes back within ranking.return_days; by the model, or a rule of thumb"
         ),
         "frequency": double("weighted number of events"),
         "recency_days": double("days from the last event to the end of as_of"),
@@ -67,13 +69,9 @@ def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     plot=confidences,
 )
 def rankings(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
-    """Score and confidence of each journey; `ranker` says what gave them."""
+    """Score, confidence and probability of a return of each journey; `ranker` says what gave score and probability."""
+    journeys = with_confidence(frames["journeys"], as_of=as_of)
     if "model" in frames:
         model, actions = ranking_model(frames["model"]), action_names(settings)
-        return rank_by_model(frames["journeys"], frames["features"], model, as_of=as_of, actions=actions)
-    return rank_by_heuristic(
-        frames["journeys"],
-        as_of=as_of,
-        recency_decay_days=settings.ranking.recency_decay_days,
-        half_confidence_score=settings.ranking.half_confidence_score,
-    )
+        return rank_by_model(journeys, frames["features"], model, as_of=as_of, actions=actions)
+    return rank_by_heuristic(journeys, as_of=as_of, recency_decay_days=settings.ranking.recency_decay_days)

@@ -5,8 +5,8 @@ from datetime import date
 import polars as pl
 
 from journeys_dagster.inference.frames import Frames
-from journeys_dagster.inference.stage_model import stage_model
-from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, phase_journeys, stage_by_model, stage_journeys
+from journeys_dagster.inference.stage_model import FEATURES, stage_model
+from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, phase_journeys, stage_journeys
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.resources.trained_models import STAGE_MODEL, stored_model
@@ -14,13 +14,13 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import double, integer, text, utc_day
 
-_JOURNEYS = """
-    select user_id, journey_id, first_seen, last_seen, active_weeks, newest_actions
-    from journey_engagement where as_of = $as_of and {of_batch}
+_JOURNEYS = f"""
+    select
+        user_id, journey_id, first_seen, last_seen, active_months, newest_actions,
+        {", ".join(f"journey_features.{name}" for name in FEATURES)}
+    from journey_engagement join journey_features using (as_of, user_id, journey_id)
+    where as_of = $as_of and {{of_batch}}
     order by user_id, journey_id
-"""
-_FEATURES = """
-    from journey_features where as_of = $as_of and {of_batch} order by user_id, journey_id
 """
 _USUAL_SHARES = "select action, share from action_trends where as_of = $as_of order by action"
 # Each journey of a snapshot that counts from its day until the user's next one, cut where it changes its stage.
@@ -60,10 +60,10 @@ _SNAPSHOTS_DRAWN = 50_000
 """Of users who have more of them together, a sample is drawn."""
 
 
-def model_that_fits(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
-    """The model in use, with the features of the journeys, where there is one that fits."""
+def model_that_fits(snapshot: Snapshot, _batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
+    """The model in use, where there is one that fits."""
     model = stored_model(snapshot.warehouse, snapshot.settings, STAGE_MODEL, snapshot.as_of)
-    return frames if model is None else {**frames, "features": snapshot.read(_FEATURES, batch=batch), "model": model}
+    return frames if model is None else {**frames, "model": model}
 
 
 def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
@@ -87,16 +87,15 @@ def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
         "journey_id": text("the journey"),
         "lifecycle": text("evergreen or situational"),
         "stage": text("evergreen, ongoing or ended"),
-        "stage_model": text("rule, or the id of the model"),
-        "return_probability": double(
-            "the model's probability that the user comes back within stages.return_days; null by rule",
-            nullable=True,
-        ),
+        "stage_model": text("what said when it ends: rule, or the id of the model that saw it sooner"),
         "phase": text("inspiration, action, or unknown where the log has one kind only"),
         "acting_share": double("share of acting actions in the newest 20 events"),
         "usual_acting_share": double("the population's share of acting actions in 84 days"),
         "span_days": integer("days from first to last event"),
-        "active_weeks_share": double("share of weeks since the first event with an event"),
+        "active_months_share": double(
+            "share of months (of 28 days) from first to last event with an event; null in snapshots of before 0.2",
+            nullable=True,
+        ),
         "days_since_last": integer("days from the last event to as_of"),
         "ends_on": utc_day("day from which it counts as ended if nothing happens"),
         "evergreen_until": utc_day(
@@ -107,26 +106,17 @@ def stage_mix(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     key=("as_of", "user_id", "journey_id"),
     reads={"journeys": _JOURNEYS, "usual_shares": _USUAL_SHARES},
     read=model_that_fits,
-    deps=("journey_features",),
     model=STAGE_MODEL,
     kinds={"polars", "scipy"},
     plot=stage_mix,
 )
 def stages(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Lifecycle (evergreen or situational), stage (evergreen, ongoing or ended) and phase (inspiration or action)
-    of each journey; `stage_model` says what decided between ongoing and ended.
+    of each journey; `stage_model` says what decided when it ends.
     """
     stages, journeys = settings.stages, frames["journeys"]
-    staged = stage_journeys(
-        journeys,
-        as_of=as_of,
-        evergreen_min_span_days=stages.evergreen_min_span_days,
-        evergreen_min_active_weeks_share=stages.evergreen_min_active_weeks_share,
-        ended_after_days=stages.ended_after_days,
-    )
-    if "model" in frames:
-        model = stage_model(frames["model"])
-        staged = stage_by_model(staged, frames["features"], model, as_of=as_of, ended_below=stages.ended_below)
+    model = stage_model(frames["model"]) if "model" in frames else None
+    staged = stage_journeys(journeys, as_of=as_of, settings=stages, model=model)
     usual = dict(frames["usual_shares"].iter_rows())
     phases = phase_journeys(journeys, usual, acting_actions=stages.acting_actions, acting_odds=stages.acting_odds)
     return staged.join(phases, on=["user_id", "journey_id"], how="left", maintain_order="left")

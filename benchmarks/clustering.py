@@ -97,21 +97,20 @@ def numpy_distances(similarity: Similarity, user: int) -> NDArray[np.float64]:
     block = similarity.vectors[rows.codes[of_rows]]
     logits = (block @ block.T).astype(np.float64)
     n = len(block)
-    pairs_total = (logits.sum() - np.trace(logits)) / 2 + model.background_prior * model.background_prior_pairs
-    background = pairs_total / (n * (n - 1) / 2 + model.background_prior_pairs)
     times, items = rows.times[of_rows], rows.items[of_rows]
-    gaps = np.full((n, n), np.inf)
+    closeness = np.zeros((n, n))  # of each row's times to the nearest time of the others
     for own in times.T:
+        gaps = np.full((n, n), np.inf)
         for other in times.T:
             np.fmin(gaps, np.abs(own[:, None] - other), out=gaps)
+        closeness += model.time_scale / (model.time_scale + gaps)
+    closeness /= np.isfinite(times).sum(axis=1, keepdims=True)
     shared = np.zeros((n, n), dtype=bool)
     for own in items.T:
         for other in items.T:
             shared |= (own[:, None] == other) & (other >= 0)
-    scales = np.maximum(rows.time_scales[of_rows][:, None], rows.time_scales[of_rows])
     weights = np.minimum(rows.time_weights[of_rows][:, None], rows.time_weights[of_rows])
-    logits += rows.offsets[user] - model.background_weight * background
-    logits += weights * scales / (scales + gaps) + model.item_weight * shared
+    logits += model.offset + weights * (closeness + closeness.T) / 2 + model.item_weight * shared
     distances = 1.0 / (1.0 + np.exp(logits))
     np.fill_diagonal(distances, 0.0)
     return distances

@@ -17,6 +17,7 @@ from journeys_dagster.cli.progress import out
 from journeys_dagster.settings import load_settings
 from lab.benchmark import FILE, Benchmark, Result, Run
 from lab.evaluation.clusters import Clusters, SearchMissions
+from lab.evaluation.confidence import Confidence
 from lab.evaluation.expansions import Expansions
 from lab.evaluation.fidelity import Fidelity
 from lab.evaluation.home import WorldHome
@@ -33,7 +34,7 @@ from lab.evaluation.titles import Titles
 
 BENCHMARKS = (
     *(WorldHome, SearchMissions, Clusters, Fidelity, Mixing, Identity, Ranking, Intent, Diversification),
-    *(Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety),
+    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety),
 )
 """In the order in which `journeys evaluate --help` names them."""
 

@@ -19,6 +19,7 @@ import portalocker
 import pytest
 from numpy.typing import NDArray
 
+from journeys_dagster.cli import set_collector
 from journeys_dagster.definitions import build_defs
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder
 from journeys_dagster.orchestration.runs import infer, ingest, missing_days
@@ -32,6 +33,7 @@ DATA_VARIABLE = "JOURNEYS_DATA"
 WORLD_LAST_DAY = date(2025, 6, 30)
 _EXIT_STATUS = pytest.StashKey[int]()
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]
+set_collector()
 # No test asserts a time: on a busy machine a deadline would.
 hypothesis.settings.register_profile("without_deadline", deadline=None)
 hypothesis.settings.load_profile("without_deadline")

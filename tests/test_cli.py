@@ -124,29 +124,10 @@ def land_searches(home: Path, day: str, *, good: int, future: int = 0) -> None:
     (folder / "_SUCCESS").touch()
 
 
-def test_a_run_says_what_it_did_not_read_what_it_rejected_and_that_nothing_landed(tmp_path: Path) -> None:
+def test_a_run_says_what_it_did_not_read_or_rejected_that_nothing_landed_and_that_items_come_later(
+    tmp_path: Path,
+) -> None:
     land_searches(tmp_path, "2025-06-10", good=30, future=1)
-    stray = tmp_path / "landing" / "Searches[bold]" / "x.csv"
-    stray.parent.mkdir()
-    stray.touch()
-    result = journeys(tmp_path, "run", "--date", "2025-06-11", "--scope", "all_users")
-    assert result.exit_code == 0, result.output
-    said = " ".join(result.stderr.split())
-    assert "Searches[bold]" in said
-    assert "Rejected of 2 days up to 2025-06-11" in said
-    assert "part-0.csv:31" in said
-    assert "clock" in said
-    assert "No data landed for 2025-06-11, so nobody is active on it. The newest day before it with rows is" in said
-    assert "ben" not in result.output
-    assert "lost" not in result.output
-
-    status = json.loads(journeys(tmp_path, "status", "--json").stdout)
-    assert [check["check"] for check in status["failed_checks"]] == ["everything_read"]
-    assert any("No data landed for 2025-06-11" in line for line in status["what_to_do"])
-
-
-def test_a_run_says_that_the_items_come_later(tmp_path: Path) -> None:
-    land_searches(tmp_path, "2025-06-10", good=3)
     for source, day, name, content in (
         ("engagements", "2025-06-09", "a.csv", "user_id,item_id,action,occurred_at\nann,i1,save,2025-06-09T08:00:00Z"),
         ("items", "2025-06-20", "a.ndjson", '{"item_id": "i1", "title": "Bench", "annotations": ["oak bench"]}'),
@@ -155,11 +136,26 @@ def test_a_run_says_that_the_items_come_later(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / name).write_text(content)
         (folder / "_SUCCESS").touch()
-    result = journeys(tmp_path, "run", "--date", "2025-06-10", "--scope", "all_users")
+    stray = tmp_path / "landing" / "Searches[bold]" / "x.csv"
+    stray.parent.mkdir()
+    stray.touch()
+    result = journeys(tmp_path, "run", "--date", "2025-06-11", "--scope", "all_users")
     assert result.exit_code == 0, result.output
     said = " ".join(result.stderr.split())
-    assert "None of the 1 items that users in scope engaged with is known as of 2025-06-10" in said
+    assert "Searches[bold]" in said
+    assert "Rejected of 3 days up to 2025-06-11" in said
+    assert "part-0.csv:31" in said
+    assert "clock" in said
+    assert "No data landed for 2025-06-11, so nobody is active on it. The newest day before it with rows is" in said
+    assert "None of the 1 items that users in scope engaged with is known as of 2025-06-11" in said
     assert "Items land later, on 2025-06-20: `journeys run --date 2025-06-20 --scope all_users`" in said
+    assert "ben" not in result.output
+    assert "lost" not in result.output
+
+    status = json.loads(journeys(tmp_path, "status", "--json").stdout)
+    failed = [check["check"] for check in status["failed_checks"]]
+    assert failed == ["engaged_items_are_known", "everything_read"]
+    assert any("No data landed for 2025-06-11" in line for line in status["what_to_do"])
 
 
 def test_a_run_that_stops_says_why_once_and_names_no_machinery(tmp_path: Path) -> None:

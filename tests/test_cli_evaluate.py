@@ -65,11 +65,11 @@ def test_search_missions_as_a_table(missions: Path) -> None:
 
 def test_search_missions_as_json_and_files(missions: Path, tmp_path: Path) -> None:
     table, plots = tmp_path / "users.csv", tmp_path / "plots"
-    options = ["--baselines", "--cross-validate", "--per-user", table, "--plots", plots]
+    options = ["--baselines", "--per-user", table, "--plots", plots]
     report = as_json("search-missions", missions, *options)
     assert (report["users"], report["queries"], report["b3_f"]) == (2, 6, 1.0)
     assert report["intervals"]["pair_f"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert {len(report["baselines"]), len(report["cross_validation"])} == {3}
+    assert len(report["baselines"]) == 3
     users = pl.read_csv(table)
     assert users["user"].to_list() == [1, 2]
     assert users["queries"].to_list() == [5, 1]
@@ -89,6 +89,19 @@ def test_clusters(half: list[str]) -> None:
     report = as_json("clusters", "--users", 20, "--days", 14, "--baselines", *half)
     assert report["users"] == 20
     assert all(report["b3_f"] > method["b3_f"] for method in report["baselines"].values())
+
+
+def test_clusters_of_several_corpora_are_told_what_was_chosen_on_the_others(missions: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.tsv"
+    other.write_text(missions.read_text())
+    report = as_json("clusters", missions, other, "--users", 8, "--days", 14)
+    assert {name.rpartition("/")[2] for name in report["corpora"]} == {"missions", "other", "world"}
+    rows = pl.DataFrame(report["left_out"])
+    assert rows.group_by("method").len()["len"].unique().to_list() == [3]
+    assert rows["chosen"].str.starts_with("threshold 0.").all()
+    assert rows["b3_f"].is_between(0, 1).all()
+    assert len(report["means"]) == rows["method"].n_unique()
+    assert PRIVATE not in json.dumps(report)
 
 
 def test_mixing(retail: Path) -> None:
@@ -134,11 +147,18 @@ def test_ranking_without_enough_history_says_what_is_needed(retail: Path) -> Non
 
 
 @pytest.mark.parametrize("corpus", ["online-retail", "search-missions"])
-def test_stages_without_enough_returns_say_what_is_needed(corpus: str, retail: Path, missions: Path) -> None:
-    result = evaluated("stages", retail if corpus == "online-retail" else missions)
+def test_stages_of_too_short_a_log_say_so(corpus: str, retail: Path, missions: Path) -> None:
+    log = retail if corpus == "online-retail" else missions
+    result = evaluated("stages", "--users", 4, "--days", 20, log)
     assert result.exit_code == 1
-    assert "too few" in result.output or "returns" in result.output
+    assert "too short to see who came back" in result.output
     assert PRIVATE not in result.output
+
+
+def test_stages_of_a_world() -> None:
+    report = as_json("stages", "--users", 8, "--days", 40)
+    assert report["truth"][0]["method"] == "rule"
+    assert report["logs"] == {}
 
 
 def test_names_of_a_world() -> None:

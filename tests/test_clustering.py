@@ -27,14 +27,7 @@ BEGINNING = datetime(2025, 6, 1, 9)
 
 def only(**parts: object) -> ClusterSettings:
     """Settings that compare by the embedding, and by what is given."""
-    nothing = {"search": 0.0, "engagement": 0.0, "board": 0.0}
-    plain = {
-        "lexical_weight": 0.0,
-        "time_weights": nothing,
-        "shared_item_weight": 0.0,
-        "size_weight": 0.0,
-        "background_weight": 0.0,
-    }
+    plain = {"lexical_weight": 0.0, "time_weight": 0.0, "shared_item_weight": 0.0}
     return ClusterSettings.model_validate(plain | parts)
 
 
@@ -99,29 +92,25 @@ def random_users(seed: int, sizes: list[int], *, dimensions: int) -> tuple[pl.Da
 
 def reference_distances(rows: pl.DataFrame, vectors: np.ndarray, chosen: ClusterSettings) -> np.ndarray:
     """The distances of one user's keywords as the settings describe them, pair by pair."""
-    n = len(rows)
     own = vectors[rows["code"].to_numpy()].astype(np.float64)
     ngrams = HashingVectorizer(analyzer="char_wb", ngram_range=(2, 4), n_features=128, norm="l2")
     letters = ngrams.transform(rows["keyword"].to_list()).toarray()  # type: ignore[union-attr]
-    shared = own @ own.T + chosen.lexical_weight * letters @ letters.T
-    pairs = n * (n - 1) / 2
-    background = (shared[np.triu_indices(n, 1)].sum() + 30 * 0.17) / (pairs + 30)
-    similarity = (
-        shared - chosen.background_weight * (background - 0.17) + chosen.size_weight * np.log(min(max(n, 25), 100) / 50)
-    )
+    similarity = own @ own.T + chosen.lexical_weight * letters @ letters.T
     moments = Counter(time for times in rows["recent_times"] for time in times)
     crowds = [np.mean([moments[time] for time in times]) for times in rows["recent_times"]]
     for i, one in enumerate(rows.iter_rows(named=True)):
         for j, other in enumerate(rows.iter_rows(named=True)):
-            gaps = [abs(a - b) / timedelta(hours=1) for a in one["recent_times"] for b in other["recent_times"]]
-            scale = max(min(chosen.time_scale_hours[name] for name in row["sources"]) for row in (one, other))
-            weight = min(
-                max(chosen.time_weights[name] for name in row["sources"]) * min(chosen.crowded_moment / crowd, 1)
-                for row, crowd in ((one, crowds[i]), (other, crowds[j]))
-            )
-            similarity[i, j] += weight / (1 + min(gaps) / scale)
+            weight = chosen.time_weight * min(min(chosen.crowded_moment / crowds[k], 1) for k in (i, j))
+            there, back = (closeness(a, b, chosen) for a, b in ((one, other), (other, one)))
+            similarity[i, j] += weight * (there + back) / 2
             similarity[i, j] += chosen.shared_item_weight * bool({*one["recent_items"]} & {*other["recent_items"]})
     return 1 / (1 + np.exp(chosen.sharpness * (similarity - chosen.saturation)))
+
+
+def closeness(one: dict, other: dict, chosen: ClusterSettings) -> float:
+    """How near the times of a keyword lie to the nearest time of another one: the mean over its times, 0 to 1."""
+    gaps = [min(abs(a - b) / timedelta(hours=1) for b in other["recent_times"]) for a in one["recent_times"]]
+    return float(np.mean([1 / (1 + gap / chosen.time_scale_hours) for gap in gaps]))
 
 
 def partition(labels: list[int], keywords: list[str]) -> set[frozenset[str]]:
@@ -241,22 +230,24 @@ def test_with_much_sharpness_the_nearest_pair_decides():
 
 def test_what_is_near_in_time_belongs_together():
     right_angle = [[1.0, 0.0], [0.0, 1.0]]
-    chosen = only(time_weights={"search": 0.6, "engagement": 0.6, "board": 0.0}, distance_threshold=0.5)
-    at_once = [[0.0, 50.0], [50.1]]
-    assert one_user(right_angle, chosen=chosen, hours=at_once)["cluster"].to_list() == [0, 0]
-    assert one_user(right_angle, chosen=chosen, hours=[[0.0], [50.0]])["cluster"].to_list() == [0, 1]
-    # An hour is long between searches, and short between engagements.
-    for name, expected in (("search", [0, 1]), ("engagement", [0, 0]), ("board", [0, 1])):
-        found = one_user(right_angle, chosen=chosen, hours=[[0.0], [1.0]], sources=[[name]] * 2)
-        assert found["cluster"].to_list() == expected, name
+    chosen = only(time_weight=0.6, distance_threshold=0.5)
+    for hours, expected in (([[0.0], [0.05]], [0, 0]), ([[0.0], [0.5]], [0, 1]), ([[0.0], [50.0]], [0, 1])):
+        assert one_user(right_angle, chosen=chosen, hours=hours)["cluster"].to_list() == expected, hours
+
+
+def test_what_is_often_used_is_near_by_chance_and_needs_to_be_near_often():
+    right_angle = [[1.0, 0.0], [0.0, 1.0]]
+    chosen = only(time_weight=0.6, distance_threshold=0.5)
+    week = [24.0 * day for day in range(7)]
+    for hours, expected in (([week, [24.0]], [0, 1]), ([week, week], [0, 0]), ([week, week[:6]], [0, 0])):
+        assert one_user(right_angle, chosen=chosen, hours=hours)["cluster"].to_list() == expected, hours
 
 
 def test_a_crowded_moment_says_little():
     rng = np.random.default_rng(5)
     vectors = unit(rng.normal(size=(20, 384))).tolist()  # all cosines about zero
-    always = {"search": 0.6, "engagement": 0.6, "board": 0.6}
     for crowded_moment, expected in ((20, 1), (5, 20)):
-        chosen = only(time_weights=always, crowded_moment=crowded_moment, distance_threshold=0.5)
+        chosen = only(time_weight=0.6, crowded_moment=crowded_moment, distance_threshold=0.5)
         assert one_user(vectors, chosen=chosen)["cluster"].n_unique() == expected
 
 
@@ -268,14 +259,6 @@ def test_keywords_of_one_item_and_of_one_spelling_belong_together():
     # "keyword 000" and "keyword 001" share most of their letters.
     found = one_user(right_angle, chosen=only(lexical_weight=0.8, distance_threshold=0.5))
     assert found["cluster"].to_list() == [0, 0]
-
-
-def test_keywords_that_are_all_alike_need_more_than_the_usual_likeness():
-    rng = np.random.default_rng(5)
-    vectors = unit(rng.normal(size=(40, 384)) + 1.0).tolist()  # all cosines about one half
-    assert one_user(vectors, chosen=only(distance_threshold=0.6))["cluster"].max() == 0
-    found = one_user(vectors, chosen=only(distance_threshold=0.6, background_weight=1.0))
-    assert found["cluster"].n_unique() > 20
 
 
 def test_one_keyword_is_one_cluster():

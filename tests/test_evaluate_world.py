@@ -26,16 +26,19 @@ from journeys_dagster.training.ranking_metrics import expected_calibration_error
 from lab.benchmark import BenchmarkError
 from lab.evaluation.home import PIPELINE, HomeReport, evaluate_home
 from lab.evaluation.home.grouping import grouping_values, purity
-from lab.evaluation.home.lists import content_values, name_values, order_values, stage_values
+from lab.evaluation.home.lists import content_values, forecasts_of, name_values, order_values, stage_values
 from lab.evaluation.home.reading import Part, Truth, knows_returns, read_part
-from lab.evaluation.home.report import MEASURES, summarise
+from lab.evaluation.home.report import LOWER_IS_BETTER, MEASURES, summarise
 from lab.evaluation.identity import identity_report, kept_by_user
 from lab.evaluation.plots import purity_by_domain
 from lab.evaluation.statistics import bootstrap_columns
 from lab.simulation.journey_types import Half
 
 SETTINGS = Settings()
-WORST = {"confidence_ece", "confidence_brier", "duplicates_per_list", "noise_per_list"}
+NO_FORECASTS = pl.DataFrame(
+    schema={"user_id": pl.String, "number": pl.String, "stated": pl.Float64, "true": pl.Float64}
+)
+WORST = set(LOWER_IS_BETTER)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,8 @@ def perfect(part: Part) -> Part:
         rank=pl.int_range(1, pl.len() + 1).over("user_id"),
         name="truth",
         returned=(pl.col("intent") > 0.05).cast(pl.Float64),
-        confidence=(pl.col("intent") > 0.05).cast(pl.Float64),
+        return_probability=(pl.col("intent") > 0.05).cast(pl.Float64),
+        confidence=pl.lit(1.0),
     )
     ranked = listed.select("user_id", "journey_id", "rank", "truth", frequency=pl.lit(1.0), recency_days=pl.lit(0.0))
     return replace(part, keywords=keywords, listed=listed, ranked=ranked)
@@ -86,7 +90,7 @@ def all_values(part: Part, types: pl.DataFrame) -> pl.DataFrame:
     parts = [
         grouping_values(part.keywords, types, vectors, []),
         name_values(part, vectors),
-        stage_values(part, SETTINGS),
+        stage_values(part),
         order_values(part),
         content_values(part),
     ]
@@ -95,8 +99,7 @@ def all_values(part: Part, types: pl.DataFrame) -> pl.DataFrame:
 
 def test_the_truth_itself_scores_full_marks(part: Part, truth_folder: Path) -> None:
     ideal = perfect(part)
-    confidences = ideal.listed.select("user_id", "confidence", "returned")
-    found = overall(summarise(all_values(ideal, Truth.of(truth_folder, None).types), confidences))
+    found = overall(summarise(all_values(ideal, Truth.of(truth_folder, None).types), forecasts_of(ideal)))
     assert set(found) == set(MEASURES) - {"id_kept"}
     # An event all of whose keywords are mostly of another journey is with that one, whatever is found.
     coverage = found.pop("event_coverage_right")
@@ -169,6 +172,43 @@ def test_a_journey_found_in_two_pieces_gains_once() -> None:
     assert found == pytest.approx((2 + 1 / np.log2(4)) / (2 + 1 / np.log2(3)))
 
 
+def test_what_is_noise_or_listed_again_is_no_journey() -> None:
+    listed = pl.DataFrame(
+        {
+            "user_id": "ann",
+            "journey_id": ["b", "a", "d", "c"],
+            "rank": [2, 1, 4, 3],
+            "truth": ["x", "x", None, "y"],
+            "confidence": [0.6, 0.9, 0.2, 0.8],
+            "return_probability": [0.3, 0.5, 0.1, 0.4],
+            "returned": [1.0, 1.0, 0.0, 0.0],
+        }
+    )
+    nothing = pl.DataFrame()
+    found = forecasts_of(Part(nothing, nothing, listed, nothing, nothing, nothing))
+    by_number = {name: rows.drop("user_id", "number").rows() for (name,), rows in found.group_by("number")}
+    assert by_number["confidence"] == [(0.9, 1.0), (0.6, 0.0), (0.8, 1.0), (0.2, 0.0)]
+    assert by_number["return"] == [(0.5, 1.0), (0.4, 0.0), (0.1, 0.0)]
+
+
+def test_a_journey_that_ended_long_ago_need_not_be_listed() -> None:
+    listed = pl.DataFrame({"user_id": "ann", "journey_id": ["a", "b"], "rank": [1, 2], "truth": ["x", "y"]})
+    journeys = pl.DataFrame(
+        {
+            "user_id": "ann",
+            "truth": ["x", "y", "z", "old"],
+            "stage": ["ongoing", "ended", "ended", "ended"],
+            "days_ended": [None, 90, 1, 91],
+        }
+    )
+    no_words = {"user_id": pl.String, "keyword": pl.String, "truth": pl.String}
+    keywords = pl.DataFrame(schema={**no_words, "journey_id": pl.String, "weight": pl.Float64})
+    events = pl.DataFrame(schema={**no_words, "event": pl.UInt32})
+    values = content_values(Part(keywords, events, listed, pl.DataFrame(), journeys, pl.DataFrame()))
+    ours = dict(values.filter(method=PIPELINE).select("measure", "value").iter_rows())
+    assert (ours["live_journeys_listed"], ours["ended_journeys_listed"]) == (1.0, 0.5)
+
+
 def test_purity_agrees_with_scikit_learn(part: Part, truth_folder: Path) -> None:
     clusters = part.keywords.with_columns(cluster="journey_id")
     types = Truth.of(truth_folder, None).types
@@ -186,13 +226,13 @@ def test_calibration_agrees_with_scikit_learn_and_the_ranker() -> None:
     stated = rng.random(3000).round(3)
     happened = rng.random(3000) < stated**2
     users = pl.Series(rng.integers(400, size=3000)).cast(pl.String)
-    rows = pl.DataFrame({"user_id": users, "confidence": stated, "returned": happened.astype(float)})
+    rows = pl.DataFrame({"user_id": users, "number": "return", "stated": stated, "true": happened.astype(float)})
     measures = summarise(_some_values(), rows)
     ours, base = overall(measures), overall(measures, "base rate")
-    assert ours["confidence_ece"] == pytest.approx(expected_calibration_error(happened, stated), abs=1e-3)
-    assert ours["confidence_brier"] == pytest.approx(brier_score_loss(happened, stated))
-    assert base["confidence_brier"] == pytest.approx(happened.mean() * (1 - happened.mean()))
-    assert base["confidence_ece"] == pytest.approx(0, abs=1e-9)
+    assert ours["return_ece"] == pytest.approx(expected_calibration_error(happened, stated), abs=1e-3)
+    assert ours["return_brier"] == pytest.approx(brier_score_loss(happened, stated))
+    assert base["return_brier"] == pytest.approx(happened.mean() * (1 - happened.mean()))
+    assert base["return_ece"] == pytest.approx(0, abs=1e-9)
 
 
 def _some_values() -> pl.DataFrame:
@@ -203,7 +243,7 @@ def _some_values() -> pl.DataFrame:
 
 def test_a_domain_without_a_found_journey_has_only_the_naive_value() -> None:
     naive = _some_values().with_columns(method=pl.lit("30-minute sessions"), domain=pl.lit("cars"))
-    measures = summarise(pl.concat([_some_values(), naive]), pl.DataFrame())
+    measures = summarise(pl.concat([_some_values(), naive]), NO_FORECASTS)
     (found,) = measures.filter(pl.col("domain") == "cars").to_dicts()
     assert (found["method"], found["value"], found["users"]) == ("30-minute sessions", 0.5, 2)
     assert np.isnan(found["lead"])
@@ -212,7 +252,7 @@ def test_a_domain_without_a_found_journey_has_only_the_naive_value() -> None:
 def test_the_plot_of_domains_leaves_out_what_has_no_purity() -> None:
     rows = [(measure, domain) for domain in ("cars", "food") for measure in ("purity", "inverse_purity")][1:]
     found = [_some_values().with_columns(measure=pl.lit(name), domain=pl.lit(domain)) for name, domain in rows]
-    picture = purity_by_domain(summarise(pl.concat(found), pl.DataFrame()), title="Purity")
+    picture = purity_by_domain(summarise(pl.concat(found), NO_FORECASTS), title="Purity")
     assert picture.startswith(b"\x89PNG")
 
 
@@ -254,7 +294,7 @@ def test_a_half_counts_alone(finished: Pipeline, truth_folder: Path, users: list
     assert only.keywords.drop("truth").equals(part.keywords.drop("truth"))
 
 
-def test_confidence_is_compared_with_what_happened_if_known(truth_folder: Path, world_days: list[date]) -> None:
+def test_returns_are_those_that_happened_if_known(truth_folder: Path, world_days: list[date]) -> None:
     truth = Truth.of(truth_folder, None)
     assert not knows_returns(truth, world_days[-1], days=14)
     assert knows_returns(truth, truth.last_day - timedelta(days=14), days=14)

@@ -64,7 +64,7 @@ def test_a_journey_near_in_meaning_is_related_and_the_same_one_is_not() -> None:
 
 def offered(lists: list[str], related: pl.DataFrame, held: pl.DataFrame, chosen: ExpansionSettings) -> pl.DataFrame:
     rows = members(*lists).sort("user_id", "journey_id")
-    journeys = rows.select("user_id", journey="keyword").with_columns(confidence=pl.lit(0.5))
+    journeys = rows.select("user_id", journey="keyword").with_columns(return_probability=pl.lit(0.5))
     codes = pl.DataFrame({"related": NAMES, "code": range(4)}, schema={"related": pl.String, "code": pl.Int64})
     return expand_users(
         journeys,

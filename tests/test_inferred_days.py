@@ -113,7 +113,7 @@ def test_what_the_algorithm_was_made_of_is_kept(finished: Pipeline) -> None:
     parts = finished.table("algorithm_parts")
     assert set(parts["algorithm_version"]) == {VERSION}
     values = dict(parts.select("part", "value").iter_rows())
-    assert values["clusters.distance_threshold"] == "0.59"
+    assert values["clusters.distance_threshold"] == "0.54"
     assert values["step stages"] == f'"{step_version("stages")}"'
     assert "step keywords" in values
     assert values["embedding model"].startswith('"all-MiniLM-L6-v2@')

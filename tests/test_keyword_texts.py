@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeys_dagster.resources.export import export_tables
-from journeys_dagster.sources.reader import prepare_values
+from journeys_dagster.resources.home import Home
+from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sources.writer import write_day
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.sql.models import load_landing_macros, load_macros, load_models
@@ -221,9 +222,10 @@ SECRETS = (
 FORMULAS = ("=1+1", "+felt slippers", "-felt soles", "@ felt makers")
 
 
-@pytest.fixture
-def told(empty_pipeline: Pipeline) -> Pipeline:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A home of one user who searched for felt, personal data and formulas, and of items tagged with the like."""
+    pipeline = Pipeline(Home(tmp_path_factory.mktemp("told") / "home"))
     texts = [
         "felt slippers",
         "felt balls",
@@ -234,7 +236,7 @@ def told(empty_pipeline: Pipeline) -> Pipeline:
     ]
     moment = datetime(2025, 6, 10, 9, tzinfo=UTC)
     times = [moment + timedelta(minutes=place) for place in range(len(texts))]
-    landing = empty_pipeline.home.landing
+    landing = pipeline.home.landing
     write_day(
         landing,
         source="searches",
@@ -252,8 +254,8 @@ def told(empty_pipeline: Pipeline) -> Pipeline:
     write_day(landing, source="items", day=DAY, frame=items)
     saves = pl.DataFrame({"user_id": ["ann"], "item_id": ["i1"], "action": ["save"], "occurred_at": [moment]})
     write_day(landing, source="engagements", day=DAY, frame=saves)
-    empty_pipeline.run(DAY, "all_users")
-    return empty_pipeline
+    pipeline.run(DAY, "all_users")
+    return pipeline
 
 
 def test_personal_data_is_in_no_keyword_name_export_or_log_and_no_cell_runs_as_a_formula(told: Pipeline) -> None:

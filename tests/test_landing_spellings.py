@@ -22,7 +22,8 @@ from test_landing_reader import DAY, HEADER, LANDING, TIME, counts, read, reason
 from journeys_dagster.settings import Settings, SettingsError
 from journeys_dagster.sources import text_blocks
 from journeys_dagster.sources.contracts import declared_sources
-from journeys_dagster.sources.reader import LandedRows, prepare_values, read_days
+from journeys_dagster.sources.reader import LandedRows, read_days
+from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sql.connection import start_duckdb
 
 LINE = f"u1,oak,{TIME}\n"

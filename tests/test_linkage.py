@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from journeys_dagster.inference import linkage_kernel as kernel
 from journeys_dagster.inference.linkage import KeywordRows, PairModel, average_linkage, pair_distances
 
-MODEL = PairModel(item_weight=2.0, background_weight=1.0, background_prior=1.7, background_prior_pairs=30.0)
+MODEL = PairModel(offset=-9.0, item_weight=2.0, time_scale=6.0)
 
 
 def numbered(labels: np.ndarray) -> list[int]:
@@ -79,29 +79,25 @@ def random_rows(seed: int, sizes: list[int], *, distinct: int = 60, dimensions: 
             np.int64
         ),
         times=times,
-        time_scales=rng.choice([0.5, 6.0, 72.0], n),
         time_weights=rng.choice([0.0, 1.0, 3.5], n),
         items=items,
-        offsets=rng.uniform(-9.0, -6.0, len(sizes)),
     )
     return vectors, rows
 
 
-def one_user(vectors: list[list[float]], offset: float = 0.0) -> tuple[np.ndarray, KeywordRows]:
+def one_user(vectors: list[list[float]]) -> tuple[np.ndarray, KeywordRows]:
     n = len(vectors)
     nothing = np.zeros((n, 0))
     return np.array(vectors, dtype=np.float32), KeywordRows(
         starts=np.array([0, n]),
         codes=np.arange(n),
         times=nothing,
-        time_scales=np.ones(n),
         time_weights=np.zeros(n),
         items=nothing.astype(np.int64),
-        offsets=np.full(1, offset),
     )
 
 
-PLAIN = PairModel(item_weight=0.0, background_weight=0.0, background_prior=0.0, background_prior_pairs=0.0)
+PLAIN = PairModel(offset=0.0, item_weight=0.0, time_scale=1.0)
 
 
 @settings(deadline=None, derandomize=True, max_examples=400)
@@ -164,16 +160,15 @@ def test_distances_are_the_described_ones(size: int):
     of_user = slice(7, None)
     own = vectors[rows.codes[of_user]].astype(np.float64)
     products = own @ own.T
-    pairs = size * (size - 1) / 2
-    background = (products[np.triu_indices(size, 1)].sum() + 1.7 * 30) / (pairs + 30)
     for i in range(size):
         for j in range(size):
             a, b = 7 + i, 7 + j
-            logit = products[i, j] + rows.offsets[1] - background
-            gaps = np.abs(rows.times[a][:, None] - rows.times[b][None])
-            if np.isfinite(gaps).any():
-                weight = min(rows.time_weights[a], rows.time_weights[b])
-                logit += weight / (1 + np.nanmin(gaps) / max(rows.time_scales[a], rows.time_scales[b]))
+            logit = products[i, j] - 9.0
+            ours, theirs = (times[np.isfinite(times)] for times in (rows.times[a], rows.times[b]))
+            if len(ours) and len(theirs):
+                gaps = np.abs(ours[:, None] - theirs[None])
+                near = [np.mean(1 / (1 + gaps.min(axis=axis) / 6.0)) for axis in (0, 1)]
+                logit += min(rows.time_weights[a], rows.time_weights[b]) * np.mean(near)
             logit += 2.0 * bool({*rows.items[a].tolist()} & {*rows.items[b].tolist()} - {-1})
             expected = 0.0 if i == j else 1 / (1 + np.exp(logit))
             assert found[i, j] == pytest.approx(expected, rel=1e-4)
@@ -192,8 +187,7 @@ def test_neither_threads_nor_other_users_nor_their_order_change_a_label():
         own = slice(rows.starts[user], rows.starts[user + 1])
         alone = KeywordRows(
             starts=np.array([0, size]),
-            offsets=rows.offsets[user : user + 1],
-            **{name: getattr(rows, name)[own] for name in ("codes", "times", "time_scales", "time_weights", "items")},
+            **{name: getattr(rows, name)[own] for name in ("codes", "times", "time_weights", "items")},
         )
         found = average_linkage(vectors, alone, MODEL, distance_threshold=0.9)
         np.testing.assert_array_equal(found, expected[own])
@@ -203,7 +197,7 @@ def test_one_row_and_no_rows():
     assert average_linkage(*one_user([[1.0, 0.0]]), PLAIN, distance_threshold=0.5).tolist() == [0]
     vectors, rows = one_user([])
     assert average_linkage(vectors.reshape(0, 2), rows, PLAIN, distance_threshold=0.5).tolist() == []
-    empty = replace(rows, starts=np.zeros(1, np.int64), offsets=np.zeros(0))
+    empty = replace(rows, starts=np.zeros(1, np.int64))
     assert average_linkage(vectors.reshape(0, 2), empty, PLAIN, distance_threshold=0.5).tolist() == []
 
 
@@ -238,8 +232,8 @@ def test_vectors_that_are_not_finite_are_refused(value: float):
 
 def test_rows_that_do_not_fit_are_refused():
     vectors, rows = one_user([[1.0, 0.0], [0.0, 1.0]])
-    with pytest.raises(ValueError, match=r"time_scales has shape \(3,\); \(2,\) is needed"):
-        replace(rows, time_scales=np.ones(3))
+    with pytest.raises(ValueError, match=r"time_weights has shape \(3,\); \(2,\) is needed"):
+        replace(rows, time_weights=np.ones(3))
     with pytest.raises(ValueError, match="starts must ascend from 0 to the number of rows, 2"):
         replace(rows, starts=np.array([0, 3]))
     with pytest.raises(ValueError, match="codes must be rows of the vectors, 0 to 1"):

@@ -247,6 +247,21 @@ def test_a_migrated_warehouse_has_the_tables_of_a_new_one(older: Warehouse, home
     assert older.query("select count(*) as n from landed_days")["n"][0] == 1
 
 
+def test_the_former_confidence_becomes_the_probability_of_a_return(older: Warehouse):
+    tables = ("rankings", "user_journeys")
+    with duckdb.connect(older.path) as connection:
+        for table in tables:
+            columns = connection.sql(f"select column_name, column_type from (describe {table})").fetchall()
+            values = {"confidence": "0.75", "return_probability": "0.1", "evergreen_until": "null"}
+            usual = {"DATE": "date '2025-06-30'", "TIMESTAMP": "timestamp '2025-06-30'", "VARCHAR": "'x'"}
+            row = [values.get(name, usual.get(kind, "[]" if kind.endswith("[]") else "1")) for name, kind in columns]
+            connection.execute(f"insert into {table} values ({', '.join(row)})")
+    older.migrate()
+    for table in tables:
+        found = older.query(f"select confidence, return_probability from {table}")
+        assert found.rows() == [(0.75, 0.75)]
+
+
 def test_what_the_check_costs(older: Warehouse, figures: Callable[..., None]):
     older.migrate()
     rounds = 200

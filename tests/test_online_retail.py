@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.importers import ImportSummary, OnlineRetailError, import_online_retail
+from lab.importers import DataSetError, ImportSummary, import_online_retail
 
 SCHEMA = {
     "InvoiceNo": pl.String,
@@ -73,7 +73,7 @@ def test_a_purchase_and_its_item(tmp_path: Path) -> None:
         rows_read=1,
         rows_kept=1,
         excluded=dict.fromkeys(summary.excluded, 0),
-        customers=1,
+        users=1,
         items=1,
         item_rows=1,
         days=1,
@@ -183,14 +183,14 @@ def test_nothing_kept_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OnlineRetailError, match=r"absent\.parquet is no file"):
+    with pytest.raises(DataSetError, match=r"absent\.parquet is no file"):
         import_online_retail(tmp_path / "absent.parquet", tmp_path / "landing")
 
 
 def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
     path = tmp_path / "retail.xlsx"
     path.write_text("no parquet")
-    with pytest.raises(OnlineRetailError, match=r"retail\.xlsx cannot be read as parquet"):
+    with pytest.raises(DataSetError, match=r"retail\.xlsx cannot be read as parquet"):
         import_online_retail(path, tmp_path / "landing")
 
 
@@ -198,7 +198,7 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path) -> None:
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     path = tmp_path / "retail.parquet"
     pl.DataFrame([line()], schema=SCHEMA).drop(column).write_parquet(path)
-    with pytest.raises(OnlineRetailError, match=rf"retail\.parquet: column {column} is missing"):
+    with pytest.raises(DataSetError, match=rf"retail\.parquet: column {column} is missing"):
         import_online_retail(path, tmp_path / "landing")
     assert not (tmp_path / "landing").exists()
 
@@ -207,14 +207,14 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
 def test_a_column_of_a_wrong_type_is_named(tmp_path: Path, column: str) -> None:
     path = tmp_path / "retail.parquet"
     pl.DataFrame([line()], schema=SCHEMA).with_columns(pl.lit("?").alias(column)).write_parquet(path)
-    with pytest.raises(OnlineRetailError, match=f"column {column} is String; it must be"):
+    with pytest.raises(DataSetError, match=f"column {column} is String; it must be"):
         import_online_retail(path, tmp_path / "landing")
 
 
 def test_simulated_and_real_data_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "landing").mkdir()
     (tmp_path / "landing" / "SIMULATED.json").write_text("{}")
-    with pytest.raises(OnlineRetailError, match="simulated data"):
+    with pytest.raises(DataSetError, match="simulated platform"):
         imported(tmp_path, line())
 
 
@@ -254,7 +254,7 @@ def test_the_real_file(tmp_path: Path) -> None:
     assert summary.rows_read == summary.rows_kept + sum(summary.excluded.values())
     assert (summary.first_day, summary.last_day) == (date(2010, 12, 1), date(2011, 12, 9))
     assert summary.excluded["cancellation"] == 9_288
-    assert 4_300 < summary.customers <= 4_372
+    assert 4_300 < summary.users <= 4_372
     kept = pl.read_parquet(sorted(tmp_path.glob("engagements/*/*.parquet")), hive_partitioning=False)
     items = pl.read_parquet(sorted(tmp_path.glob("items/*/*.parquet")), hive_partitioning=False)
     assert kept.height == summary.rows_kept

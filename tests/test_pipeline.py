@@ -28,7 +28,8 @@ SNAPSHOTS = (
     "judge_scores",
 )
 CONTRACT = {
-    "as_of", "user_id", "journey_id", "rank", "name", "keywords", "lifecycle", "stage", "confidence", "score",
+    "as_of", "user_id", "journey_id", "rank", "name", "keywords", "lifecycle", "stage", "confidence",
+    "return_probability", "score",
     "search_count", "action_count", "first_seen", "last_seen", "algorithm_version", "scope",
 }  # fmt: skip
 

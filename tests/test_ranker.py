@@ -32,6 +32,7 @@ from journeys_dagster.training.ranker import (
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
 from journeys_dagster.training.replay import RETURN, days_to_return, labelled_snapshots, replay_features
 from journeys_dagster.training.spans import Spans, TooFewReturnsError, snapshot_days, training_spans
+from lab.evaluation.ranking import RankingEvaluation, ablations
 from lab.simulation.world import World, build_world
 
 QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}})
@@ -202,6 +203,18 @@ def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.Da
     assert sum(attempt.trained.importance.values()) == pytest.approx(1.0)
 
 
+def test_ablations_say_what_a_group_of_features_is_worth(
+    attempt: Attempt, examples: pl.DataFrame, spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lab.evaluation.ranking.ABLATIONS", {"how often lately": ("events_30", "decayed_events")})
+    whole, without = ablations(RankingEvaluation(examples, spans, attempt), QUICK).iter_rows(named=True)
+    assert (whole["without"], whole["lost"]) == ("nothing", None)
+    assert whole["ndcg"] == attempt.comparison.table["ndcg"][0]
+    assert without["ndcg"] != whole["ndcg"]
+    assert without["lost"] == pytest.approx(1 - without["ndcg"] / whole["ndcg"])
+    assert without["lost_low"] <= without["lost"] <= without["lost_high"]
+
+
 def test_a_stored_model_scores_the_same_bits(attempt: Attempt, examples: pl.DataFrame) -> None:
     model, actions = attempt.trained.model, action_names(QUICK)
     stored = RankingModel.stored(model.model_id, model.trees, attempt.card)
@@ -254,7 +267,7 @@ def test_feedback_outweighs_returns_that_say_otherwise(examples: pl.DataFrame, s
 def test_the_heuristic_is_frequency_times_recency(examples: pl.DataFrame) -> None:
     scores = heuristic_scores(examples, QUICK)
     row = examples.row(0, named=True)
-    expected = row["weight"] * np.exp(-row["days_since_last"] / 30)
+    expected = row["weight"] * np.exp(-row["days_since_last"] / 14)
     assert scores["frequency × recency"][0] == pytest.approx(expected)
 
 
@@ -290,7 +303,8 @@ def test_rankings_are_the_models_once_it_is_promoted(
     ranked = pipeline.table("rankings")
     by_model = ranked.filter(pl.col("as_of") == world_days[3])
     assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
-    assert by_model["confidence"].is_between(0, 1).all()
+    for number in ("confidence", "return_probability"):
+        assert by_model[number].is_between(0, 1).all()
     assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[1]) is None
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[2], before_training_on=True) is None

@@ -1,4 +1,4 @@
-"""The heuristic ranker: its closed form, its order, its confidence."""
+"""The heuristic ranker: its closed form, its order, its probability of a return."""
 
 import math
 from datetime import date, datetime, timedelta
@@ -21,6 +21,7 @@ OUTPUT = {
     "rank": pl.Int32,
     "score": pl.Float64,
     "confidence": pl.Float64,
+    "return_probability": pl.Float64,
     "frequency": pl.Float64,
     "recency_days": pl.Float64,
     "ranker": pl.String,
@@ -29,19 +30,21 @@ OUTPUT = {
 Row = tuple[str, str, float, datetime]
 
 
-def rank(*rows: Row, decay: float = 30.0, half: float = 3.0) -> pl.DataFrame:
-    journeys = pl.DataFrame(list(rows), schema=SCHEMA, orient="row")
-    return rank_by_heuristic(journeys, as_of=AS_OF, recency_decay_days=decay, half_confidence_score=half)
+def rank(*rows: Row, decay: float = 30.0, confidence: float = 1.0) -> pl.DataFrame:
+    journeys = pl.DataFrame(list(rows), schema=SCHEMA, orient="row").with_columns(confidence=pl.lit(confidence))
+    return rank_by_heuristic(journeys, as_of=AS_OF, recency_decay_days=decay)
 
 
 def test_the_score_is_frequency_fading_with_the_days_since_the_last_event():
-    found = rank(("u", "j", 6.0, END - timedelta(days=45)))
+    found = rank(("u", "j", 6.0, END - timedelta(days=45)), confidence=0.8)
     assert dict(found.schema) == OUTPUT
     row = found.row(0, named=True)
     assert row["recency_days"] == 45.0
-    assert row["score"] == pytest.approx(6.0 * math.exp(-1.5), rel=1e-12)
-    assert row["confidence"] == pytest.approx(row["score"] / (row["score"] + 3.0), rel=1e-12)
-    assert (row["frequency"], row["rank"], row["ranker"]) == (6.0, 1, HEURISTIC)
+    strength = 6.0 * math.exp(-1.5)
+    assert row["score"] == pytest.approx(0.8 * strength, rel=1e-12)
+    odds = (strength / 7.0) ** 1.25
+    assert row["return_probability"] == pytest.approx(odds / (odds + 1.0), rel=1e-12)
+    assert (row["frequency"], row["rank"], row["confidence"], row["ranker"]) == (6.0, 1, 0.8, HEURISTIC)
 
 
 def test_days_are_counted_to_the_end_of_the_day_by_the_microsecond():
@@ -58,8 +61,14 @@ def test_an_event_after_the_end_of_the_day_is_no_more_than_fresh():
     assert found["score"].to_list() == [2.0, 2.0]
 
 
-def test_a_score_of_the_configured_size_gives_half_confidence():
-    assert rank(("u", "j", 7.0, END), half=7.0)["confidence"].to_list() == [0.5]
+def test_what_is_hardly_a_journey_comes_after_a_sure_one():
+    journeys = pl.DataFrame([("u", "a", 5.0, END), ("u", "b", 4.0, END)], schema=SCHEMA, orient="row")
+    ranked = rank_by_heuristic(
+        journeys.with_columns(confidence=pl.Series([0.1, 0.9])), as_of=AS_OF, recency_decay_days=30.0
+    )
+    assert ranked["journey_id"].to_list() == ["b", "a"]
+    # Whether the user comes back is another question.
+    assert ranked["return_probability"].is_sorted()
 
 
 def test_equal_scores_are_ranked_by_journey_id():
@@ -85,19 +94,19 @@ ROWS = st.lists(
 
 
 @settings(deadline=None)
-@given(ROWS, st.floats(1.0, 365.0), st.floats(1e-3, 1e6))
-def test_each_user_is_ranked_from_the_best_score_down_with_confidence_in_step(
-    rows: list[Row], decay: float, half: float
+@given(ROWS, st.floats(1.0, 365.0), st.floats(1e-3, 1.0))
+def test_each_user_is_ranked_from_the_best_score_down_with_the_chance_of_a_return_in_step(
+    rows: list[Row], decay: float, confidence: float
 ):
-    found = rank(*rows, decay=decay, half=half)
+    found = rank(*rows, decay=decay, confidence=confidence)
     assert (found["recency_days"] >= 0).all()
-    assert ((found["confidence"] >= 0) & (found["confidence"] < 1)).all()
+    assert found["return_probability"].is_between(0, 1).all()
     for (user,), ranked in found.group_by("user_id", maintain_order=True):
         assert ranked["rank"].to_list() == list(range(1, len(ranked) + 1))
         order = [(-score, journey) for score, journey in ranked.select("score", "journey_id").iter_rows()]
         assert order == sorted(order)
-        assert (np.diff(ranked["confidence"].to_numpy()) <= 1e-15).all()
-        alone = rank(*(row for row in reversed(rows) if row[0] == user), decay=decay, half=half)
+        assert (np.diff(ranked["return_probability"].to_numpy()) <= 1e-15).all()
+        alone = rank(*(row for row in reversed(rows) if row[0] == user), decay=decay, confidence=confidence)
         assert_frame_equal(alone, ranked, check_exact=True)
     assert sorted(found.select("user_id", "journey_id").rows()) == sorted(row[:2] for row in rows)
 
@@ -109,6 +118,6 @@ def test_a_user_gets_the_same_bits_without_the_others():
         (f"user {user:03}", "j", float(weight), END - timedelta(seconds=int(seconds)))
         for user, (weight, seconds) in enumerate(zip(rng.gamma(1, 3, 200), rng.integers(0, 10**7, 200), strict=True))
     ]
-    together = rank(*rows, decay=1.875, half=0.7)
-    alone = pl.concat([rank(row, decay=1.875, half=0.7) for row in rows])
+    together = rank(*rows, decay=1.875, confidence=0.7)
+    alone = pl.concat([rank(row, decay=1.875, confidence=0.7) for row in rows])
     assert_frame_equal(alone, together, check_exact=True)

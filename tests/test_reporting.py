@@ -321,6 +321,7 @@ def journeys(*rows: dict[str, object]) -> pl.DataFrame:
         "lifecycle": "situational",
         "stage": "ongoing",
         "confidence": 0.8712,
+        "return_probability": 0.2345,
         "score": 2.5,
         "search_count": 12,
         "action_count": 1240,
@@ -427,7 +428,7 @@ def test_last_seen_is_told_relative_to_the_day_of_the_snapshot():
 
 
 def test_missing_values_leave_their_place_empty():
-    row = dict.fromkeys(("name", "stage", "confidence", "keywords", "last_seen", "search_count"))
+    row = dict.fromkeys(("name", "stage", "confidence", "return_probability", "keywords", "last_seen", "search_count"))
     frame = pl.concat([journeys(), journeys().with_columns(rank=pl.lit(2, pl.Int64), **row)], how="vertical_relaxed")
     assert "– / 1,240" in render(frame)
 

@@ -1,4 +1,4 @@
-"""The model of returns: fitted to known truths, falling in silence, promoted only when it wins; and the phase."""
+"""The model of returns: fitted to known truths, falling in silence, promoted by its stages; and the phase."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,9 +11,8 @@ from conftest import Pipeline
 from dagster import AssetCheckSeverity
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import expon
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import balanced_accuracy_score
 
 from journeys_dagster.inference.stage_model import (
     AGEING_TERMS,
@@ -25,12 +24,12 @@ from journeys_dagster.inference.stage_model import (
 )
 from journeys_dagster.inference.stages import (
     ACTION,
-    ENDED,
     INSPIRATION,
-    ONGOING,
+    RULE,
+    SOONEST_PART,
     UNKNOWN,
+    outlived_silence,
     phase_journeys,
-    stage_by_model,
     stage_journeys,
 )
 from journeys_dagster.monitoring.bootstrap import Mean
@@ -38,18 +37,18 @@ from journeys_dagster.resources.trained_models import keep_stage_model
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.spans import Spans, TooFewReturnsError
 from journeys_dagster.training.stager import (
-    GAPS,
-    RULE,
+    CURRENT,
+    NEW,
     StageAttempt,
     StageComparison,
     attempt_stage_model,
-    baseline_probabilities,
-    compare_forecasts,
+    compare_stages,
     decide,
     train_stage_model,
 )
 
 DAY = date(2025, 6, 30)
+STAGES = Settings().stages
 
 
 def features_of(rows: int, seed: int = 0) -> pl.DataFrame:
@@ -77,8 +76,8 @@ def features_of(rows: int, seed: int = 0) -> pl.DataFrame:
     return frame.cast(dict.fromkeys(FEATURES, pl.Float64)).sort("user_id", "journey_id")
 
 
-def model_of(**weights: float) -> StageModel:
-    return StageModel("m", 30, -1.0, {**dict.fromkeys(TERMS, 0.0), **weights})
+def model_of(ended_below: float = 0.05, **weights: float) -> StageModel:
+    return StageModel("m", 30, -1.0, {**dict.fromkeys(TERMS, 0.0), **weights}, ended_below)
 
 
 def with_returns(features: pl.DataFrame, probabilities: np.ndarray, seed: int = 1) -> pl.DataFrame:
@@ -115,12 +114,18 @@ def test_without_bounds_at_work_it_is_scikit_learns_ridge() -> None:
 
 
 def test_what_falls_in_silence_gets_no_negative_weight() -> None:
-    upside_down = StageModel("m", 30, -1.0, {**dict.fromkeys(TERMS, 0.0), "idle": -0.8})
+    upside_down = model_of(idle=-0.8)
     features = features_of(5_000)
     found = train_stage_model(with_returns(features, upside_down.probabilities(features)), return_days=30, model_id="n")
     assert all(found.weights[name] >= 0 for name in AGEING_TERMS)
     assert found.misfit() == ""
     assert "rise in silence" in upside_down.misfit()
+    assert (
+        "without learning when"
+        in StageModel.stored(
+            {"model_id": "m", "return_days": 30, "intercept": 0.0, "weights": dict.fromkeys(TERMS, 0.1)}
+        ).misfit()
+    )
     assert "(another)" in replace(found, weights={**found.weights, "another": 0.1}).misfit()
     assert "(idle)" in replace(found, weights={name: 0.1 for name in TERMS if name != "idle"}).misfit()
 
@@ -133,9 +138,9 @@ def test_what_falls_in_silence_gets_no_negative_weight() -> None:
 def test_a_journey_ends_on_the_first_day_its_probability_lies_below(
     weights: list[float], threshold: float, seed: int
 ) -> None:
-    model = model_of(**dict(zip(AGEING_TERMS, weights, strict=True)))
+    model = model_of(threshold, **dict(zip(AGEING_TERMS, weights, strict=True)))
     features = features_of(5, seed)
-    days_left = model.days_left(features, ended_below=threshold)
+    days_left = model.days_left(features)
     at, before = (model.probabilities(features, silent_days=np.maximum(days_left - back, 0)) for back in (0, 1))
     assert ((at < threshold) | (days_left == FOREVER_DAYS)).all()
     assert ((before >= threshold) | (days_left == 0)).all()
@@ -149,58 +154,72 @@ def test_a_journey_gets_the_same_bits_without_the_others() -> None:
     np.testing.assert_array_equal(together, alone)
 
 
-def staged(features: pl.DataFrame) -> pl.DataFrame:
-    """By rule, with a fixed span."""
-    moments = features.select(
-        "user_id",
-        "journey_id",
-        first_seen=pl.lit(DAY).cast(pl.Datetime("us")) - pl.duration(days=pl.col("days_since_first").cast(pl.Int64)),
-        last_seen=pl.lit(DAY).cast(pl.Datetime("us")) - pl.duration(days=pl.col("days_since_last").cast(pl.Int64)),
-        active_weeks=pl.lit(1, dtype=pl.Int32),
+def staged(features: pl.DataFrame, model: StageModel | None = None) -> pl.DataFrame:
+    """Stages of journeys none of which is evergreen."""
+    day = pl.lit(DAY).cast(pl.Datetime("us"))
+    moments = features.with_columns(
+        first_seen=day - pl.duration(days=pl.col("days_since_first").cast(pl.Int64)),
+        last_seen=day - pl.duration(days=pl.col("days_since_last").cast(pl.Int64)),
+        active_months=pl.lit(0, dtype=pl.Int32),
     )
-    return stage_journeys(
-        moments,
-        as_of=DAY,
-        evergreen_min_span_days=10_000,
-        evergreen_min_active_weeks_share=0.5,
-        ended_after_days=30,
-    )
+    return stage_journeys(moments, as_of=DAY, settings=STAGES, model=model)
 
 
-def test_the_model_decides_in_place_of_the_rule_and_tells_when_it_ends() -> None:
-    features, model = features_of(400), model_of(idle=1.0)
-    by_rule = staged(features)
-    by_model = stage_by_model(by_rule, features, model, as_of=DAY, ended_below=0.05)
-    assert by_model.columns == by_rule.columns
-    is_below = by_model["return_probability"] < 0.05
-    assert by_model["stage"].to_list() == [ENDED if below else ONGOING for below in is_below]
-    assert ((by_model["ends_on"] <= DAY) == is_below).all()
+def test_a_model_may_see_an_end_sooner_and_never_later() -> None:
+    features = features_of(400)
+    by_rule = outlived_silence(features, STAGES)
+    everything_lives, nothing_lives = model_of(0.0), model_of(1.0)
+    assert outlived_silence(features, STAGES, everything_lives).equals(by_rule)
+    soonest = outlived_silence(features, STAGES, nothing_lives)
+    asked = pl.max_horizontal(by_rule // SOONEST_PART, pl.lit(STAGES.ended_min_days), features["days_since_last"] - 1)
+    assert soonest.to_list() == pl.select(pl.min_horizontal(asked.cast(pl.Int64), by_rule)).to_series().to_list()
+    between = outlived_silence(features, STAGES, model_of(0.1, idle=0.4))
+    assert ((between >= soonest) & (between <= by_rule)).all()
+    assert 0 < (between < by_rule).sum() < len(features)
+
+
+def test_stages_by_a_model_are_those_of_what_it_outlives() -> None:
+    features, model = features_of(400), model_of(0.1, idle=0.4)
+    by_model, by_rule = staged(features, model), staged(features)
+    ended = features["days_since_last"] > outlived_silence(features, STAGES, model)
+    assert (by_model["stage"] == "ended").equals(ended.rename("stage"))
+    assert ((by_model["ends_on"] <= DAY) == ended).all()
+    assert (by_model["ends_on"] <= by_rule["ends_on"]).all()
+    assert (by_model["ends_on"] < by_rule["ends_on"]).any()
     assert by_model["stage_model"].unique().to_list() == ["m"]
-    assert by_rule["stage_model"].unique().to_list() == ["rule"]
-    with pytest.raises(ValueError, match="different journeys"):
-        stage_by_model(by_rule, features.reverse(), model, as_of=DAY, ended_below=0.05)
+    assert by_rule["stage_model"].unique().to_list() == [RULE]
 
 
-def test_exponential_gaps_are_scipys() -> None:
-    features = features_of(50)
-    stated = baseline_probabilities(features, return_days=30, ended_after_days=30)
-    rates = (features["days_active"] - 1) / (features["days_since_first"] + 1)
-    some = rates.to_numpy() > 0
-    assert stated[GAPS][some] == pytest.approx(expon.cdf(30, scale=1 / rates.to_numpy()[some]))
-    assert stated[RULE].tolist() == (features["days_since_last"] <= 30).cast(float).to_list()
+def test_long_silence_has_ended_however_likely_a_return() -> None:
+    silent = features_of(200).with_columns(days_since_last=pl.lit(300.0), days_since_first=pl.lit(330.0))
+    assert set(staged(silent, model_of(0.05))["stage"]) == {"ended"}
 
 
-def test_brier_scores_are_scikit_learns_and_gains_are_of_them() -> None:
+def test_stages_are_compared_by_balanced_accuracy() -> None:
     features = features_of(500)
     examples = with_returns(features, np.full(500, 0.3))
-    labels = examples["days_to_return"].to_numpy() <= 30
-    ours, theirs = np.full(500, 0.3), np.full(500, 0.9)
-    found = compare_forecasts(examples, {"new model": ours, "other": theirs}, return_days=30)
-    scores = [brier_score_loss(labels, stated) for stated in (ours, theirs)]
-    assert found.table["brier"].to_list() == pytest.approx(scores)
-    gain = found.brier_gains["other"]
-    assert gain.value == pytest.approx(1 - scores[0] / scores[1])
-    assert gain.low <= gain.value <= gain.high
+    returned = examples["days_to_return"].to_numpy() <= 30
+    model = model_of(0.1, idle=0.4)
+    found = compare_stages(examples, Settings(), {NEW: model}, return_days=30)
+    for row, by in zip(found.table.iter_rows(named=True), (None, model), strict=True):
+        ended = (features["days_since_last"] > outlived_silence(features, STAGES, by)).to_numpy()
+        assert row["balanced"] == pytest.approx(balanced_accuracy_score(~returned, ended))
+        assert row["ended"] == pytest.approx(ended.mean())
+        assert row["flips"] == pytest.approx(returned[ended].mean())
+    rule, new = found.table["balanced"]
+    assert found.gains[RULE].value == pytest.approx(new / rule - 1)
+    assert found.table["agreement"][0] == 1.0 > found.table["agreement"][1]
+
+
+def test_what_has_ended_is_learnt_where_it_tells_returns_best() -> None:
+    features = features_of(20_000)
+    truth = model_of(idle=1.2, active_days=0.8)
+    examples = with_returns(features, truth.probabilities(features))
+    returned = examples["days_to_return"].to_numpy() <= 30
+    model = train_stage_model(examples, return_days=30, model_id="m")
+    stated = model.probabilities(features)
+    best = max(balanced_accuracy_score(returned, stated >= below) for below in np.linspace(0.01, 0.9, 90))
+    assert balanced_accuracy_score(returned, stated >= model.ended_below) == pytest.approx(best, abs=0.005)
 
 
 SPANS = Spans([DAY - timedelta(days=90)], [DAY - timedelta(days=60)], [DAY - timedelta(days=30)], 30)
@@ -222,30 +241,25 @@ def test_a_model_that_wins_is_promoted_and_the_next_must_beat_it() -> None:
     assert StageModel.stored(first.card) == first.model
     again = attempted(first.model)
     assert again.promoted, again.decision
-    best = replace(
-        first.model,
-        weights={**dict.fromkeys(TERMS, 0.0), "idle": 1.2, "active_days": 0.8, "user_regularity": 0.5},
-        intercept=-1.0,
-    )
-    table = attempted(best).comparison.table
-    assert "current model" in table["forecast"].to_list()
+    table = attempted(first.model).comparison.table
+    assert CURRENT in table["stages_by"].to_list()
 
 
 @pytest.mark.parametrize(
-    ("low", "auc", "current", "promoted", "words"),
+    ("low", "agreement", "current", "promoted", "words"),
     [
-        (0.01, 0.8, None, True, "promoted"),
-        (-0.01, 0.8, None, False, "may be chance"),
-        (0.01, 0.6, None, False, "a simple forecast reaches too"),
-        (0.01, 0.8, 0.04, False, "the current model has 0.0400"),
-        (0.01, 0.8, 0.06, True, "promoted"),
+        (0.01, 0.95, None, True, "promoted"),
+        (-0.01, 0.95, None, False, "may be chance"),
+        (0.01, 0.7, None, False, "70.0% of the stages are the rule's"),
+        (0.01, 0.95, 0.8, False, "the current model has 0.800"),
+        (0.01, 0.95, 0.7, True, "promoted"),
     ],
 )
-def test_decisions(low: float, auc: float, current: float | None, promoted: bool, words: str) -> None:
-    rows = [("new model", auc, 0.05, 0.0), (RULE, 0.6, 0.3, 0.2), (GAPS, 0.7, 0.06, 0.1)]
-    rows += [("current model", 0.75, current, 0.0)] if current else []
-    table = pl.DataFrame(rows, schema=["forecast", "auc", "brier", "ece"], orient="row")
-    gains = {name: Mean(0.1, low, 0.2) for name in table["forecast"].to_list()[1:]}
+def test_decisions(low: float, agreement: float, current: float | None, promoted: bool, words: str) -> None:
+    rows = [(RULE, 0.7, 0.5, 0.1, 1.0), (NEW, 0.75, 0.55, 0.1, agreement)]
+    rows += [(CURRENT, current, 0.5, 0.1, 0.9)] if current else []
+    table = pl.DataFrame(rows, schema=["stages_by", "balanced", "ended", "flips", "agreement"], orient="row")
+    gains = {name: Mean(0.1, low, 0.2) for name in (RULE, CURRENT)}
     decided, decision = decide(StageComparison(table, gains))
     assert decided is promoted
     assert words in decision
@@ -308,10 +322,8 @@ def test_stages_are_the_models_once_it_is_promoted(
     stages = pipeline.table("stages")
     by_model = stages.filter(pl.col("as_of") == world_days[3])
     assert by_model["stage_model"].unique().to_list() == [attempt.model.model_id]
-    assert by_model["return_probability"].is_between(0, 1).all()
     before = stages.filter(pl.col("as_of") < world_days[3])
     assert before["stage_model"].unique().to_list() == ["rule"]
-    assert before["return_probability"].null_count() == len(before)
     assert {*stages["phase"]} == {INSPIRATION, ACTION}
 
     shown = pipeline.table("current_user_journeys").filter(pl.col("as_of") == world_days[3])

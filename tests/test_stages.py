@@ -1,203 +1,206 @@
 """Lifecycle and stage: every edge by hand, and the day on which a journey ends."""
 
 from datetime import date, datetime, time, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, SITUATIONAL, stage_journeys
+from journeys_dagster.inference.stage_model import FEATURES
+from journeys_dagster.inference.stages import (
+    ENDED,
+    EVERGREEN,
+    MONTH_DAYS,
+    ONGOING,
+    SITUATIONAL,
+    outlived_silence,
+    stage_journeys,
+)
+from journeys_dagster.settings import Settings
 
-SCHEMA = {
-    "user_id": pl.String,
-    "journey_id": pl.String,
-    "first_seen": pl.Datetime("us"),
-    "last_seen": pl.Datetime("us"),
-    "active_weeks": pl.Int32,
-}
+STAGES = Settings().stages
 OUTPUT = {
     "user_id": pl.String,
     "journey_id": pl.String,
     "lifecycle": pl.String,
     "stage": pl.String,
     "stage_model": pl.String,
-    "return_probability": pl.Float64,
     "span_days": pl.Int32,
-    "active_weeks_share": pl.Float64,
+    "active_months_share": pl.Float64,
     "days_since_last": pl.Int32,
     "ends_on": pl.Date,
     "evergreen_until": pl.Date,
 }
-LATE = time(23, 59, 59)
+FIRST = date(2025, 1, 6)
 
 
-def stage(
-    first: datetime, last: datetime, weeks: int, *, as_of: date, span: int = 42, share: float = 0.5, ended: int = 30
-) -> dict:
-    found = stage_journeys(
-        pl.DataFrame([("u", "j", first, last, weeks)], schema=SCHEMA, orient="row"),
-        as_of=as_of,
-        evergreen_min_span_days=span,
-        evergreen_min_active_weeks_share=share,
-        ended_after_days=ended,
-    )
+def journeys_of(
+    days: list[date], *, as_of: date, user_days: list[date] | None = None, name: str = "j", at: time = time(12)
+) -> pl.DataFrame:
+    """A journey with an event on each of some days, of a user who was here on these days or on others too."""
+    known: list[date] = sorted({*(user_days or []), *days})
+    since = {
+        "days_since_last": (as_of - max(days)).days,
+        "days_since_first": (as_of - min(days)).days,
+        "user_days_since_last": (as_of - known[-1]).days,
+        "user_tenure_days": (as_of - known[0]).days,
+    }
+    features = dict.fromkeys(FEATURES, 0.0) | {name: float(max(value, 0)) for name, value in since.items()}
+    features |= {"days_active": float(len(days)), "user_active_days": float(len(known))}
+    row: dict[str, Any] = {
+        "user_id": "u",
+        "journey_id": name,
+        "first_seen": datetime.combine(min(days), at),
+        "last_seen": datetime.combine(max(days), at),
+        "active_months": len({(day - min(days)).days // MONTH_DAYS for day in days}),
+    }
+    return pl.DataFrame(row | features, schema_overrides={"active_months": pl.Int32})
+
+
+def stage(days: list[date], *, as_of: date, user_days: list[date] | None = None, at: time = time(12), **changed: Any):
+    settings = STAGES.model_copy(update=changed)
+    found = stage_journeys(journeys_of(days, as_of=as_of, user_days=user_days, at=at), as_of=as_of, settings=settings)
     assert dict(found.schema) == OUTPUT
     return found.row(0, named=True)
 
 
-@pytest.mark.parametrize(("days", "lifecycle"), [(41, SITUATIONAL), (42, EVERGREEN), (43, EVERGREEN)])
-def test_a_span_of_just_the_threshold_is_evergreen(days: int, lifecycle: str):
-    first = datetime(2025, 3, 3)
-    # The hour of the day plays no part: late on the first day to early on the last counts whole days.
-    row = stage(
-        datetime.combine(first, LATE), first + timedelta(days=days), 99, as_of=(first + timedelta(days=days)).date()
-    )
-    assert (row["lifecycle"], row["span_days"]) == (lifecycle, days)
+def every(step: int, count: int, first: date = FIRST) -> list[date]:
+    return [first + timedelta(days=step * place) for place in range(count)]
 
 
-@pytest.mark.parametrize(("weeks", "lifecycle"), [(4, SITUATIONAL), (5, EVERGREEN), (6, EVERGREEN)])
-def test_activity_in_just_the_threshold_share_of_weeks_is_evergreen(weeks: int, lifecycle: str):
-    # Monday 3 March to Sunday 11 May 2025: ten calendar weeks.
-    row = stage(datetime(2025, 3, 3), datetime(2025, 5, 11, 23), weeks, as_of=date(2025, 5, 11))
-    assert (row["lifecycle"], row["active_weeks_share"]) == (lifecycle, weeks / 10)
-
-
-def test_weeks_count_to_the_day_of_the_snapshot_so_silence_makes_a_journey_situational():
-    first, last = datetime(2025, 3, 3), datetime(2025, 5, 11)
-    assert stage(first, last, 10, as_of=date(2025, 7, 20))["stage"] == EVERGREEN
-    silent = stage(first, last, 10, as_of=date(2025, 7, 21))
-    assert silent["active_weeks_share"] == pytest.approx(10 / 21)
-    assert (silent["lifecycle"], silent["stage"]) == (SITUATIONAL, ENDED)
-
-
-@pytest.mark.parametrize(("since", "expected"), [(0, ONGOING), (29, ONGOING), (30, ONGOING), (31, ENDED), (300, ENDED)])
-def test_a_situational_journey_ends_when_left_alone_for_more_than_the_given_days(since: int, expected: str):
-    last = datetime(2025, 3, 3, 23, 59)
-    row = stage(last, last, 1, as_of=last.date() + timedelta(days=since))
+@pytest.mark.parametrize(("since", "expected"), [(0, ONGOING), (20, ONGOING), (21, ENDED), (300, ENDED)])
+def test_a_journey_ends_after_twice_its_usual_gap(since: int, expected: str):
+    # Five days ten apart, of a person who comes every ten days: twice ten days of silence are outlived.
+    days = every(10, 5)
+    row = stage(days, as_of=days[-1] + timedelta(days=since))
     assert (row["lifecycle"], row["stage"], row["days_since_last"]) == (SITUATIONAL, expected, since)
-    assert row["ends_on"] == date(2025, 4, 3)
-
-
-def test_an_evergreen_journey_stays_so_until_too_many_weeks_were_idle():
-    first, last = datetime(2024, 1, 1), datetime(2024, 12, 30)  # both Mondays, 53 active weeks
-    row = stage(first, last, 53, as_of=date(2025, 12, 31))
-    assert row["days_since_last"] == 366
-    assert (row["lifecycle"], row["stage"], row["evergreen_until"]) == (EVERGREEN, EVERGREEN, date(2026, 1, 12))
-    assert stage(first, last, 53, as_of=date(2026, 1, 11))["stage"] == EVERGREEN
-    after = stage(first, last, 53, as_of=date(2026, 1, 12))
-    assert (after["lifecycle"], after["stage"], after["evergreen_until"]) == (SITUATIONAL, ENDED, None)
-
-
-def test_without_a_share_an_evergreen_journey_stays_so():
-    row = stage(datetime(2024, 1, 1), datetime(2025, 1, 1), 2, as_of=date(2060, 1, 1), share=0.0)
-    assert row["stage"] == EVERGREEN
+    assert row["ends_on"] == days[-1] + timedelta(days=21)
 
 
 @pytest.mark.parametrize(
-    ("first", "as_of", "weeks"),
+    ("days", "user_days", "silence"),
     [
-        (datetime(2024, 12, 30), date(2025, 1, 5), 1),  # Monday to Sunday, over the year's end
-        (datetime(2024, 12, 29, 23), date(2025, 1, 1), 2),  # Sunday to Wednesday
-        (datetime(2024, 12, 30), date(2025, 1, 6), 2),
-        (datetime(2020, 12, 28), date(2021, 1, 4), 2),  # the ISO year 2020 has 53 weeks
-        (datetime(2024, 2, 26), date(2024, 3, 4), 2),  # over a leap day
-        (datetime(2025, 1, 1), date(2025, 1, 1), 1),
+        ([FIRST], every(3, 10), 10),  # a person who is often here: the least
+        ([FIRST], every(8, 10), 16),  # their own gap decides on what was seen once
+        ([FIRST], every(40, 10), 20),  # but counts for ten days at most
+        ([FIRST], [FIRST], 20),  # and of who came once it is not known
+        (every(1, 30), every(1, 30), 10),
+        (every(7, 4), every(7, 20), 14),
+        (every(25, 4), every(5, 20), 40),
+        (every(60, 4), every(5, 60), 60),  # no journey outlives more
     ],
 )
-def test_weeks_run_from_monday_also_over_the_years_end(first: datetime, as_of: date, weeks: int):
-    row = stage(first, datetime.combine(as_of, LATE), 1, as_of=as_of)
-    assert row["active_weeks_share"] == pytest.approx(1 / weeks)
+def test_silence_is_long_for_this_journey_and_this_person(days: list[date], user_days: list[date], silence: int):
+    as_of = max(*days, *user_days)
+    row = stage(days, as_of=as_of, user_days=user_days)
+    assert row["ends_on"] == max(days) + timedelta(days=silence + 1)
+
+
+def test_a_journey_left_alone_for_most_of_a_year_has_ended():
+    weekly = every(7, 52, date(2024, 1, 1))
+    row = stage(every(30, 3, date(2024, 1, 1)), as_of=date(2024, 12, 31), user_days=weekly)
+    assert (row["days_since_last"], row["stage"]) == (305, ENDED)
+
+
+def test_evergreen_holds_through_some_weeks_of_rest_where_engagement_is_spread_over_many_months():
+    days = every(9, 30)  # 261 days
+    assert stage(days, as_of=days[-1])["lifecycle"] == EVERGREEN
+    until = days[-1] + timedelta(days=61)  # a quarter of the span, but 60 days at most
+    for rest in (14, 35, 60):
+        row = stage(days, as_of=days[-1] + timedelta(days=rest))
+        assert (row["stage"], row["evergreen_until"]) == (EVERGREEN, until)
+    after = stage(days, as_of=until)
+    assert (after["lifecycle"], after["stage"], after["evergreen_until"]) == (SITUATIONAL, ENDED, None)
+    # A rest within does not count against it either.
+    rested = [day for day in days if not 100 < (day - FIRST).days < 142]
+    assert stage(rested, as_of=days[-1])["stage"] == EVERGREEN
+
+
+@pytest.mark.parametrize("length", [60, 75, 92])
+def test_a_busy_season_is_not_evergreen(length: int):
+    person = every(4, 90, date(2024, 1, 1))
+    season = [date(2024, 9, 1) + timedelta(days=day) for day in range(length)]
+    row = stage(season, as_of=season[-1], user_days=person)
+    assert (row["lifecycle"], row["stage"]) == (SITUATIONAL, ONGOING)
+    assert stage(season, as_of=season[-1] + timedelta(days=20), user_days=person)["stage"] == ENDED
+
+
+def test_once_a_month_for_most_of_a_year_is_evergreen_and_twice_a_year_is_not():
+    person = every(3, 110, date(2024, 1, 1))
+    assert stage(every(30, 10, date(2024, 1, 1)), as_of=date(2024, 10, 15), user_days=person)["stage"] == EVERGREEN
+    row = stage([date(2024, 1, 5), date(2024, 9, 5)], as_of=date(2024, 9, 6), user_days=person)
+    assert (row["lifecycle"], row["active_months_share"]) == (SITUATIONAL, pytest.approx(2 / 9))
+
+
+@pytest.mark.parametrize(("days", "lifecycle"), [(55, SITUATIONAL), (56, EVERGREEN), (57, EVERGREEN)])
+def test_a_span_of_just_the_threshold_is_evergreen(days: int, lifecycle: str):
+    last = FIRST + timedelta(days=days)
+    row = stage([*every(5, 11), last], as_of=last, at=time(23, 59, 59))
+    assert (row["lifecycle"], row["span_days"]) == (lifecycle, days)
+
+
+@pytest.mark.parametrize(("before", "lifecycle"), [(70, EVERGREEN), (71, SITUATIONAL)])
+def test_fewer_days_than_are_enough_must_be_half_of_what_is_known_of_the_person(before: int, lifecycle: str):
+    days = every(7, 11)  # 70 days
+    person = [FIRST - timedelta(days=before), *days]
+    row = stage(days, as_of=days[-1], user_days=person)
+    assert row["lifecycle"] == lifecycle
+    enough = every(7, 17)  # 112 days
+    long = [FIRST - timedelta(days=200), *enough]
+    assert stage(enough, as_of=enough[-1], user_days=long)["lifecycle"] == EVERGREEN
 
 
 def test_an_event_after_the_day_of_the_snapshot_counts_as_of_that_day():
-    # Sunday's snapshot holds an event of Monday, the first of its week.
-    row = stage(datetime(2025, 6, 30, 8), datetime(2025, 6, 30, 9), 1, as_of=date(2025, 6, 29))
-    assert (row["stage"], row["days_since_last"], row["active_weeks_share"]) == (ONGOING, 0, 1.0)
-    assert row["ends_on"] == date(2025, 7, 31)
-    far = stage(datetime(2025, 7, 20), datetime(2025, 7, 20), 1, as_of=date(2025, 6, 29))
-    assert (far["stage"], far["days_since_last"], far["active_weeks_share"]) == (ONGOING, 0, 1.0)
-    both = stage(datetime(2025, 6, 29, 8), datetime(2025, 6, 30, 9), 2, as_of=date(2025, 6, 29))
-    assert both["active_weeks_share"] == 1.0
+    row = stage([date(2025, 6, 30)], as_of=date(2025, 6, 29))
+    assert (row["stage"], row["days_since_last"], row["active_months_share"]) == (ONGOING, 0, 1.0)
+    assert row["ends_on"] == date(2025, 7, 21)
 
 
 def test_no_journeys_have_no_stages():
-    found = stage_journeys(
-        pl.DataFrame(schema=SCHEMA),
-        as_of=date(2025, 6, 30),
-        evergreen_min_span_days=42,
-        evergreen_min_active_weeks_share=0.5,
-        ended_after_days=30,
-    )
+    found = stage_journeys(journeys_of([FIRST], as_of=FIRST).clear(), as_of=FIRST, settings=STAGES)
     assert found.is_empty()
     assert dict(found.schema) == OUTPUT
 
 
-MOMENTS = st.datetimes(datetime(2023, 12, 1), datetime(2025, 2, 1))
+HISTORIES = st.lists(st.integers(0, 300), min_size=1, max_size=40, unique=True).map(
+    lambda days: [FIRST + timedelta(days=day) for day in sorted(days)]
+)
 
 
-@settings(deadline=None)
-@given(MOMENTS, MOMENTS, st.integers(0, 400))
-def test_weeks_are_counted_as_distinct_mondays(one: datetime, other: datetime, later: int):
-    first, last = min(one, other), max(one, other)
-    as_of = last.date() + timedelta(days=later)
-    days = (first.date() + timedelta(days=n) for n in range((as_of - first.date()).days + 1))
-    mondays = {day - timedelta(days=day.weekday()) for day in days}
-    assert stage(first, last, 1, as_of=as_of)["active_weeks_share"] == pytest.approx(1 / len(mondays))
-
-
-@settings(deadline=None, max_examples=40)
-@given(MOMENTS, MOMENTS, st.integers(1, 9), st.integers(1, 40))
-def test_a_situational_journey_is_ended_from_the_day_it_was_said_to_end(
-    one: datetime, other: datetime, weeks: int, ended_after_days: int
-):
-    first, last = min(one, other), max(one, other)
-    ends_on = last.date() + timedelta(days=ended_after_days + 1)
-    for offset in (-50, -3, -1, 0, 1, 2, 60):
-        day = ends_on + timedelta(days=offset)
-        # A span that no journey reaches leaves all of them situational.
-        row = stage(first, last, weeks, as_of=day, span=10**4, ended=ended_after_days)
-        assert row["ends_on"] == ends_on
-        assert row["stage"] == (ENDED if day >= ends_on else ONGOING)
-        assert row["days_since_last"] == max((day - last.date()).days, 0)
-
-
-@settings(deadline=None, max_examples=60)
-@given(MOMENTS, MOMENTS, st.integers(1, 60), st.sampled_from([0.1, 0.3, 0.5, 0.6, 0.7, 1.0]), st.integers(0, 500))
-def test_a_snapshot_tells_the_stage_of_every_later_day(
-    one: datetime, other: datetime, weeks: int, share: float, later: int
-):
-    first, last = min(one, other), max(one, other)
-    told = stage(first, last, weeks, as_of=last.date(), share=share)
-    day = last.date() + timedelta(days=later)
-    seen = stage(first, last, weeks, as_of=day, share=share)
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(HISTORIES, HISTORIES, st.integers(0, 200))
+def test_a_snapshot_tells_the_stage_of_every_later_day(days: list[date], others: list[date], later: int):
+    newest = max(*days, *others)
+    told = stage(days, as_of=newest, user_days=others)
+    day = newest + timedelta(days=later)
+    seen = stage(days, as_of=day, user_days=others)
     if told["evergreen_until"] is not None and day < told["evergreen_until"]:
         expected = EVERGREEN
     else:
         expected = ONGOING if day < told["ends_on"] else ENDED
-    assert seen["stage"] == expected
-    enough = seen["active_weeks_share"] >= share and seen["span_days"] >= 42
-    assert (seen["lifecycle"] == EVERGREEN) == enough
+    assert (seen["stage"], seen["ends_on"]) == (expected, told["ends_on"])
+
+
+@hypothesis_settings(deadline=None, max_examples=60)
+@given(HISTORIES, st.floats(0.5, 5), st.integers(1, 90), st.integers(1, 90))
+def test_what_is_outlived_lies_within_bounds_and_grows_with_the_gaps(
+    days: list[date], gaps: float, least: int, most: int
+):
+    settings = STAGES.model_copy(update={"ended_after_gaps": gaps, "ended_min_days": least, "ended_max_days": most})
+    rows = journeys_of(days, as_of=days[-1])
+    (silence,) = outlived_silence(rows, settings)
+    assert min(least, most) <= silence <= most
+    (longer,) = outlived_silence(rows, settings.model_copy(update={"ended_after_gaps": gaps + 1}))
+    assert longer >= silence
 
 
 def test_a_user_gets_the_same_bits_without_the_others():
-    moments = [datetime(2024, 1, 1) + timedelta(hours=37 * n) for n in range(150)]
-    journeys = pl.DataFrame(
-        [(f"user {n:03}", "j", moment, moment + timedelta(days=n % 60), 1 + n % 7) for n, moment in enumerate(moments)],
-        schema=SCHEMA,
-        orient="row",
-    )
-
-    def stages(rows: pl.DataFrame) -> pl.DataFrame:
-        return stage_journeys(
-            rows,
-            as_of=date(2024, 10, 1),
-            evergreen_min_span_days=42,
-            evergreen_min_active_weeks_share=0.1,
-            ended_after_days=90,
-        )
-
-    together = stages(journeys)
-    assert set(together["stage"]) == {EVERGREEN, ONGOING, ENDED}
-    assert_frame_equal(pl.concat([stages(row) for row in journeys.iter_slices(1)]), together, check_exact=True)
+    as_of = date(2025, 12, 31)
+    rows = [journeys_of(every(1 + n % 13, 1 + n % 29), as_of=as_of, name=f"j{n:03}") for n in range(150)]
+    together = stage_journeys(pl.concat(rows), as_of=as_of, settings=STAGES)
+    alone = [stage_journeys(row, as_of=as_of, settings=STAGES) for row in rows]
+    assert_frame_equal(pl.concat(alone), together, check_exact=True)

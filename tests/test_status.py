@@ -145,14 +145,14 @@ def test_a_changed_algorithm_is_explained_part_by_part(inferred: Pipeline, monke
     monkeypatch.setenv("JOURNEYS_SETTINGS", str(settings))
     algorithm = json.loads(printed(home, "--json").stdout)["algorithm"]
     assert algorithm["changes"] == [
-        {"part": "clusters.distance_threshold", "before": "0.59", "now": "0.62"},
+        {"part": "clusters.distance_threshold", "before": "0.54", "now": "0.62"},
         {"part": "model journey_features", "before": '"other"', "now": algorithm["changes"][1]["now"]},
         {"part": "ranking.gone", "before": "5", "now": None},
         {"part": "step stages", "before": '"1"', "now": algorithm["changes"][3]["now"]},
     ]
     assert algorithm["users_by_another_version"] == 2
     output = printed(home).output
-    for said in ("clusters.distance_threshold 0.59 → 0.62", "model journey_features changed", "step stages changed"):
+    for said in ("clusters.distance_threshold 0.54 → 0.62", "model journey_features changed", "step stages changed"):
         assert said in output
     assert f"journeys run --date {DAY} --scope all_users" in " ".join(output.split())
 

@@ -14,7 +14,10 @@ _COMMANDS = {
         "journeys_dagster.cli.warehouse:export_command",
         "Write the marts as Parquet to a new folder below --to, whole or not at all, while runs go on.",
     ),
-    "import": ("journeys_dagster.cli.pipeline:import_group", "Bring real data into the landing zone."),
+    "import": (
+        "journeys_dagster.cli.import_data:import_group",
+        "Bring a log, or a public data set, into the landing zone.",
+    ),
     "init": ("journeys_dagster.cli.pipeline:init_command", "Set up the home folder and print its Dagster home."),
     "inspect": (
         "journeys_dagster.cli.inspect:inspect_command",

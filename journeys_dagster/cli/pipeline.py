@@ -1,21 +1,17 @@
-"""The commands that fill a home, beside `run`: simulate, import, train, and all as a demo. Nothing is computed here."""
+"""The commands that fill a home, beside `run`: simulate, train, and all as a demo. Nothing is computed here."""
 
 import time
 from datetime import date, datetime, timedelta
-from pathlib import Path
 
 import click
-from rich.table import Table
 
 from journeys_dagster.cli.errors import plain_errors
-from journeys_dagster.cli.import_log import import_log_command
 from journeys_dagster.cli.progress import err, out, progress_bar, say
 from journeys_dagster.cli.run import print_counts, run
 from journeys_dagster.cli.show import show_journeys
 from journeys_dagster.environment import DEFAULT_SETTINGS, settings_path
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings, load_settings
-from lab.importers import import_online_retail
 from lab.simulation import Half, simulate
 
 _DAY = click.DateTime(["%Y-%m-%d"])
@@ -42,33 +38,6 @@ def simulate_command(users: int, days: int, seed: int, half: Half | None) -> Non
     """Write a simulated platform to the landing zone, and its truth to the folder `truth` of the home."""
     with plain_errors():
         _simulate(Home.from_environment(), users=users, days=days, seed=seed, half=half)
-
-
-@click.group("import")
-def import_group() -> None:
-    """Bring real data into the landing zone."""
-
-
-@import_group.command("online-retail")
-@click.argument("path", type=click.Path(path_type=Path))
-def import_online_retail_command(path: Path) -> None:
-    """UCI Online Retail as Parquet: purchases become engagements, descriptions become items."""
-    home = Home.from_environment()
-    with plain_errors():
-        summary = import_online_retail(path, home.landing)
-    table = Table("rows", "count", title=f"Online Retail, {summary.first_day} to {summary.last_day}")
-    table.add_row("read", f"{summary.rows_read:,}")
-    table.add_row("kept", f"{summary.rows_kept:,}")
-    for reason, count in summary.excluded.items():
-        table.add_row(f"left out: {reason}", f"{count:,}")
-    table.add_row("customers", f"{summary.customers:,}")
-    table.add_row("items", f"{summary.items:,}")
-    table.add_row("days with sales", f"{summary.days:,}")
-    out.print(table)
-    out.print(f"Next: journeys run --date {summary.last_day} --scope all_users")
-
-
-import_group.add_command(import_log_command)
 
 
 @click.command("train")

@@ -153,12 +153,13 @@ def expand_users(
     """Related journeys of each user, best first, without what the user already has.
 
     A related journey counts by how many have it and, for each of the user's journeys that it is related to, by the
-    score of that relation times the ranker's confidence in the user's journey.
+    score of that relation times the probability that the user comes back to the journey.
 
     Parameters
     ----------
     journeys : DataFrame
-        Columns ``user_id``, ``journey`` (its name's keyword), ``confidence``; each once per user, a user's together.
+        Columns ``user_id``, ``journey`` (its name's keyword), ``return_probability``; each once per user, a user's
+        together.
     centres : array of shape (journeys, dimensions), float32
         Centroids of the journeys, in their order.
     related : DataFrame
@@ -176,7 +177,7 @@ def expand_users(
     texts = related.select("related", "code").unique("related").sort("related").with_row_index("place")
     users = journeys["user_id"].rle_id()
     # Numbers in place of texts, in the same order: they are sorted and joined in half of the time.
-    own = journeys.select("journey", "confidence", user=users, order=pl.col("journey").rank("dense") - 1)
+    own = journeys.select("journey", "return_probability", user=users, order=pl.col("journey").rank("dense") - 1)
     relations = related.join(texts.select("related", "place"), on="related")
     has = (
         held.join(texts.select("place", keyword="related"), on="keyword")
@@ -184,7 +185,7 @@ def expand_users(
         .select("user", "place")
     )
     # Whole millionths add up to the same sum in any order.
-    part = (pl.col("confidence") * pl.col("score") * 1e6).round().cast(pl.Int64)
+    part = (pl.col("return_probability") * pl.col("score") * 1e6).round().cast(pl.Int64)
     found = (
         own.join(relations.select("journey", "place", "score", "share", "expander"), on="journey")
         .join(has, on=["user", "place"], how="anti")

@@ -10,22 +10,21 @@ from journeys_dagster.inference.segments import check_codes, over_segments
 
 @dataclass(frozen=True)
 class PairModel:
-    """What a pair of keywords gets beside its dot product; all in logits but for the number of pairs.
+    """What a pair of keywords gets beside its dot product.
 
     Attributes
     ----------
+    offset : float
+        In any case, in logits.
     item_weight : float
-        For a shared item.
-    background_weight : float
-        How much of the user's background, the mean dot product of all pairs, is taken off.
-    background_prior, background_prior_pairs : float
-        The background is taken together with so many pairs of this dot product.
+        For a shared item, in logits.
+    time_scale : float
+        Hours at which closeness in time counts half.
     """
 
+    offset: float
     item_weight: float
-    background_weight: float
-    background_prior: float
-    background_prior_pairs: float
+    time_scale: float
 
 
 @dataclass(frozen=True)
@@ -40,33 +39,25 @@ class KeywordRows:
         Row of the vectors.
     times : array of shape (rows, K), float64
         Hours, ascending, NaN behind the last one.
-    time_scales : array of shape (rows,), float64
-        Hours at which closeness in time counts half; of two rows the longer.
     time_weights : array of shape (rows,), float64
         Most that closeness in time adds, in logits; of two rows the lower.
     items : array of shape (rows, D), int64
         Ascending, -1 behind the last one.
-    offsets : array of shape (users,), float64
-        Added to the logits of all pairs of a user.
     """
 
     starts: NDArray[np.int64]
     codes: NDArray[np.int64]
     times: NDArray[np.float64]
-    time_scales: NDArray[np.float64]
     time_weights: NDArray[np.float64]
     items: NDArray[np.int64]
-    offsets: NDArray[np.float64]
 
     def __post_init__(self) -> None:
         """Compiled code does not look where it reads: shapes are checked here."""
         rows, users = len(self.codes), len(self.starts) - 1
         shapes = {
             "times": (rows, self.times.shape[-1]),
-            "time_scales": (rows,),
             "time_weights": (rows,),
             "items": (rows, self.items.shape[-1]),
-            "offsets": (users,),
         }
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -85,10 +76,10 @@ def average_linkage(
 ) -> NDArray[np.int32]:
     """Cluster each user's rows.
 
-    The distance of two rows is 1 / (1 + exp(z)), where z is the dot product of their vectors, plus
-    weight / (1 + gap / scale) for the smallest gap between their times, plus the item weight if they share one, plus
-    the user's offset, less the user's background. Labels are those of SciPy's ``linkage(method="average")`` and
-    ``fcluster(criterion="distance")`` on the same distances, ties included.
+    The distance of two rows is 1 / (1 + exp(z)), where z is the offset, plus the dot product of their vectors, plus the
+    item weight if they share one, plus weight / (1 + gap / scale) for the gap from a time of one row to the nearest
+    time of the other: the mean over the times of each, and the mean of these two. Labels are those of SciPy's
+    ``linkage(method="average")`` and ``fcluster(criterion="distance")`` on the same distances, ties included.
 
     Parameters
     ----------
@@ -122,10 +113,8 @@ def average_linkage(
             of_users - of_users[0],
             rows.codes[of_rows],
             rows.times[of_rows],
-            rows.time_scales[of_rows],
             rows.time_weights[of_rows],
             rows.items[of_rows],
-            rows.offsets[chunk],
             astuple(model),
             distance_threshold,
             labels[of_rows],
@@ -160,10 +149,8 @@ def pair_distances(
     kernel.pair_distances(
         products,
         rows.times[of_rows],
-        rows.time_scales[of_rows],
         rows.time_weights[of_rows],
         rows.items[of_rows],
-        rows.offsets[user],
         astuple(model),
         distances,
     )

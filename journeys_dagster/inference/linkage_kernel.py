@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Model = tuple[float, float, float, float]
+Model = tuple[float, float, float]
 
 TILE = 4
 NEAR = 1e-12
@@ -127,27 +127,54 @@ def times_by_rank(times: Floats) -> Floats:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_time(row: Floats, i: int, times: Floats, scales: Floats, weights: Floats, gaps: Floats) -> None:
+def shares_of_times(times: Floats) -> Floats:
+    """What each time of a row counts among its own, 0 where it has none; times are those of `times_by_rank`."""
+    shares = np.zeros(times.shape[1])
+    for of_rank in times:
+        for i in range(len(shares)):
+            shares[i] += of_rank[i] < np.inf
+    for i in range(len(shares)):
+        shares[i] = 1.0 / shares[i] if shares[i] > 0.0 else 0.0
+    return shares
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_time(
+    row: Floats, i: int, times: Floats, shares: Floats, weights: Floats, scale: float, closeness: Floats, gaps: Floats
+) -> None:
     """Add to the logits of row i with all rows before it what their closeness in time adds.
 
     Parameters
     ----------
     times : array of shape (K, n), float64
         From `times_by_rank`.
-    gaps : array of shape (n,), float64
+    shares : array of shape (n,), float64
+        From `shares_of_times`.
+    closeness, gaps : array of shape (n,), float64
         Scratch.
     """
-    if weights[i] <= 0.0 or len(times) == 0:
+    if weights[i] <= 0.0 or shares[i] == 0.0:
         return
-    gaps[:i] = np.inf
-    for own in times[:, i]:
-        if own < np.inf:
+    closeness[:i] = 0.0
+    own = times[:, i]
+    for one in own:
+        if one < np.inf:
+            gaps[:i] = np.inf
             for of_rank in times:
                 for j in range(i):
-                    gaps[j] = min(gaps[j], abs(own - of_rank[j]))
+                    gaps[j] = min(gaps[j], abs(one - of_rank[j]))
+            for j in range(i):
+                closeness[j] += shares[i] * scale / (scale + gaps[j])
+    for of_rank in times:
+        gaps[:i] = np.inf
+        for one in own:
+            if one < np.inf:
+                for j in range(i):
+                    gaps[j] = min(gaps[j], abs(one - of_rank[j]))
+        for j in range(i):
+            closeness[j] += shares[j] * scale / (scale + gaps[j])
     for j in range(i):
-        scale = max(scales[i], scales[j])
-        row[j] += min(weights[i], weights[j]) * scale / (scale + gaps[j])
+        row[j] += min(weights[i], weights[j]) * 0.5 * closeness[j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -177,43 +204,30 @@ def marks_of(items: Ints, lengths: Ints) -> Ints:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def background_of(products: Vectors, n: int, prior: float, prior_pairs: float) -> float:
-    """Mean dot product of a user's pairs, together with `prior_pairs` pairs of the dot product `prior`."""
-    total = prior * prior_pairs
-    for i in range(n):
-        for j in range(i):
-            total += products[i, j]
-    pairs = n * (n - 1) / 2 + prior_pairs
-    return total / pairs if pairs > 0.0 else 0.0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def pair_distances(
     products: Vectors,
     times: Floats,
-    time_scales: Floats,
     time_weights: Floats,
     items: Ints,
-    offset: float,
     model: Model,
     distances: Floats,
 ) -> None:
     """Turn one user's dot products into the full matrix of distances, infinite on the diagonal."""
-    n = len(time_scales)
-    item_weight, background_weight, background_prior, prior_pairs = model
-    offset -= background_weight * background_of(products, n, background_prior, prior_pairs)
+    n = len(time_weights)
+    offset, item_weight, time_scale = model
     ranked = times_by_rank(times)
+    shares = shares_of_times(ranked)
     n_items = np.zeros(n, np.int64)
     for i in range(n):
         while n_items[i] < items.shape[1] and items[i, n_items[i]] >= 0:
             n_items[i] += 1
     marks = marks_of(items, n_items)
-    gaps, powers = np.empty(n), np.empty(n, np.int64)
+    closeness, gaps, powers = np.empty(n), np.empty(n), np.empty(n, np.int64)
     for i in range(n):
         row = distances[i]
         for j in range(i):
             row[j] = products[i, j] + offset
-        add_time(row, i, ranked, time_scales, time_weights, gaps)
+        add_time(row, i, ranked, shares, time_weights, time_scale, closeness, gaps)
         add_items(row, i, items, n_items, marks, item_weight)
         logistic(row[:i], powers[:i])
         row[i] = np.inf
@@ -385,10 +399,8 @@ def link_users(
     starts: Ints,
     codes: Ints,
     times: Floats,
-    time_scales: Floats,
     time_weights: Floats,
     items: Ints,
-    offsets: Floats,
     model: Model,
     threshold: float,
     labels: NDArray[np.int32],
@@ -417,10 +429,8 @@ def link_users(
             pair_distances(
                 dots,
                 times[begin:end],
-                time_scales[begin:end],
                 time_weights[begin:end],
                 items[begin:end],
-                offsets[user],
                 model,
                 distances,
             )

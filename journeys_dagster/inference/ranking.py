@@ -1,5 +1,6 @@
-"""Scoring a user's journeys: how much, and how lately."""
+"""Scoring a user's journeys: how sure it is that they are any, how much, and how lately."""
 
+import math
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 
@@ -8,6 +9,8 @@ import polars as pl
 from journeys_dagster.inference.ranking_model import RankingModel
 
 HEURISTIC = "heuristic"
+_HALF_RETURN, _RETURN_SLOPE = 7.0, 1.25
+"""Score at which a return is as likely as not, and how fast the log odds rise with its logarithm."""
 
 
 def recency_days(as_of: date, event_time: pl.Expr) -> pl.Expr:
@@ -23,19 +26,17 @@ def heuristic_score(frequency: pl.Expr, recency_days: pl.Expr, *, recency_decay_
     return frequency * (recency_days * (-1.0 / recency_decay_days)).exp()
 
 
-def rank_by_heuristic(
-    journeys: pl.DataFrame, *, as_of: date, recency_decay_days: float, half_confidence_score: float
-) -> pl.DataFrame:
-    """Score = frequency * exp(-recency / decay), the strongest simple rule on real purchases.
+def rank_by_heuristic(journeys: pl.DataFrame, *, as_of: date, recency_decay_days: float) -> pl.DataFrame:
+    """Score = confidence * frequency * exp(-recency / decay).
 
-    Frequency is the journey's weight, the weighted number of its events. Confidence is
-    score / (score + `half_confidence_score`): monotone in the score and in [0, 1), but a rule of thumb and no
-    probability.
+    Frequency times recency is the strongest simple rule on real purchases. Frequency is the journey's weight, the
+    weighted number of its events. The probability of a return, of which log odds rise with the logarithm of frequency
+    times recency, is a rule of thumb.
 
     Parameters
     ----------
     journeys : DataFrame
-        Columns ``user_id``, ``journey_id``, ``weight`` (float64), ``last_seen`` (datetime, UTC).
+        Columns ``user_id``, ``journey_id``, ``weight``, ``confidence`` (float64), ``last_seen`` (datetime, UTC).
     as_of : date
         Day of the snapshot.
 
@@ -43,18 +44,19 @@ def rank_by_heuristic(
     -------
     DataFrame
         Columns ``user_id``, ``journey_id``, ``rank`` (int32, 1 is best; ties by ``journey_id``), ``score``,
-        ``confidence``, ``frequency``, ``recency_days`` (float64), ``ranker``; sorted by user and rank.
+        ``confidence``, ``return_probability``, ``frequency``, ``recency_days`` (float64), ``ranker``; sorted by user
+        and rank.
     """
-    score = heuristic_score(pl.col("frequency"), pl.col("recency_days"), recency_decay_days=recency_decay_days)
+    strength = heuristic_score(pl.col("frequency"), pl.col("recency_days"), recency_decay_days=recency_decay_days)
+    log_odds = _RETURN_SLOPE * (pl.col("strength").log() - math.log(_HALF_RETURN))
     return (
-        journeys.select(
-            "user_id",
-            "journey_id",
-            frequency=pl.col("weight"),
-            recency_days=recency_days(as_of, pl.col("last_seen")),
+        _described(journeys, as_of)
+        .with_columns(strength=strength)
+        .with_columns(
+            score=pl.col("confidence") * pl.col("strength"),
+            return_probability=1.0 / (1.0 + (-log_odds).exp()),
+            ranker=pl.lit(HEURISTIC),
         )
-        .with_columns(score=score)
-        .with_columns(confidence=pl.col("score") / (pl.col("score") + half_confidence_score), ranker=pl.lit(HEURISTIC))
         .pipe(_ranked)
     )
 
@@ -62,7 +64,7 @@ def rank_by_heuristic(
 def rank_by_model(
     journeys: pl.DataFrame, features: pl.DataFrame, model: RankingModel, *, as_of: date, actions: Sequence[str]
 ) -> pl.DataFrame:
-    """Score = what the trees say; confidence = the calibrated probability that the user comes back.
+    """Score = confidence times what the trees say; their calibrated probability is that of a return.
 
     Parameters
     ----------
@@ -89,19 +91,40 @@ def rank_by_model(
     if not journeys.select(key).equals(features.select(key)):
         raise ValueError("journeys and features are of different journeys, or in different order")
     scores = model.scores(features, actions)
+    return (
+        _described(journeys, as_of)
+        .with_columns(
+            score=pl.col("confidence") * pl.Series(scores, dtype=pl.Float64),
+            return_probability=pl.Series(model.probabilities(scores), dtype=pl.Float64),
+            ranker=pl.lit(model.model_id),
+        )
+        .pipe(_ranked)
+    )
+
+
+def _described(journeys: pl.DataFrame, as_of: date) -> pl.DataFrame:
     return journeys.select(
-        *key,
+        "user_id",
+        "journey_id",
+        "confidence",
         frequency=pl.col("weight"),
         recency_days=recency_days(as_of, pl.col("last_seen")),
-        score=pl.Series(scores, dtype=pl.Float64),
-        confidence=pl.Series(model.probabilities(scores), dtype=pl.Float64),
-        ranker=pl.lit(model.model_id),
-    ).pipe(_ranked)
+    )
 
 
 def _ranked(scored: pl.DataFrame) -> pl.DataFrame:
     return (
         scored.sort("user_id", "score", "journey_id", descending=[False, True, False])
         .with_columns(rank=(pl.int_range(pl.len()).over("user_id") + 1).cast(pl.Int32))
-        .select("user_id", "journey_id", "rank", "score", "confidence", "frequency", "recency_days", "ranker")
+        .select(
+            "user_id",
+            "journey_id",
+            "rank",
+            "score",
+            "confidence",
+            "return_probability",
+            "frequency",
+            "recency_days",
+            "ranker",
+        )
     )

@@ -6,7 +6,6 @@ embedding model cannot read, spelling stands in for the meaning.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,19 +17,11 @@ from journeys_dagster.inference.linkage import KeywordRows, PairModel
 from journeys_dagster.inference.ngrams import ngram_vectors
 from journeys_dagster.inference.readable_text import READ_WHOLE
 from journeys_dagster.inference.segments import over_segments, segment_starts
-from journeys_dagster.settings import ClusterSettings, SourceName
+from journeys_dagster.settings import ClusterSettings
 
 _Number = TypeVar("_Number", np.float64, np.int64)
 LEXICAL_DIMENSIONS = 128
 """Hashed n-grams collide in so few dimensions, and still cluster as well as exact ones (docs/experiments.md)."""
-TYPICAL_KEYWORDS = 50
-"""Keywords of a user for whom `size_weight` changes nothing."""
-SIZES_THAT_COUNT = (25, 100)
-"""Fewer keywords count as the first, more as the second: beyond what was measured, the effect is not trusted."""
-TYPICAL_BACKGROUND = 0.17
-"""Mean cosine between the keywords of a user, over many users."""
-BACKGROUND_PRIOR_PAIRS = 30
-"""How many pairs of the typical background a user's own is mixed with; a few pairs alone say little."""
 
 
 @dataclass(frozen=True)
@@ -70,35 +61,26 @@ def keyword_similarity(keywords: pl.DataFrame, vectors: NDArray[np.float32], set
     Parameters
     ----------
     keywords : DataFrame
-        Columns ``user_id``, ``keyword``, ``code`` (row of `vectors`), ``sources`` (list of str), ``recent_times``
-        (list of datetime, ascending) and ``recent_items`` (list of str), sorted by user.
+        Columns ``user_id``, ``keyword``, ``code`` (row of `vectors`), ``recent_times`` (list of datetime, ascending)
+        and ``recent_items`` (list of str), sorted by user.
     vectors : array of shape (distinct keywords, dimensions), float32
         Embeddings, of squared length 1 or, where not all of a text was read, of the share that was.
     """
     slope = settings.sharpness
     starts = segment_starts(keywords.select("user_id"))
-    sizes = np.diff(starts).clip(*SIZES_THAT_COUNT)
-    offsets = (
-        settings.background_weight * TYPICAL_BACKGROUND
-        + settings.size_weight * np.log(sizes / TYPICAL_KEYWORDS)
-        - settings.saturation
-    )
     return Similarity(
         vectors=_logit_vectors(keywords, vectors, settings),
         rows=KeywordRows(
             starts=starts,
             codes=keywords["code"].to_numpy(),
             times=_hours(keywords["recent_times"]),
-            time_scales=_of_sources(keywords["sources"], settings.time_scale_hours).list.min().to_numpy(),
-            time_weights=_time_weights(keywords, starts, settings) * slope,
+            time_weights=_time_weights(keywords["recent_times"], starts, settings) * slope,
             items=_item_numbers(keywords["recent_items"]),
-            offsets=offsets * slope,
         ),
         model=PairModel(
+            offset=-slope * settings.saturation,
             item_weight=slope * settings.shared_item_weight,
-            background_weight=settings.background_weight,
-            background_prior=slope * TYPICAL_BACKGROUND,
-            background_prior_pairs=BACKGROUND_PRIOR_PAIRS,
+            time_scale=settings.time_scale_hours,
         ),
         distance_threshold=_curve_distance(settings),
         settings=settings,
@@ -131,22 +113,15 @@ def _unread(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.where(read < READ_WHOLE, 1.0 - read, 0.0)
 
 
-def _of_sources(sources: pl.Series, values: Mapping[SourceName, float]) -> pl.Series:
-    names = pl.element().replace_strict(list(values), list(values.values()), return_dtype=pl.Float64)
-    return sources.to_frame("sources").select(pl.col("sources").list.eval(names)).to_series()
-
-
-def _time_weights(keywords: pl.DataFrame, users: NDArray[np.int64], settings: ClusterSettings) -> NDArray[np.float64]:
+def _time_weights(recent_times: pl.Series, users: NDArray[np.int64], settings: ClusterSettings) -> NDArray[np.float64]:
     """Many keywords at one time, as in a basket, say less about each two of them."""
     from journeys_dagster.inference.similarity_kernel import fill_mean_crowds
 
-    recent_times = keywords["recent_times"]
     times = recent_times.explode(empty_as_null=False).to_physical().to_numpy(writable=True)
     starts = np.concatenate([[0], np.cumsum(recent_times.list.len().to_numpy(), dtype=np.int64)])
-    crowds = np.empty(len(keywords))
+    crowds = np.empty(len(recent_times))
     over_segments(users, lambda run: fill_mean_crowds(times, starts, users[run.start : run.stop + 1], crowds))
-    weights = _of_sources(keywords["sources"], settings.time_weights).list.max().to_numpy()
-    return weights * np.minimum(settings.crowded_moment / crowds, 1.0)
+    return settings.time_weight * np.minimum(settings.crowded_moment / crowds, 1.0)
 
 
 def _hours(times: pl.Series) -> NDArray[np.float64]:

@@ -1,6 +1,10 @@
-"""A trained model of whether users come back to a journey: what it is made of, and how it ages in silence."""
+"""A trained model of whether users come back to a journey: what it is made of, and how it ages in silence.
+
+How far it may move the day on which a journey ends belongs to `stages`.
+"""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +17,7 @@ Floats = NDArray[np.float64]
 Term = Callable[[Mapping[str, Floats], int], Floats]
 
 FOREVER_DAYS = 365
-"""Days of silence that are looked ahead: then the look-back has forgotten most journeys, and all are said to end."""
+"""Days of silence that are looked ahead: the look-back has forgotten most journeys by then."""
 
 AGEING_TERMS: Mapping[str, Term] = {
     "idle": lambda of, silent: -np.log1p(of["days_since_last"] + silent),
@@ -77,17 +81,22 @@ class StageModel:
     intercept : float
     weights : mapping of str to float
         By term.
+    ended_below : float
+        Probability below which a journey has ended, within what the rule allows.
     """
 
     model_id: str
     return_days: int
     intercept: float
     weights: Mapping[str, float]
+    ended_below: float
 
     @classmethod
     def stored(cls, card: Mapping[str, Any]) -> "StageModel":
         """A model from its card."""
-        return cls(card["model_id"], card["return_days"], card["intercept"], card["weights"])
+        # Older cards say when a journey has ended nowhere.
+        ended_below = card.get("ended_below", math.nan)
+        return cls(card["model_id"], card["return_days"], card["intercept"], card["weights"], ended_below)
 
     def misfit(self) -> str:
         """Why this code cannot use it; empty where it can."""
@@ -95,6 +104,8 @@ class StageModel:
             return f"was trained on other terms ({differing})"
         if any(self.weights[name] < 0 for name in AGEING_TERMS):
             return "would let the probability of a return rise in silence"
+        if math.isnan(self.ended_below):
+            return "was trained without learning when a journey has ended"
         return ""
 
     def probabilities(self, features: pl.DataFrame, *, silent_days: int | NDArray[np.int64] = 0) -> Floats:
@@ -116,20 +127,20 @@ class StageModel:
             score += self.weights[name] * term
         return 1.0 / (1.0 + np.exp(-score))
 
-    def days_left(self, features: pl.DataFrame, *, ended_below: float) -> NDArray[np.int64]:
-        """Days of silence after which the probability lies below a threshold; 0 where it does so now.
+    def days_left(self, features: pl.DataFrame) -> NDArray[np.int64]:
+        """Days of silence after which the probability lies below `ended_below`; 0 where it does so now.
 
         Returns
         -------
         array of shape (journeys,), int64
             `FOREVER_DAYS` at most.
         """
-        low = np.where(self.probabilities(features) < ended_below, 0, 1)
+        low = np.where(self.probabilities(features) < self.ended_below, 0, 1)
         high = np.where(low == 0, 0, FOREVER_DAYS)
         # The probability falls with every silent day, so the first one below is found by halving.
         while (low < high).any():
             middle = (low + high) // 2
-            is_below = self.probabilities(features, silent_days=middle) < ended_below
+            is_below = self.probabilities(features, silent_days=middle) < self.ended_below
             low, high = np.where(is_below, low, np.minimum(middle + 1, high)), np.where(is_below, middle, high)
         return high
 

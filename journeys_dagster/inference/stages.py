@@ -6,111 +6,120 @@ from datetime import date
 import polars as pl
 
 from journeys_dagster.inference.stage_model import StageModel
+from journeys_dagster.settings import StageSettings
 
 EVERGREEN, SITUATIONAL = "evergreen", "situational"
 ONGOING, ENDED = "ongoing", "ended"
-INSPIRATION, ACTION, UNKNOWN = "inspiration", "action", "unknown"
 RULE = "rule"
+INSPIRATION, ACTION, UNKNOWN = "inspiration", "action", "unknown"
+MONTH_DAYS = 28
+"""Days of a month: four weeks, from the day of a journey's first event."""
+REST_PARTS = 4
+"""An evergreen journey may rest for this part of the time that it has been going on."""
+SOONEST_PART = 2
+"""A model may see an end after this part of the silence that the rule waits for, and never later than the rule."""
 _MIXED_IN_EVENTS = 5
 _KEY = ["user_id", "journey_id"]
 
 
 def stage_journeys(
-    journeys: pl.DataFrame,
-    *,
-    as_of: date,
-    evergreen_min_span_days: int,
-    evergreen_min_active_weeks_share: float,
-    ended_after_days: int,
+    journeys: pl.DataFrame, *, as_of: date, settings: StageSettings, model: StageModel | None = None
 ) -> pl.DataFrame:
-    """Lifecycle and stage of each journey, by rule.
+    """Lifecycle and stage of each journey.
 
-    Evergreen is consistent engagement over an extended period: a long span, and activity in a large share of the
-    weeks since the first event. Any other journey is situational: ongoing, or ended once it has been left alone for
-    long enough.
+    A journey has ended when it has been silent for longer than it outlives, see `outlived_silence`. Evergreen is
+    engagement in most months of an extended period. It may rest for a quarter of that period, so that what was spread
+    over many months outlasts some quiet weeks, and a busy season does not.
 
     Parameters
     ----------
     journeys : DataFrame
-        Columns ``user_id``, ``journey_id``, ``first_seen``, ``last_seen`` (datetime, UTC), ``active_weeks`` (int,
-        calendar weeks with an event).
+        Columns ``user_id``, ``journey_id``, ``first_seen``, ``last_seen`` (datetime, UTC), ``active_months`` (int,
+        periods of `MONTH_DAYS` since its first day that have an event), and `FEATURES` of `stage_model`.
     as_of : date
         Day of the snapshot.
+    model : StageModel, optional
+        May see the end sooner.
 
     Returns
     -------
     DataFrame
-        Columns ``user_id``, ``journey_id``, ``lifecycle``, ``stage``, ``stage_model`` (str, "rule"),
-        ``return_probability`` (float64, null), ``span_days`` (int32), ``active_weeks_share`` (float64),
-        ``days_since_last`` (int32); and what becomes of it if nothing happens: ``ends_on`` (date from which it counts
-        as ended, unless it is evergreen), ``evergreen_until`` (date from which it no longer counts as evergreen; null
-        for situational).
+        Columns ``user_id``, ``journey_id``, ``lifecycle``, ``stage``, ``stage_model`` (str, `RULE` or the model's id),
+        ``span_days`` (int32), ``active_months_share`` (float64), ``days_since_last`` (int32); and what becomes of it
+        if nothing happens: ``ends_on`` (date from which it counts as ended, unless it is evergreen),
+        ``evergreen_until`` (date from which it no longer counts as evergreen; null for situational).
     """
     first_day, last_day = pl.col("first_seen").dt.date(), pl.col("last_seen").dt.date()
-    weeks = pl.lit(as_of).dt.truncate("1w") - first_day.dt.truncate("1w")
+    span = (last_day - first_day).dt.total_days()
+    by_rule = pl.lit(outlived_silence(journeys, settings))
+    silence = by_rule if model is None else pl.lit(outlived_silence(journeys, settings, model))
+    rest = pl.max_horizontal(by_rule, (span // REST_PARTS).clip(upper_bound=settings.ended_max_days))
+    known_from = pl.lit(as_of) - pl.duration(days=pl.col("user_tenure_days").cast(pl.Int64))
+    # A span that is half of what is known of the person stays so until twice the span has passed.
+    long_until = pl.when(span < settings.evergreen_enough_days).then(known_from + pl.duration(days=2 * span + 1))
     measured = journeys.select(
         *_KEY,
-        stage_model=pl.lit(RULE),
-        return_probability=pl.lit(None, dtype=pl.Float64),
-        span_days=(last_day - first_day).dt.total_days().cast(pl.Int32),
-        active_weeks_share=(pl.col("active_weeks") / (weeks.dt.total_days() // 7 + 1).clip(1)).clip(0.0, 1.0),
+        stage_model=pl.lit(RULE if model is None else model.model_id),
+        span_days=span.cast(pl.Int32),
+        active_months_share=(pl.col("active_months") / (span // MONTH_DAYS + 1)).clip(0.0, 1.0),
         days_since_last=(pl.lit(as_of) - last_day).dt.total_days().clip(0).cast(pl.Int32),
-        ends_on=last_day + pl.duration(days=ended_after_days + 1),
-        # Computed ahead: the same days on which active weeks / weeks >= share.
-        evergreen_until=first_day.dt.truncate("1w")
-        + pl.duration(weeks=_weeks_covered(evergreen_min_active_weeks_share)),
+        ends_on=last_day + pl.duration(days=silence + 1),
+        evergreen_until=pl.min_horizontal(last_day + pl.duration(days=rest + 1), long_until),
     )
-    is_evergreen = (pl.col("span_days") >= evergreen_min_span_days) & (pl.lit(as_of) < pl.col("evergreen_until"))
+    is_evergreen = (
+        (pl.col("span_days") >= settings.evergreen_min_span_days)
+        & (pl.col("active_months_share") >= settings.evergreen_min_active_months_share)
+        & (pl.lit(as_of) < pl.col("evergreen_until"))
+    )
+    has_ended = pl.lit(as_of) >= pl.col("ends_on")
+    stage = pl.when(has_ended).then(pl.lit(ENDED)).otherwise(pl.lit(ONGOING))
     return measured.with_columns(
         lifecycle=pl.when(is_evergreen).then(pl.lit(EVERGREEN)).otherwise(pl.lit(SITUATIONAL)),
+        stage=pl.when(is_evergreen).then(pl.lit(EVERGREEN)).otherwise(stage),
         evergreen_until=pl.when(is_evergreen).then(pl.col("evergreen_until")),
     ).select(
         *_KEY,
         "lifecycle",
-        _stage(as_of),
+        "stage",
         "stage_model",
-        "return_probability",
         "span_days",
-        "active_weeks_share",
+        "active_months_share",
         "days_since_last",
         "ends_on",
         "evergreen_until",
     )
 
 
-def stage_by_model(
-    staged: pl.DataFrame, features: pl.DataFrame, model: StageModel, *, as_of: date, ended_below: float
-) -> pl.DataFrame:
-    """Ongoing or ended by the probability that the user comes back, in place of the rule.
+def outlived_silence(features: pl.DataFrame, settings: StageSettings, model: StageModel | None = None) -> pl.Series:
+    """The most days without an event that each journey outlives.
+
+    By rule some times its usual gap, within bounds. The usual gap is the mean of the gaps between its active days and
+    of the person's own gap, so that the person's rhythm decides on a journey that was seen once. A model may see the
+    end sooner, after half of that silence, and never later: who comes back to anything would keep everything alive.
 
     Parameters
     ----------
-    staged : DataFrame
-        From `stage_journeys`.
     features : DataFrame
-        Columns of the model `journey_features`, the same journeys in the same order.
-    ended_below : float
-        Probability below which a situational journey has ended.
+        Has `FEATURES` of `stage_model`.
 
     Returns
     -------
-    DataFrame
-        As from `stage_journeys`, with the model's id in ``stage_model``; ``ends_on`` is the day from which the
-        probability lies below the threshold if nothing happens.
-
-    Raises
-    ------
-    ValueError
-        The journeys are not those of the features.
+    Series
+        int64.
     """
-    if not staged.select(_KEY).equals(features.select(_KEY)):
-        raise ValueError("stages and features are of different journeys, or in different order")
-    days_left = pl.lit(pl.Series(model.days_left(features, ended_below=ended_below), dtype=pl.Int64))
-    return staged.with_columns(
-        stage_model=pl.lit(model.model_id),
-        return_probability=pl.Series(model.probabilities(features), dtype=pl.Float64),
-        ends_on=pl.lit(as_of) + pl.duration(days=days_left),
-    ).with_columns(_stage(as_of))
+    least, most = settings.ended_min_days, settings.ended_max_days
+    # The person's own gap is theirs to the last day they came, so that silence does not stretch it. Of who came once
+    # it is not known.
+    between = pl.col("user_tenure_days") - pl.col("user_days_since_last")
+    own_gap = pl.when(pl.col("user_active_days") > 1).then(between / (pl.col("user_active_days") - 1))
+    span = pl.col("days_since_first") - pl.col("days_since_last")
+    usual_gap = (span + own_gap.fill_null(least).clip(upper_bound=least)) / pl.col("days_active")
+    by_rule = (settings.ended_after_gaps * usual_gap).floor().cast(pl.Int64).clip(least).clip(upper_bound=most)
+    if model is None:
+        return features.select(by_rule.alias("silence"))["silence"]
+    told = pl.col("days_since_last").cast(pl.Int64) + pl.lit(pl.Series(model.days_left(features))) - 1
+    soonest = (by_rule // SOONEST_PART).clip(least)
+    return features.select(silence=pl.min_horizontal(pl.max_horizontal(told, soonest), by_rule))["silence"]
 
 
 def phase_journeys(
@@ -156,20 +165,3 @@ def phase_journeys(
         acting_share=(acting / events).fill_nan(0.0),
         usual_acting_share=pl.lit(usual),
     )
-
-
-def _stage(as_of: date) -> pl.Expr:
-    return (
-        pl.when(pl.col("lifecycle") == EVERGREEN)
-        .then(pl.lit(EVERGREEN))
-        .when(pl.lit(as_of) >= pl.col("ends_on"))
-        .then(pl.lit(ENDED))
-        .otherwise(pl.lit(ONGOING))
-        .alias("stage")
-    )
-
-
-def _weeks_covered(share: float) -> pl.Expr:
-    """Weeks since the first event of which the active ones are at least the share; a century where it is 0."""
-    weeks = pl.col("active_weeks") / pl.lit(max(share, 1e-9)) + 1e-9
-    return weeks.floor().clip(upper_bound=5_200).cast(pl.Int64)

@@ -139,7 +139,7 @@ _DECLARED = (
         name="confidence_drift",
         landing=False,
         measures="drift of journeys' confidence",
-        advice="See whether a ranking model was promoted or the log has changed.",
+        advice="See whether clusters or the log have changed.",
     ),
     _drift(
         name="score_drift",

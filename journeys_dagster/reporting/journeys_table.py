@@ -41,7 +41,7 @@ def journeys_table(rows: Sequence[Mapping[str, Any]], *, user_id: str) -> Group:
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("journey, and its keywords (from)", overflow="fold")
     table.add_column("stage", no_wrap=True)
-    table.add_column("conf.", justify="right", no_wrap=True)
+    table.add_column("conf.\nreturn", justify="right", no_wrap=True)
     table.add_column("searches\n/ actions", justify="right", no_wrap=True)
     table.add_column("last seen", no_wrap=True)
     for row in rows:
@@ -49,7 +49,7 @@ def journeys_table(rows: Sequence[Mapping[str, Any]], *, user_id: str) -> Group:
             Text(_whole(row["rank"])),
             Text.assemble((isolated(row["name"] or ""), "bold"), "\n", _keywords(row["keywords"] or [])),
             _stage(row["stage"]),
-            Text("" if row["confidence"] is None else f"{row['confidence']:.2f}"),
+            Text(f"{_share(row['confidence'])}\n{_share(row['return_probability'])}"),
             Text(f"{_whole(row['search_count'])} / {_whole(row['action_count'])}"),
             _last_seen(row["last_seen"], row.get("read_on", row["as_of"])),
         )
@@ -81,6 +81,10 @@ def _last_seen(seen: datetime | None, today: date | None) -> Text:
         days = (today - seen.date()).days
         line.append(f"\n{days} d ago" if days else "\ntoday", style="dim")
     return line
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _whole(value: int | None) -> str:

@@ -7,8 +7,6 @@ from pydantic import Field
 from journeys_dagster.settings.section import Count, Days, Positive, Section, Share
 
 SourceName = Literal["search", "engagement", "board"]
-SourceValues = dict[SourceName, Annotated[float, Field(ge=0, le=2)]]
-SourceScales = dict[SourceName, Positive]
 LabelSource = Literal["return", "notification", "human"]
 ActionName = Annotated[str, Field(pattern=r"\S")]
 
@@ -57,43 +55,35 @@ class ClusterSettings(Section):
     """Which keywords of a user belong together: embedding cosine plus other parts, each in the cosine's units."""
 
     distance_threshold: Annotated[float, Field(gt=0, le=2)] = Field(
-        0.59,
+        0.54,
         description="Distance (1 - similarity) at which average linkage stops merging. Higher: fewer, wider journeys.",
     )
     lexical_weight: Annotated[float, Field(ge=0, le=2)] = Field(
         0.2, description="Most that shared spelling (letters in a row) adds to the similarity of two keywords."
     )
-    time_weights: SourceValues = Field(
-        default={"search": 0.35, "engagement": 0.3, "board": 0.3},
-        description="Most that closeness in time adds to the similarity, by source of the keyword; of two sources "
-        "the lower one counts.",
+    time_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.35,
+        description="Most that closeness in time adds to the similarity: all of it where one keyword is never used "
+        "without the other.",
     )
-    time_scale_hours: SourceScales = Field(
-        default={"search": 0.5, "engagement": 6.0, "board": 72.0},
-        description="Hours between two keywords at which closeness in time counts half, by source; of two sources "
-        "the longer one counts.",
+    time_scale_hours: Positive = Field(
+        0.5, description="Hours between the uses of two keywords at which closeness in time counts half."
     )
     crowded_moment: Count = Field(
         6, description="Keywords at one time, as in a basket, above which closeness in time counts less and less."
     )
     shared_item_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.2,
+        0.3,
         description="What a shared item adds to the similarity of two keywords: both came from it, or their searches "
         "led to it.",
     )
     sharpness: Annotated[float, Field(gt=0, le=50)] = Field(
-        10.0,
+        12.0,
         description="Slope of the logistic curve over similarities; higher: close pairs of two clusters count more "
         "than distant ones.",
     )
     saturation: Annotated[float, Field(ge=0, le=4)] = Field(
         0.75, description="Centre of the logistic curve: more similarity than this hardly counts."
-    )
-    size_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.1, description="Added to every similarity of a user, times ln(keywords / 50): long histories merge more."
-    )
-    background_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        1.0, description="Share of the user's mean similarity, above that of a typical user, that is subtracted."
     )
     max_keywords_per_user: Count = Field(
         400,
@@ -105,10 +95,7 @@ class RankingSettings(Section):
     """How journeys are ranked: by a model trained on returns, or by frequency * exp(-recency / decay)."""
 
     recency_decay_days: Positive = Field(
-        30.0, description="Days after which an untouched journey's score has fallen to 1/e."
-    )
-    half_confidence_score: Positive = Field(
-        10.0, description="Score at which the heuristic's confidence, score / (score + this), is 0.5."
+        14.0, description="Days after which an untouched journey's score has fallen to 1/e."
     )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
@@ -163,17 +150,25 @@ class StageSettings(Section):
     evergreen_min_span_days: Days = Field(
         56, description="Days between first and last engagement that an evergreen journey has at least."
     )
-    evergreen_min_active_weeks_share: Share = Field(
-        0.5,
-        description="Share of the weeks since the first engagement in which an evergreen journey was active.",
+    evergreen_enough_days: Days = Field(
+        112,
+        description="Days between them that are enough whatever the user's history: longer than a busy season. Fewer "
+        "must be half of the days since the user's first engagement.",
     )
-    ended_after_days: Days = Field(
-        30, description="Days without engagement after which a situational journey has ended, while there is no model."
+    evergreen_min_active_months_share: Share = Field(
+        0.75,
+        description="Share of the months (of 28 days) from first to last engagement in which an evergreen journey was "
+        "active.",
     )
+    ended_after_gaps: Annotated[float, Field(gt=0, le=20)] = Field(
+        2.0,
+        description="Silence after which a situational journey has ended, in times its usual gap between active days.",
+    )
+    ended_min_days: Days = Field(
+        10, description="Days of silence that every journey outlives; the user's own gap counts for as many at most."
+    )
+    ended_max_days: Days = Field(60, description="Days of silence that no journey outlives.")
     return_days: Days = Field(30, description="Days within which the model expects a return.")
-    ended_below: Share = Field(
-        0.05, description="Probability of a return within them below which a situational journey has ended."
-    )
     acting_actions: list[ActionName] = Field(
         default=["clickthrough", "purchase"],
         description="Actions of the phase action; searches, boards and other actions are inspiration.",
@@ -265,7 +260,8 @@ class OutputSettings(Section):
     """What `user_journeys` holds."""
 
     max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
-    min_events_per_journey: Count = Field(
-        2, description="Events that a listed journey has at least; a user's best one is listed in any case."
+    min_confidence: Share = Field(
+        0.1,
+        description="Confidence that a listed journey has at least; a user's best one is listed in any case.",
     )
     max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")

@@ -29,9 +29,10 @@ from journeys_dagster.sources.inspected_facts import (
 from journeys_dagster.sources.inspected_ids import id_facts
 from journeys_dagster.sources.inspected_rows import IDS, RowKeeper, create_tables
 from journeys_dagster.sources.inspection_findings import findings, verdict
-from journeys_dagster.sources.reader import check_files, fatal_files, prepare_values
+from journeys_dagster.sources.reader import check_files, fatal_files
 from journeys_dagster.sources.shapes import row_shape
 from journeys_dagster.sources.survey import Survey, survey
+from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sources.writer import day_folder
 from journeys_dagster.sql.connection import start_duckdb
 

@@ -15,8 +15,9 @@ from journeys_dagster.settings import LandingSettings
 from journeys_dagster.sources.columns import guess_columns, match_columns, shown_names
 from journeys_dagster.sources.contracts import Source
 from journeys_dagster.sources.files import display_name, failure_text, found_columns
-from journeys_dagster.sources.reader import check_files, prepare_values
+from journeys_dagster.sources.reader import check_files
 from journeys_dagster.sources.text_blocks import UNPACKING_ERRORS, UnreadableFileError
+from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal

@@ -33,7 +33,7 @@ def query_parameters(settings: Settings, as_of: date) -> dict[str, Any]:
         "typing_seconds": keywords.typing_seconds,
         "action_names": action_names(settings),
         "max_journeys_per_user": settings.output.max_journeys_per_user,
-        "min_events_per_journey": settings.output.min_events_per_journey,
+        "min_confidence": settings.output.min_confidence,
         "max_keywords_per_journey": settings.output.max_keywords_per_journey,
         "trend_share": settings.ranking.trend_share,
     }

@@ -23,8 +23,7 @@ from journeys_dagster.sources.files import (
     landing_files,
 )
 from journeys_dagster.sources.row_checks import check_sql
-from journeys_dagster.sources.values import VALUE_MACROS
-from journeys_dagster.sql.connection import start_duckdb
+from journeys_dagster.sources.work_database import work_database
 from journeys_dagster.sql.models import load_landing_macros
 from journeys_dagster.tables import quote_literal
 
@@ -97,8 +96,7 @@ def _read(
 ) -> LandedRows:
     # Taken before the rows are read: should a file change meanwhile, the day counts as changed afterwards.
     fingerprints = {day: fingerprint(paths) for day, paths in files.items()}
-    with start_duckdb() as connection:
-        prepare_values(connection)
+    with work_database() as connection:
         check_files(connection, source, files, unreadable, landing)
         accepted, over_cap = _accepted_rows(connection, source, landing)
         rejected, counts = _rejected_rows(connection, source)
@@ -130,7 +128,7 @@ def check_files(
     Parameters
     ----------
     connection : duckdb.DuckDBPyConnection
-        After `prepare_values`.
+        One of `work_database`, or after `prepare_values`.
     unreadable : dict of Path to str
         Files to leave out. Gets the ones that cannot be read, with the reason.
     written : sequence of str
@@ -146,14 +144,6 @@ def check_files(
         if advance is not None:
             advance(connection.sql("select count(*) from checked").fetchall()[0][0])
     _clean_texts(connection, source)
-
-
-def prepare_values(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make what `check_sql` needs of its database, but for the table of arrivals."""
-    connection.execute("set TimeZone = 'UTC'")
-    connection.execute("set variable time_zones = (select list(name) from pg_timezone_names())")
-    for macro in VALUE_MACROS:
-        connection.execute(macro)
 
 
 def _create_work_tables(

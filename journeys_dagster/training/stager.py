@@ -9,16 +9,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.stage_model import AGEING_TERMS, StageModel, return_terms
+from journeys_dagster.inference.stages import RULE, outlived_silence
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.settings import Settings
-from journeys_dagster.training.ranking_metrics import expected_calibration_error
 from journeys_dagster.training.replay import RETURN
 from journeys_dagster.training.spans import Spans, TooFewReturnsError
 
 MIN_RETURNS = 20
 """A line of eight weights needs far fewer returns than trees."""
 RIDGE = 10.0
-RULE, GAPS, SMOOTHED_GAPS = "days since last", "exponential gaps", "exponential gaps, smoothed"
+NEW, CURRENT = "new model", "current model"
+MIN_AGREEMENT = 0.8
+"""Share of journeys whose stage a model must leave as the rule has it."""
+_THRESHOLDS = 100
 
 
 def returned_within(examples: pl.DataFrame, days: int) -> NDArray[np.bool_]:
@@ -28,6 +31,9 @@ def returned_within(examples: pl.DataFrame, days: int) -> NDArray[np.bool_]:
 
 def train_stage_model(train: pl.DataFrame, *, return_days: int, model_id: str) -> StageModel:
     """Fit a logistic regression with a ridge; what falls in silence gets no negative weight.
+
+    A journey has ended below the probability that best tells journeys with and without a return apart: by balanced
+    accuracy, as few returns would else let nothing end, or everything.
 
     Parameters
     ----------
@@ -65,75 +71,65 @@ def train_stage_model(train: pl.DataFrame, *, return_days: int, model_id: str) -
     start = np.append(np.zeros(len(terms)), np.log(labels.mean() / (1.0 - labels.mean())))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)])
     weights = found.x[:-1] / deviations
+    stated = expit(design @ found.x)
+    thresholds = np.quantile(stated, np.linspace(0.0, 1.0, _THRESHOLDS + 1))
+    balanced = [balanced_shares(labels) @ ((stated >= threshold) == labels) for threshold in thresholds]
     return StageModel(
         model_id=model_id,
         return_days=return_days,
         intercept=float(found.x[-1] - weights @ means),
         weights={name: float(weight) for name, weight in zip(terms, weights, strict=True)},
+        ended_below=float(thresholds[int(np.argmax(balanced))]),
     )
 
 
-def baseline_probabilities(
-    examples: pl.DataFrame, *, return_days: int, ended_after_days: int
-) -> dict[str, NDArray[np.float64]]:
-    """Simple forecasts of a return, by name, each of shape (rows,).
-
-    The rule is sure: ongoing journeys return and others do not. Exponential gaps are a Poisson process per journey:
-    its rate is the number of gaps between active days over the days since the first, or with one gap mixed in.
-    """
-    days_active, age, idle = (
-        examples[name].cast(pl.Float64).to_numpy() for name in ("days_active", "days_since_first", "days_since_last")
-    )
-    exposure = age + 1.0
-    return {
-        RULE: (idle <= ended_after_days).astype(np.float64),
-        GAPS: 1.0 - np.exp(-return_days * (days_active - 1.0) / exposure),
-        SMOOTHED_GAPS: 1.0 - np.exp(-return_days * days_active / exposure),
-    }
+def balanced_shares(returned: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """What each row counts in balanced accuracy, shape (rows,): those with a return half together, the others half."""
+    return np.where(returned, 0.5 / max(returned.sum(), 1), 0.5 / max((~returned).sum(), 1))
 
 
 @dataclass(frozen=True)
 class StageComparison:
-    """How forecasts of a return did on the same journeys.
+    """How stages did on the same journeys.
 
     Attributes
     ----------
     table : DataFrame
-        One row per forecast: ``forecast``, ``auc``, ``brier``, ``ece`` (float64).
-    brier_gains : dict of str to Mean
-        How much lower the first forecast's Brier score is than each other's, as a share, over users.
+        One row for each of the rule and the models: ``stages_by``, ``balanced`` (accuracy of ended against no return),
+        ``ended`` (share of the journeys), ``flips`` (share of the ended that were come back to), ``agreement`` (with
+        the rule).
+    gains : dict of str to Mean
+        How much larger the new model's balanced accuracy is than each other's, as a share, over users.
     """
 
     table: pl.DataFrame
-    brier_gains: dict[str, Mean]
+    gains: dict[str, Mean]
 
 
-def compare_forecasts(
-    examples: pl.DataFrame, forecasts: Mapping[str, NDArray[np.float64]], *, return_days: int
+def compare_stages(
+    examples: pl.DataFrame, settings: Settings, models: Mapping[str, StageModel], *, return_days: int
 ) -> StageComparison:
-    """Measure forecasts of a return within `return_days` by AUC, Brier score (Brier 1950) and calibration error."""
-    from sklearn.metrics import roc_auc_score
-
-    labels = returned_within(examples, return_days)
-    rows, errors = [], {}
-    for name, stated in forecasts.items():
-        squared = (stated - labels) ** 2
-        by_user = examples.select("user_id", squared=pl.Series(squared)).group_by("user_id").sum().sort("user_id")
-        errors[name] = by_user["squared"]
+    """Measure what the rule and some models, within its bounds, call ended against returns within some days."""
+    returned = returned_within(examples, return_days)
+    counts = balanced_shares(returned)
+    idle = examples["days_since_last"].cast(pl.Int64)
+    by_rule = (idle > outlived_silence(examples, settings.stages)).to_numpy()
+    rows, right = [], {}
+    for name, model in {RULE: None, **models}.items():
+        ended = (idle > outlived_silence(examples, settings.stages, model)).to_numpy()
+        scored = examples.select("user_id", right=pl.Series(counts * (ended != returned)))
+        right[name] = scored.group_by("user_id").sum().sort("user_id")["right"]
         rows.append(
             {
-                "forecast": name,
-                "auc": float(roc_auc_score(labels, stated)),
-                "brier": float(squared.mean()),
-                "ece": expected_calibration_error(labels, stated),
+                "stages_by": name,
+                "balanced": float(right[name].sum()),
+                "ended": float(ended.mean()),
+                "flips": float(returned[ended].mean()) if ended.any() else 0.0,
+                "agreement": float((ended == by_rule).mean()),
             }
         )
-    first, *others = errors
-    gains = {name: bootstrap_gain(errors[first], errors[name]) for name in others}
-    # A lower score is the better one.
-    return StageComparison(
-        pl.DataFrame(rows), {name: Mean(-gain.value, -gain.high, -gain.low) for name, gain in gains.items()}
-    )
+    gains = {name: bootstrap_gain(right[NEW], right[name]) for name in right if name != NEW}
+    return StageComparison(pl.DataFrame(rows), gains)
 
 
 @dataclass(frozen=True)
@@ -152,8 +148,9 @@ def attempt_stage_model(
 ) -> StageAttempt:
     """Train on all but the newest span, and compare on that.
 
-    A new model is promoted when its Brier score is lower than that of every simple forecast beyond doubt (95 %
-    intervals over users) and its AUC higher, and when its Brier score is no worse than the current model's.
+    A new model is promoted when the stages that it leads to tell apart what is come back to
+    and what is not better than the rule's beyond doubt (95 % interval over users) and no worse than the current
+    model's, and when most stages stay as the rule has them.
 
     Parameters
     ----------
@@ -180,11 +177,10 @@ def attempt_stage_model(
             f"test snapshots hold {returns} returns within {days} days among {len(test)} journeys; at least "
             f"{MIN_RETURNS} and some journeys without are needed"
         )
-    forecasts = {"new model": model.probabilities(test)}
-    forecasts |= baseline_probabilities(test, return_days=days, ended_after_days=chosen.ended_after_days)
+    models = {NEW: model}
     if current is not None and current.return_days == days:
-        forecasts["current model"] = current.probabilities(test)
-    comparison = compare_forecasts(test, forecasts, return_days=days)
+        models[CURRENT] = current
+    comparison = compare_stages(test, settings, models, return_days=days)
     promoted, decision = decide(comparison)
     parts = {"train": train, "test": test}
     card = {
@@ -195,6 +191,7 @@ def attempt_stage_model(
         "return_days": days,
         "intercept": model.intercept,
         "weights": dict(model.weights),
+        "ended_below": model.ended_below,
         "spans": {
             name: {
                 "first": str(rows["as_of"].min()),
@@ -213,16 +210,17 @@ def attempt_stage_model(
 
 def decide(comparison: StageComparison) -> tuple[bool, str]:
     """Whether a new model may take over, and why; see `attempt_stage_model`."""
-    scores = {name: (auc, brier) for name, auc, brier in comparison.table.select("forecast", "auc", "brier").rows()}
-    auc, brier = scores.pop("new model")
-    current = scores.pop("current model", None)
-    rival = min(scores, key=lambda name: scores[name][1])
-    gain = comparison.brier_gains[rival]
-    against = f"Brier {brier:.4f}, {gain.value:.1%} ({gain.low:.1%} to {gain.high:.1%}) below {rival}; AUC {auc:.3f}"
-    if min(comparison.brier_gains[name].low for name in scores) <= 0:
+    stages = {row["stages_by"]: row for row in comparison.table.iter_rows(named=True)}
+    new, rule, gain = stages[NEW], stages[RULE], comparison.gains[RULE]
+    against = (
+        f"balanced accuracy of ended {new['balanced']:.3f}, {gain.value:.1%} ({gain.low:.1%} to {gain.high:.1%}) above "
+        f"the rule; {new['ended']:.1%} ended (rule {rule['ended']:.1%}), of which {new['flips']:.1%} came back (rule "
+        f"{rule['flips']:.1%})"
+    )
+    if gain.low <= 0:
         return False, f"refused: {against}; the gain may be chance"
-    if auc <= max(rival_auc for rival_auc, _ in scores.values()):
-        return False, f"refused: {against}, which a simple forecast reaches too"
-    if current is not None and brier > current[1]:
-        return False, f"refused: {against}, but the current model has {current[1]:.4f}"
+    if new["agreement"] < MIN_AGREEMENT:
+        return False, f"refused: {against}; only {new['agreement']:.1%} of the stages are the rule's"
+    if CURRENT in stages and new["balanced"] < stages[CURRENT]["balanced"]:
+        return False, f"refused: {against}, but the current model has {stages[CURRENT]['balanced']:.3f}"
     return True, f"promoted: {against}"

@@ -1,5 +1,6 @@
 """Logs to measure on, as activity and as users' keywords with what is known to be right."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,9 +14,12 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
 from lab.benchmark import BenchmarkError
 from lab.evaluation.statistics import majority
-from lab.importers import online_retail_frames
+from lab.importers import complete_journey_frames, online_retail_frames
 from lab.importers.search_missions import CLICK, SearchMissions, read_search_missions
 from lab.simulation.world import World
+
+_COMPLETE_JOURNEY = re.compile(r"complete-journey(?::(?P<households>\d+))?")
+_ALL = 10_000
 
 
 @dataclass(frozen=True)
@@ -136,24 +140,34 @@ def search_corpus(missions: SearchMissions, settings: Settings, vectors: Keyword
 
 
 def is_purchases(path: Path) -> bool:
-    """Whether a file is Online Retail as Parquet, and not search missions as tab-separated text."""
-    return path.suffix == ".parquet"
+    """Whether a log is one of purchases, and not search missions as tab-separated text."""
+    return path.suffix == ".parquet" or _households(path) is not None
 
 
 def read_log(path: Path, settings: Settings) -> History:
-    """The activity of Online Retail or of search missions, told apart by the file's ending.
+    """The activity of a log: Online Retail (a Parquet file), search missions (any other file), or Complete Journey.
+
+    Complete Journey is no file but a word, ``complete-journey``; ``complete-journey:300`` is 300 of its households. The
+    package that carries it calls it simulated.
 
     Raises
     ------
     BenchmarkError
         There is no activity.
     """
-    purchases = is_purchases(path)
-    history = (
-        History(online_retail_frames(path), settings)
-        if purchases
-        else search_history(read_search_missions(path), settings)
-    )
+    households = _households(path)
+    if households is not None:
+        history = History(complete_journey_frames(households=households), settings)
+    elif path.suffix == ".parquet":
+        history = History(online_retail_frames(path), settings)
+    else:
+        history = search_history(read_search_missions(path), settings)
     if history.query("select 1 from user_activity limit 1", {}).is_empty():
-        raise BenchmarkError(f"no line of {path} is a {'purchase' if purchases else 'search'} that counts")
+        raise BenchmarkError(f"no line of {path} is a {'purchase' if is_purchases(path) else 'search'} that counts")
     return history
+
+
+def _households(path: Path) -> int | None:
+    """How many households of Complete Journey are meant, where it is."""
+    named = _COMPLETE_JOURNEY.fullmatch(str(path))
+    return None if named is None else int(named["households"] or _ALL)

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
+from journeys_dagster.inference.confidence import with_confidence
 from journeys_dagster.inference.expansions import expand_users, related_journeys
 from journeys_dagster.inference.identity import continue_journeys
 from journeys_dagster.inference.members import number_journeys
@@ -146,20 +147,23 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
     names = name_journeys(*number_journeys(searched), settings.naming)
     named = members.join(names.select("user_id", "journey_id", journey="keyword"), on=["user_id", "journey_id"])
     named = named.sort("user_id", "journey_id", "keyword").with_columns(is_name=pl.col("keyword") == pl.col("journey"))
-    weights = named.group_by("user_id", "journey_id").agg(
-        pl.col("weight").sum(), pl.col("last_seen").max(), pl.col("journey").first()
+    # Events are not counted here: the days of the keyword used most stand for those of the journey.
+    journeys = named.group_by("user_id", "journey_id").agg(
+        pl.col("weight").sum(),
+        pl.col("last_seen").max(),
+        pl.col("first_seen").min(),
+        pl.col("days_active").max(),
+        keywords=pl.len(),
+        cohesion=pl.col("centroid_similarity").mean(),
     )
     ranked = rank_by_heuristic(
-        weights,
-        as_of=as_of,
-        recency_decay_days=settings.ranking.recency_decay_days,
-        half_confidence_score=settings.ranking.half_confidence_score,
+        with_confidence(journeys, as_of=as_of), as_of=as_of, recency_decay_days=settings.ranking.recency_decay_days
     )
     starts = segment_starts(named.select("user_id", "journey_id"))
     centres = centroids(used, named["code"].to_numpy(), named["weight"].to_numpy(), starts)
     journeys = (
         named.select("user_id", "journey_id", "journey")[starts[:-1]]
-        .join(ranked.select("user_id", "journey_id", "confidence", "rank"), on=["user_id", "journey_id"])
+        .join(ranked.select("user_id", "journey_id", "return_probability", "rank"), on=["user_id", "journey_id"])
         .sort("user_id", "journey_id")
     )
     return _Snapshot(named, journeys, centres, used)

@@ -5,6 +5,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
+from journeys_dagster.inference.confidence import with_confidence
 from journeys_dagster.inference.judge import EVIDENCE, EVIDENCE_JUDGE, judge_by_evidence
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import name_journeys
@@ -41,6 +42,9 @@ _MEMBERS = """
     from clusters join journey_identities using (user_id, cluster)
     order by user_id, journey_id, keyword
 """
+_ENGAGEMENT = """
+    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen, last_seen from journey_engagement
+"""
 
 
 def judged_world(world: World, settings: Settings, vectors: KeywordVectors, *, seed: int = 0) -> pl.DataFrame:
@@ -60,12 +64,11 @@ def judged_world(world: World, settings: Settings, vectors: KeywordVectors, *, s
     starts = segment_starts(coded.select("user_id", "journey_id"))
     centres = centroids(vectors.vectors, coded["code"].to_numpy(), coded["weight"].to_numpy(), starts)
     names = name_journeys(*number_journeys(members), settings.naming)
-    engagement = history.query("select user_id, journey_id, weight, last_seen, cohesion from journey_engagement", {})
+    engagement = history.query(_ENGAGEMENT, {})
     ranked = rank_by_heuristic(
-        engagement,
+        with_confidence(engagement, as_of=as_of),
         as_of=as_of,
         recency_decay_days=settings.ranking.recency_decay_days,
-        half_confidence_score=settings.ranking.half_confidence_score,
     )
     end = pl.lit(as_of + timedelta(days=1)).cast(pl.Datetime("us"))
     journeys = (

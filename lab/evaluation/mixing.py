@@ -146,16 +146,16 @@ def mixing_report(users: MixedUsers, settings: Settings) -> pl.DataFrame:
     """
     found, alone = (journeys(corpus, settings.clusters) for corpus in (users.mixed, users.alone))
     baselines = (
-        Baselines(corpus).at_granularity(_clusters_per_user(clusters))
+        Baselines(corpus).at_granularity(clusters_per_user(clusters))
         for corpus, clusters in ((users.mixed, found), (users.alone, alone))
     )
     of_mixed, of_alone = ({"journeys": own, **others} for own, others in zip((found, alone), baselines, strict=True))
-    chance = _same_person(found.with_columns(cluster=pl.lit(0)))
+    chance = same_person(found.with_columns(cluster=pl.lit(0)))
     rows = [
         {
             "clusterer": name,
-            "clusters": _clusters_per_user(mixed),
-            "same_person": _same_person(mixed),
+            "clusters": clusters_per_user(mixed),
+            "same_person": same_person(mixed),
             "by_chance": chance,
             "kept_together": _kept_together(mixed, of_alone[name]),
             "purity": _purity(mixed),
@@ -165,7 +165,15 @@ def mixing_report(users: MixedUsers, settings: Settings) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _clusters_per_user(clusters: pl.DataFrame) -> float:
+def mixed_corpus(path: Path, run: Run) -> Corpus:
+    """Customers of Online Retail poured together as the command does it by default; the truth is the customer."""
+    usual = Mixing(path)
+    users = {"mixed_users": usual.users, "people_per_user": usual.customers_per_user, "seed": usual.seed}
+    return mix_users(online_retail_frames(path), run.settings, run.vectors, **users).mixed
+
+
+def clusters_per_user(clusters: pl.DataFrame) -> float:
+    """Mean number of clusters of a user."""
     return clusters.group_by("user_id").agg(pl.col("cluster").n_unique())["cluster"].mean()  # type: ignore[return-value]
 
 
@@ -173,7 +181,8 @@ def _pairs(groups: pl.DataFrame) -> float:
     return float((groups["len"].cast(pl.Float64) * (groups["len"].cast(pl.Float64) - 1)).sum())
 
 
-def _same_person(clusters: pl.DataFrame) -> float:
+def same_person(clusters: pl.DataFrame) -> float:
+    """Share of the pairs clustered together that are one person's."""
     owned = clusters.filter(pl.col("truth").is_not_null())
     together = _pairs(owned.group_by("user_id", "cluster").len())
     return _pairs(owned.group_by("user_id", "cluster", "truth").len()) / together if together else 1.0

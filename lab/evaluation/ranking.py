@@ -17,7 +17,7 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.diversification import diversification_trade_off, recommend
 from journeys_dagster.training.history import History, KeywordVectors
-from journeys_dagster.training.ranker import Attempt, attempt_ranker, heuristic_scores
+from journeys_dagster.training.ranker import POSITIVE, Attempt, attempt_ranker, heuristic_scores
 from journeys_dagster.training.ranking_metrics import order_quality
 from journeys_dagster.training.replay import labelled_snapshots
 from journeys_dagster.training.spans import Spans, snapshot_days, training_spans
@@ -42,7 +42,11 @@ ABLATIONS = {
 
 @dataclass(frozen=True)
 class Ranking:
-    """A ranker trained on the first months of UCI Online Retail (Parquet at PATH), against heuristics on the last."""
+    """A ranker trained on the first months of a log, against heuristics on its last.
+
+    PATH is UCI Online Retail (Parquet), search missions (tab-separated), or the word complete-journey (of N households:
+    complete-journey:N), whose package calls it simulated.
+    """
 
     name: ClassVar[str] = "ranking"
     path: Path = argument()
@@ -76,7 +80,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Diversification:
-    """What each method to diversify costs in relevance, on UCI Online Retail (Parquet at PATH)."""
+    """What each method to diversify costs in relevance, on a log. PATH as for `ranking`."""
 
     name: ClassVar[str] = "diversification"
     path: Path = argument()
@@ -132,20 +136,32 @@ def evaluate_ranking(
 
 
 def ablations(evaluation: RankingEvaluation, settings: Settings) -> pl.DataFrame:
-    """What the model is worth without some of its features, trained anew each time.
+    """What groups of features are worth: the model trained anew without each, on the same test snapshots.
 
     Returns
     -------
     DataFrame
-        Columns ``without``, ``ndcg``, ``mrr``, ``auc``.
+        Columns ``without``, ``ndcg``, ``mrr``, ``auc``, ``ece``; and ``lost``, ``lost_low``, ``lost_high``: how much
+        lower NDCG@5 is than with all features, as a share, with its interval over users. Null for the model with all.
     """
-    rows = []
+    whole = _qualities(evaluation.test, evaluation.attempt, settings)
+    rows: list[dict[str, object]] = []
     for name, columns in {"nothing": (), **ABLATIONS}.items():
         left = evaluation.examples.drop(columns)
         attempt = attempt_ranker(left, evaluation.spans, settings, current=None) if columns else evaluation.attempt
-        ours = attempt.comparison.table.row(0, named=True)
-        rows.append({"without": name, "ndcg": ours["ndcg"], "mrr": ours["mrr"], "auc": ours["auc"]})
-    return pl.DataFrame(rows)
+        measures = attempt.comparison.table.row(0, named=True)
+        row = {"without": name, **{measure: measures[measure] for measure in ("ndcg", "mrr", "auc", "ece")}}
+        if columns:
+            gain = bootstrap_gain(_qualities(evaluation.test.drop(columns), attempt, settings), whole)
+            row |= {"lost": -gain.value, "lost_low": -gain.high, "lost_high": -gain.low}
+        rows.append(row)
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _qualities(test: pl.DataFrame, attempt: Attempt, settings: Settings) -> pl.Series:
+    """NDCG@5 of each user, in the order of users."""
+    labelled = test.with_columns(label=pl.col("label") >= POSITIVE)
+    return order_quality(labelled, attempt.trained.model.scores(test, action_names(settings)))["ndcg"]
 
 
 def ceiling(evaluation: RankingEvaluation, settings: Settings, *, seed: int = 0) -> Mean:

@@ -1,4 +1,4 @@
-"""Whether journeys that count as ongoing are come back to, against simple forecasts; and what is evergreen."""
+"""Whether what counts as ended is over, by a simulated world's truth and by what users of real logs came back to."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,247 +7,191 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import click
+import numpy as np
 import polars as pl
 
-from journeys_dagster.inference.stage_model import StageModel
-from journeys_dagster.inference.stages import EVERGREEN, stage_journeys
+from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
-from journeys_dagster.training.replay import labelled_snapshots, replay_features
-from journeys_dagster.training.spans import WARM_UP_DAYS
-from journeys_dagster.training.stager import (
-    StageComparison,
-    baseline_probabilities,
-    compare_forecasts,
-    returned_within,
-    train_stage_model,
-)
-from lab.benchmark import Result, Run, argument, option
-from lab.evaluation.corpora import is_purchases, read_log
-from lab.evaluation.naming import name_in
-from lab.evaluation.statistics import gain_text
+from journeys_dagster.training.replay import days_to_return
+from journeys_dagster.training.spans import TooFewReturnsError
+from lab.benchmark import HALF, HALF_HELP, Result, Run, argument, option
+from lab.evaluation.corpora import is_purchases, keyword_truth, read_log, world_history
+from lab.evaluation.staging import JOURNEY, KEYWORDS, RULE, lifecycles, model_before, stages_on
+from lab.evaluation.statistics import bootstrap_columns, majority, resampled_totals
+from lab.simulation.journey_types import Half
+from lab.simulation.truth import states_on
+from lab.simulation.world import World
 
-HORIZONS = (14, 30)
-"""Days within which a return is forecast."""
-THRESHOLDS = (0.01, 0.02, 0.05, 0.1, 0.2)
-MIN_JOURNEYS = 30
-_TRAINING_WEEKS = 10
-_ENGAGEMENT = "select user_id, journey_id, first_seen, last_seen, active_weeks from journey_engagement"
-_KEYWORDS = """
-    select user_id, journey_id, keyword, weight, events, sources, centroid_similarity
-    from clusters join journey_identities using (user_id, cluster)
-"""
+SEEN_DAYS = (14, 30)
+"""Days after the true end of a journey within which it should have been seen."""
+SNAPSHOTS = 6
 
 
 @dataclass(frozen=True)
 class Stages:
-    """Whether journeys that count as ongoing are come back to, forecast on the last days of a log.
+    """Whether journeys that count as ended are over, and when that is seen; and what is evergreen.
 
-    PATH is UCI Online Retail (Parquet), of which the most evergreen names are shown too, or search missions
-    (tab-separated).
+    Against the truth of a simulated world; and of each LOG (UCI Online Retail as Parquet, search missions as
+    tab-separated text) against what users came back to within some days of past snapshots. Journeys that may be listed
+    count. Of purchases the most evergreen names are shown too.
     """
 
     name: ClassVar[str] = "stages"
-    path: Path = argument()
-    test_days: int | None = option(
-        None,
-        "Newest days to forecast: of purchases 60, of searches all after ten weeks.",
-        type=click.IntRange(1),
-    )
+    logs: tuple[Path, ...] = argument(nargs=-1, required=False, type=click.Path(path_type=Path))
+    users: int = option(600, "Of the simulated world.", type=click.IntRange(1))
+    days: int = option(120, "Of the simulated world.", type=click.IntRange(1))
+    seed: int = option(47, type=int)
+    half: Half | None = option(None, HALF_HELP, type=HALF)
     topics: tuple[str, ...] = option(
         ("christmas",), "May be repeated.", flag="--topic", multiple=True, show_default=True
     )
 
     def measure(self, run: Run) -> Result:
-        """Forecast returns, and see who came back."""
-        history, purchases = read_log(self.path, run.settings), is_purchases(self.path)
-        first, last = history.span
-        test_days = self.test_days or (60 if purchases else (last - first).days - 7 * _TRAINING_WEEKS + 1)
-        with run.step("replay") as advance:
-            forecasts = evaluate_stages(
-                history, run.settings, run.vectors, test_from=last - timedelta(days=test_days), progress=advance
-            )
-        figures: dict[str, Any] = {}
-        tables, notes = {}, []
-        for found in forecasts:
-            within, comparison = f"within {found.return_days} days", found.comparison
-            figures[within.replace(" ", "_")] = {
-                "seen_days": found.seen_days,
-                "parts": found.parts,
-                "test": comparison.table,
-                "brier_gains": comparison.brier_gains,
-                "thresholds": found.thresholds,
-                "weights": found.model.weights,
-            }
-            seen = "" if found.seen_days == found.return_days else f" (the history holds {found.seen_days})"
-            tables[f"snapshots, returns {within}{seen}"] = found.parts
-            tables[f"return {within}"] = comparison.table
-            tables[f"what ends below a threshold, {within}"] = found.thresholds
-            better = (f"{gain_text(gain)} than {name}" for name, gain in comparison.brier_gains.items())
-            notes.append(f"Brier score {within} lower by {', '.join(better)}")
-        if purchases:
-            names, topics = lifecycles(history, run.settings, run.vectors, as_of=last, topics=self.topics)
-            figures |= {"names": names, "topics": topics}
-            tables |= {"most evergreen names": names.head(15), "most situational names": names.tail(15)}
-            tables["journeys by what their keywords say"] = topics
-        return Result(figures, tables, notes)
+        """Stage past snapshots, and see who came back."""
+        world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
+        with run.step("stages of the world"):
+            truth = against_truth(world, run.settings, run.vectors)
+        figures: dict[str, Any] = {"seed": self.seed, "half": self.half, "truth": truth, "logs": {}}
+        tables = {f"against the truth; {self.users:,} users, seed {self.seed}": truth}
+        for log in self.logs:
+            history = read_log(log, run.settings)
+            with run.step(f"replay {log.name}") as advance:
+                days, horizon = days_to_stage(history)
+                returns = against_returns(history, run.settings, run.vectors, days, horizon, progress=advance)
+            figures["logs"][log.name] = {"days": days, "return_days": horizon, "returns": returns}
+            tables[f"{log.name}: returns within {horizon} days of {len(days)} snapshots to {days[-1]}"] = returns
+            if is_purchases(log):
+                last = history.span[1]
+                names, topics = lifecycles(history, run.settings, run.vectors, as_of=last, topics=self.topics)
+                figures["logs"][log.name] |= {"names": names, "topics": topics}
+                tables[f"{log.name}: most evergreen names"] = names.head(15)
+                tables[f"{log.name}: journeys by what their keywords say"] = topics
+        return Result(figures, tables)
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """How forecasts of a return within some days did.
-
-    Attributes
-    ----------
-    return_days : int
-    seen_days : int
-        Days after the newest test snapshot that the history holds; fewer than `return_days` where it ends too soon.
-    parts : DataFrame
-        Columns ``part`` (train, test), ``first``, ``last`` (date of the snapshots), ``journeys``, ``returns``.
-    comparison : StageComparison
-        The model first.
-    thresholds : DataFrame
-        Columns ``ended_below``, ``ended_share`` (of all journeys), ``returning_share_of_ended`` and
-        ``ended_share_of_returning``.
-    model : StageModel
-    """
-
-    return_days: int
-    seen_days: int
-    parts: pl.DataFrame
-    comparison: StageComparison
-    thresholds: pl.DataFrame
-    model: StageModel
-
-
-def evaluate_stages(
-    history: History,
-    settings: Settings,
-    vectors: KeywordVectors,
-    *,
-    test_from: date,
-    progress: Callable[[float], None] | None = None,
-) -> list[Forecast]:
-    """Train on what was known on a day, and forecast from snapshots of that day and later ones.
+def against_truth(world: World, settings: Settings, vectors: KeywordVectors) -> pl.DataFrame:
+    """Stages of the world's last day against the true ones; journeys of nothing but noise are left out.
 
     Returns
     -------
-    list of Forecast
-        One per horizon. Where no snapshot since has all its horizon in the history, the first one stands alone, with
-        the returns that were seen.
+    DataFrame
+        One row per ``method``: ``journeys``; means over users with their intervals of ``stage`` and ``lifecycle``
+        (accuracy) and ``ended_early`` (share of the truly ongoing ones that count as ended); and ``seen_14`` and
+        ``seen_30``, the share of the true ends that were seen within so many days.
+    """
+    history, day = world_history(world, settings), world.last_day
+    model = model_before(day, history, settings, vectors)
+    staged = stages_on(history, day, settings, vectors, model)
+    members = history.query(KEYWORDS, {}).join(keyword_truth(world, history, settings), on=["user_id", "keyword"])
+    # Whole millionths add up to the same sum in any order.
+    of_journey = majority(members, JOURNEY, (pl.col("weight") * 1e6).round().cast(pl.Int64).sum())
+    true = (
+        world.journeys.join(states_on(world.journeys, day), on=["user_id", "journey"])
+        # What has been shown has begun, whatever the person's clock says.
+        .with_columns(true_stage=pl.col("state").replace({"ahead": ONGOING}))
+        .select("user_id", "true_stage", "ends", truth="journey", true_lifecycle="lifecycle")
+    )
+    rows = staged.join(of_journey, on=JOURNEY).join(true, on=["user_id", "truth"])
+    seen_after = pl.when(pl.col("stage") == ENDED).then((pl.col("ends_on") - pl.col("ends")).dt.total_days())
+    measures = {
+        "stage": (pl.col("stage") == pl.col("true_stage")).mean(),
+        "lifecycle": (pl.col("lifecycle") == pl.col("true_lifecycle")).mean(),
+        "ended_early": (pl.col("stage") == ENDED).filter(pl.col("true_stage") == ONGOING).mean(),
+        **{
+            f"seen_{days}": (seen_after <= days)
+            .fill_null(value=False)
+            .filter(pl.col("true_stage") == ENDED, pl.col("ends") <= day - timedelta(days=days))
+            .mean()
+            for days in SEEN_DAYS
+        },
+    }
+    found = []
+    for (method,), of_method in rows.partition_by("method", as_dict=True, maintain_order=True).items():
+        by_user = of_method.group_by("user_id").agg(**measures).sort("user_id")
+        # Of few users nobody may have a journey that ended long enough ago.
+        means = bootstrap_columns(by_user.select(pl.col(*measures).cast(pl.Float64).fill_null(np.nan)).to_numpy())
+        row: dict[str, Any] = {"method": method, "journeys": len(of_method)}
+        for name, mean in zip(measures, means, strict=True):
+            row |= {name: mean.value, f"{name}_low": mean.low, f"{name}_high": mean.high}
+        found.append(row)
+    return pl.DataFrame(found)
+
+
+def days_to_stage(history: History) -> tuple[list[date], int]:
+    """Days of past snapshots in the second half of a history, and the days within which users come back, 60 at most.
 
     Raises
     ------
     TooFewReturnsError
-        There are too few returns to train on.
+        The history is too short.
     """
     first, last = history.span
-    every = settings.ranking.snapshot_every_days
-    days = _days_around(test_from, first + timedelta(days=WARM_UP_DAYS), last - timedelta(days=min(HORIZONS)), every)
-    examples = pl.concat(labelled_snapshots(history, days, settings, vectors, progress=progress))
-    return [_forecast(examples, settings, test_from, last, return_days) for return_days in HORIZONS]
+    length = (last - first).days
+    horizon = min(60, length // 3)
+    step = (length // 2 - horizon) // SNAPSHOTS
+    if step < 1:
+        raise TooFewReturnsError(f"history from {first} to {last} is too short to see who came back")
+    return [last - timedelta(days=horizon + step * back) for back in reversed(range(SNAPSHOTS))], horizon
 
 
-def _days_around(middle: date, first: date, last: date, every: int) -> list[date]:
-    """Every so many days before and after a day."""
-    before = range((middle - first).days // every, 0, -1)
-    after = range(max((last - middle).days, 0) // every + 1)
-    return [middle - timedelta(days=every * step) for step in before] + [
-        middle + timedelta(days=every * step) for step in after
-    ]
-
-
-def _forecast(examples: pl.DataFrame, settings: Settings, test_from: date, last: date, return_days: int) -> Forecast:
-    horizon = timedelta(days=return_days)
-    train = examples.filter(pl.col("as_of") <= test_from - horizon)
-    test = examples.filter(pl.col("as_of").is_between(test_from, max(last - horizon, test_from)))
-    model = train_stage_model(train, return_days=return_days, model_id="model")
-    forecasts = {"model": model.probabilities(test)}
-    ended_after_days = settings.stages.ended_after_days
-    forecasts |= baseline_probabilities(test, return_days=return_days, ended_after_days=ended_after_days)
-    parts = [
-        {
-            "part": name,
-            "first": rows["as_of"].min(),
-            "last": rows["as_of"].max(),
-            "journeys": len(rows),
-            "returns": int(returned_within(rows, return_days).sum()),
-        }
-        for name, rows in (("train", train), ("test", test))
-    ]
-    newest: date = test["as_of"].max()  # type: ignore[assignment]
-    return Forecast(
-        return_days=return_days,
-        seen_days=min(return_days, (last - newest).days),
-        parts=pl.DataFrame(parts),
-        comparison=compare_forecasts(test, forecasts, return_days=return_days),
-        thresholds=_thresholds(test, pl.Series(forecasts["model"]), return_days),
-        model=model,
-    )
-
-
-def _thresholds(test: pl.DataFrame, probabilities: pl.Series, return_days: int) -> pl.DataFrame:
-    returned = pl.Series(returned_within(test, return_days))
-    rows = []
-    for threshold in THRESHOLDS:
-        is_ended = probabilities < threshold
-        rows.append(
-            {
-                "ended_below": threshold,
-                "ended_share": is_ended.mean(),
-                "returning_share_of_ended": returned.filter(is_ended).mean(),
-                "ended_share_of_returning": is_ended.filter(returned).mean(),
-            }
-        )
-    return pl.DataFrame(rows, schema_overrides={"returning_share_of_ended": pl.Float64})
-
-
-def lifecycles(
-    history: History, settings: Settings, vectors: KeywordVectors, *, as_of: date, topics: Sequence[str] = ()
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """How evergreen journeys of a name are, and those about some topics.
-
-    Only journeys whose first event is long enough ago to be evergreen count.
+def against_returns(
+    history: History,
+    settings: Settings,
+    vectors: KeywordVectors,
+    days: Sequence[date],
+    horizon: int,
+    *,
+    progress: Callable[[float], None] | None = None,
+) -> pl.DataFrame:
+    """Stages of past snapshots against what users came back to within some days.
 
     Returns
     -------
-    names : DataFrame
-        Columns ``name``, ``journeys`` (int, at least `MIN_JOURNEYS`), ``evergreen_share``, ``active_weeks_share``
-        (mean, of the weeks since the first event), sorted from the most evergreen to the most situational.
-    topics : DataFrame
-        The same of journeys with a topic in half of their keywords or more, and of all.
+    DataFrame
+        One row per ``method``: ``journeys``; ``agreement`` of the stages with the rule's; shares of ``ended`` and
+        ``evergreen``; how many of the ended (flips), ongoing and evergreen ones were come back to: ``returned_ended``
+        and so on; ``days_to_end`` (mean, of the ongoing ones); and ``balanced``, the mean of the shares of journeys
+        with and without a return that count as not ended and as ended, with its interval.
     """
-    chosen = settings.stages
-    replay_features(history, as_of, settings, vectors)
-    staged = stage_journeys(
-        history.query(_ENGAGEMENT, {}),
-        as_of=as_of,
-        evergreen_min_span_days=chosen.evergreen_min_span_days,
-        evergreen_min_active_weeks_share=chosen.evergreen_min_active_weeks_share,
-        ended_after_days=chosen.ended_after_days,
-    )
-    members = history.query(_KEYWORDS, {})
-    named = name_in(history, members, settings)
-    key = ["user_id", "journey_id"]
-    journeys = staged.join(named, on=key).filter(
-        pl.col("span_days") + pl.col("days_since_last") >= chosen.evergreen_min_span_days
-    )
-    measures = {
-        "journeys": pl.len(),
-        "evergreen_share": (pl.col("lifecycle") == EVERGREEN).mean(),
-        "active_weeks_share": pl.col("active_weeks_share").mean(),
-    }
-    by_name = (
-        journeys.group_by("name")
-        .agg(**measures)
-        .filter(pl.col("journeys") >= MIN_JOURNEYS)
-        .sort("evergreen_share", "active_weeks_share", "name", descending=[True, True, False])
-    )
-    rows = []
-    for topic in ("", *topics):
-        share = pl.col("keyword").str.contains(topic, literal=True).mean()
-        about = members.group_by(key).agg(share=share).filter(pl.col("share") >= 0.5)
-        rows.append(
-            journeys.join(about, on=key, how="semi").select(topic=pl.lit(topic or "all"), **measures),
+    model = model_before(days[0], history, settings, vectors)
+    snapshots = []
+    for done, day in enumerate(days, start=1):
+        staged = stages_on(history, day, settings, vectors, model)
+        returned = days_to_return(history, day, settings).filter(pl.col("days_to_return") <= horizon)
+        snapshots.append(staged.join(returned, on=JOURNEY, how="left"))
+        if progress is not None:
+            progress(done / len(days))
+    rows = pl.concat(snapshots).with_columns(returned=pl.col("days_to_return").is_not_null())
+    by_rule, found = rows.filter(method=RULE)["stage"], []
+    for (method,), of_method in rows.partition_by("method", as_dict=True, maintain_order=True).items():
+        of_stage = {
+            f"returned_{stage}": of_method.filter(stage=stage)["returned"].mean()
+            for stage in (ENDED, ONGOING, EVERGREEN)
+        }
+        left = (pl.col("ends_on") - pl.col("as_of")).dt.total_days().filter(pl.col("stage") == ONGOING).mean()
+        shares = {stage: (pl.col("stage") == stage).mean() for stage in (ENDED, EVERGREEN)}
+        found.append(
+            {"method": method, "journeys": len(of_method), "agreement": (of_method["stage"] == by_rule).mean()}
+            | of_method.select(**shares, days_to_end=left).row(0, named=True)
+            | of_stage
+            | _balanced(of_method)
         )
-    return by_name, pl.concat(rows)
+    return pl.DataFrame(found)
+
+
+def _balanced(rows: pl.DataFrame) -> dict[str, float]:
+    """Balanced accuracy of ended against no return, with an interval over users."""
+    ended, returned = pl.col("stage") == ENDED, pl.col("returned")
+    by_user = rows.group_by("user_id").agg(
+        (ended & ~returned).sum().alias("gone"),
+        (~returned).sum().alias("all_gone"),
+        (~ended & returned).sum().alias("back"),
+        returned.sum().alias("all_back"),
+    )
+    sums = by_user.sort("user_id").drop("user_id").to_numpy().astype(np.float64)
+    totals = np.vstack([sums.sum(axis=0), resampled_totals(sums)])
+    with np.errstate(invalid="ignore"):
+        balanced = (totals[:, 0] / totals[:, 1] + totals[:, 2] / totals[:, 3]) / 2
+    low, high = np.nanquantile(balanced, [0.025, 0.975])
+    return {"balanced": float(balanced[0]), "balanced_low": float(low), "balanced_high": float(high)}

@@ -1,122 +1,136 @@
-"""Cross-validation of the cluster settings: fitted on some users, scored on the others."""
+"""Leave one corpus out: what is chosen for a corpus is chosen on the others, and told on it."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from journeys_dagster.settings import ClusterSettings
-from lab.evaluation.clusterers import Baselines, journeys
+from lab.evaluation.clusterers import Baselines, Trees, journey_trees
 from lab.evaluation.corpora import Corpus
 from lab.evaluation.metrics import MEASURES, agreement
 
-FOLDS, REPEATS, ROUNDS = 5, 3, 2
-# Not the shipped settings: those were chosen with a look at the corpus that is to be judged here.
-START: dict[str, Any] = {
-    "distance_threshold": 0.55,
-    "lexical_weight": 0.3,
-    "search_time_weight": 0.3,
-    "shared_item_weight": 0.2,
-    "sharpness": 5.0,
-    "saturation": 0.75,
-    "size_weight": 0.0,
-    "background_weight": 0.0,
+OURS, ALL_CHOSEN = "journeys", "journeys, weights chosen too"
+STRAIGHT: dict[str, Any] = {"sharpness": 0.01}
+"""So flat a curve that the linkage is the mean of the similarities themselves."""
+WITHOUT: dict[str, dict[str, Any]] = {
+    "without the curve": STRAIGHT,
+    "without spelling": {"lexical_weight": 0.0},
+    "without time": {"time_weight": 0.0},
+    "without shared items": {"shared_item_weight": 0.0},
 }
-CANDIDATES: dict[str, Sequence[float]] = {
-    "sharpness": (5.0, 8.0, 10.0, 12.0),
-    "distance_threshold": (0.5, 0.53, 0.55, 0.57, 0.59, 0.61, 0.63, 0.66),
-    "background_weight": (0.0, 0.5, 1.0, 1.5),
-    "size_weight": (0.0, 0.05, 0.1, 0.15),
-    "search_time_weight": (0.25, 0.3, 0.35, 0.4),
-    "lexical_weight": (0.1, 0.2, 0.3),
-    "shared_item_weight": (0.1, 0.2, 0.3),
-}
-_THRESHOLDS = {
-    "character tf-idf, threshold fitted": np.arange(0.7, 0.97, 0.02),
-    "embedding only, threshold fitted": np.arange(0.5, 0.82, 0.02),
+WEIGHTS: dict[str, Sequence[float]] = {
+    "sharpness": (8.0, 12.0),
+    "lexical_weight": (0.1, 0.2),
+    "time_weight": (0.25, 0.35),
+    "shared_item_weight": (0.2, 0.3),
 }
 
-Choice = tuple[tuple[str, float], ...]
+Grow = Callable[[Corpus], Trees]
 
 
-def cross_validate(corpus: Corpus, *, seed: int = 0, progress: Callable[[float], None] | None = None) -> dict:
-    """Fit the settings by coordinate search within each fold, and score the users left out.
+@dataclass(frozen=True)
+class Choice:
+    """Trees and where they are cut.
 
-    Returns
-    -------
-    dict of str to DataFrame
-        For the journeys and the baselines: `agreement` of every user, from the folds in which it was left out; one
-        row per user and repeat.
+    Attributes
+    ----------
+    text : str
+        What differs from the shipped settings.
+    grow : callable
+    threshold : float
     """
-    fitted = _FittedJourneys(corpus)
-    baselines = Baselines(corpus)
-    trees = dict(zip(_THRESHOLDS, (baselines.character_tfidf, baselines.embedding_only), strict=True))
-    cuts = {
-        name: {float(threshold): agreement(trees[name].cut(threshold)) for threshold in thresholds}
-        for name, thresholds in _THRESHOLDS.items()
+
+    text: str
+    grow: Grow
+    threshold: float
+
+    def __str__(self) -> str:
+        return f"threshold {self.threshold:.2f}{self.text and f', {self.text}'}"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One method, measured.
+
+    Attributes
+    ----------
+    chosen : dict of str to Choice
+        By corpus: the best on the others.
+    scores : dict of str to DataFrame
+        By corpus: `agreement` of its users.
+    overall : Choice
+        The best on all corpora.
+    """
+
+    chosen: dict[str, Choice]
+    scores: dict[str, pl.DataFrame]
+    overall: Choice
+
+
+def methods(settings: ClusterSettings) -> dict[str, list[Choice]]:
+    """The baselines, the journeys without each part, and the journeys; each with what there is to choose from."""
+
+    def ours(**changed: float) -> Grow:
+        changed_settings = settings.model_copy(update=changed)
+        return lambda corpus: journey_trees(corpus, changed_settings)
+
+    def cuts(text: str, grow: Grow, start: float = 0.3, stop: float = 0.8) -> list[Choice]:
+        return [Choice(text, grow, round(float(at), 2)) for at in np.arange(start, stop, 0.02)]
+
+    every = [dict(zip(WEIGHTS, values, strict=True)) for values in itertools.product(*WEIGHTS.values())]
+    return {
+        "character tf-idf": cuts("", lambda corpus: Baselines(corpus).character_tfidf, 0.6, 0.98),
+        "embedding only": cuts("", lambda corpus: Baselines(corpus).embedding_only, 0.5, 0.9),
+        **{name: cuts("", ours(**changed)) for name, changed in WITHOUT.items()},
+        OURS: cuts("", ours()),
+        ALL_CHOSEN: [
+            choice
+            for weights in every
+            for choice in cuts(", ".join(f"{name} {value:g}" for name, value in weights.items()), ours(**weights))
+        ],
     }
-    left_out: dict[str, list[pl.DataFrame]] = {"journeys, settings fitted": [], **{name: [] for name in cuts}}
-    users = np.array(corpus.users)
-    done = 0
-    for repeat in range(REPEATS):
-        shuffled = np.random.default_rng(seed + repeat).permutation(users)
-        for fold in range(FOLDS):
-            test = shuffled[fold::FOLDS].tolist()
-            train = [user for user in shuffled.tolist() if user not in set(test)]
-            if test and train:
-                left_out["journeys, settings fitted"].append(_of(fitted.scores(fitted.fit(train)), test))
-                for name, by_threshold in cuts.items():
-                    best = max(by_threshold, key=lambda threshold: _value(_of(by_threshold[threshold], train)))
-                    left_out[name].append(_of(by_threshold[best], test))
-            done += 1
-            if progress is not None:
-                progress(done / (FOLDS * REPEATS))
-    return {name: pl.concat(parts) for name, parts in left_out.items()}
 
 
-class _FittedJourneys:
-    """Scores of settings on all users, each computed once."""
+def leave_one_out(corpora: Mapping[str, Corpus], told: Mapping[str, Corpus], choices: Sequence[Choice]) -> LeftOut:
+    """For each corpus the choice that is best on the others, by the mean of both F over users and corpora.
 
-    def __init__(self, corpus: Corpus) -> None:
-        self._corpus = corpus
-        self._scores: dict[Choice, pl.DataFrame] = {}
+    Parameters
+    ----------
+    corpora : mapping of str to Corpus
+        What is chosen on.
+    told : mapping of str to Corpus
+        In place of those of the same name, what is told of them.
+    choices : sequence of Choice
+    """
+    scores = {name: _all_scores(corpus, choices) for name, corpus in corpora.items()}
+    values = {name: np.array([_value(found) for found in of_choices]) for name, of_choices in scores.items()}
 
-    def scores(self, choice: Mapping[str, float]) -> pl.DataFrame:
-        key = tuple(sorted(choice.items()))
-        if key not in self._scores:
-            self._scores[key] = agreement(journeys(self._corpus, _settings(choice)))
-        return self._scores[key]
+    def best(names: Sequence[str]) -> int:
+        return int(np.argmax(np.mean([values[name] for name in names], axis=0)))
 
-    def fit(self, users: Sequence[str]) -> dict[str, float]:
-        """The best settings for some users: one setting after the other, until a round changes nothing."""
-        best = dict(START)
-        value = _value(_of(self.scores(best), users))
-        for _ in range(ROUNDS):
-            before = dict(best)
-            for name, candidates in CANDIDATES.items():
-                for candidate in candidates:
-                    choice = best | {name: candidate}
-                    found = _value(_of(self.scores(choice), users))
-                    if found > value:
-                        best, value = choice, found
-            if best == before:
-                break
-        return best
+    chosen = {held: best([name for name in corpora if name != held]) for held in corpora}
+    return LeftOut(
+        chosen={name: choices[place] for name, place in chosen.items()},
+        scores={
+            name: _all_scores(told[name], [choices[place]])[0] if name in told else scores[name][place]
+            for name, place in chosen.items()
+        },
+        overall=choices[best(list(corpora))],
+    )
 
 
-def _settings(choice: Mapping[str, float]) -> ClusterSettings:
-    parts: dict[str, Any] = dict(choice)
-    shipped = ClusterSettings()  # type: ignore[call-arg]
-    parts["time_weights"] = {**shipped.time_weights, "search": parts.pop("search_time_weight")}
-    return ClusterSettings.model_validate(parts)
-
-
-def _of(scores: pl.DataFrame, users: Sequence[str]) -> pl.DataFrame:
-    return scores.filter(pl.col("user_id").is_in(list(users)))
+def _all_scores(corpus: Corpus, choices: Sequence[Choice]) -> list[pl.DataFrame]:
+    """Scores by choice; choices that grow the same trees lie side by side."""
+    found = []
+    for grow, at in itertools.groupby(choices, key=lambda choice: choice.grow):
+        trees = grow(corpus)
+        found += [agreement(trees.cut(choice.threshold)) for choice in at]
+    return found
 
 
 def _value(scores: pl.DataFrame) -> float:
-    """What is fitted for: the mean of both F measures."""
-    means = scores.select(MEASURES[2:]).mean().row(0)
-    return sum(means) / len(means)
+    return float(np.mean(scores.select(MEASURES[2:]).mean().row(0)))

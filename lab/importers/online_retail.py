@@ -3,14 +3,11 @@
 The data set is not part of the project; the file's path is given.
 """
 
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import polars as pl
 
-from journeys_dagster.errors import ExpectedError
-from journeys_dagster.sources.writer import SIMULATED_MARKER, write_days
+from lab.importers.landing import DataSetError, ImportSummary, land_purchases, without_excluded
 
 _COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID")
 # Products are five digits and, mostly for colours, a few letters; or the partner range DCGS. The rest is
@@ -20,49 +17,14 @@ _PRODUCT_CODE = r"^(?:\d{5}[A-Z]{0,3}|DCGS[A-Z0-9]+)$"
 _SERVICES = ("next day carriage", "high resolution image")
 
 
-class OnlineRetailError(ExpectedError, ValueError, carries_user_text=False):
-    """A file that cannot be imported; the message names the file and the column."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportSummary:
-    """What `import_online_retail` read and wrote.
-
-    Attributes
-    ----------
-    rows_read, rows_kept : int
-        Invoice lines; ``rows_read == rows_kept + sum(excluded.values())``. Each kept line is one purchase.
-    excluded : dict of str to int
-        Lines left out, by the first reason that applies, in the order in which the reasons are tried.
-    customers, items : int
-        Distinct among the kept lines.
-    item_rows : int
-        Rows written to `items`: one when an item first appears and one whenever its description changes.
-    days : int
-        Days with a purchase.
-    first_day, last_day : date or None
-        Of the kept lines; None when nothing was kept.
-    """
-
-    rows_read: int
-    rows_kept: int
-    excluded: dict[str, int]
-    customers: int
-    items: int
-    item_rows: int
-    days: int
-    first_day: date | None
-    last_day: date | None
-
-
 def import_online_retail(path: Path, landing: Path) -> ImportSummary:
-    """Write the data set's purchases and items into a landing zone, by day of the invoice.
+    """Write the data set's purchases and items into a landing zone, by day of the invoice: all, or nothing.
 
     A purchase's user is the customer, its item the stock code in capitals, its time the invoice's, taken as
     UTC. An item is written on the day on which it first appears, and again on every day whose first
     description of it differs from the last one written: no day's file knows what came later. Its only
-    annotation is the description in lower case. Days without a kept line get no folder; a folder that such a
-    day already has is not touched.
+    annotation is the description in lower case. Days without a kept line get no folder. An import of the same
+    file that was made before changes nothing.
 
     Parameters
     ----------
@@ -73,30 +35,12 @@ def import_online_retail(path: Path, landing: Path) -> ImportSummary:
 
     Raises
     ------
-    OnlineRetailError
+    DataSetError
         The file or a column is missing, or a column has a type that cannot be used, or the landing zone holds
-        a simulated world.
+        other data.
     """
-    if (landing / SIMULATED_MARKER).exists():
-        raise OnlineRetailError(
-            f"{landing} holds simulated data, which real data must not be mixed with; choose another home"
-        )
-    lines, rows_read, excluded = _kept_lines(path)
-    engagements, items = _engagements(lines), _item_rows(lines)
-    # Items first: a day of engagements that is complete finds its items complete too.
-    write_days(landing, source="items", frame=items)
-    days = write_days(landing, source="engagements", frame=engagements)
-    return ImportSummary(
-        rows_read=rows_read,
-        rows_kept=lines.height,
-        excluded=excluded,
-        customers=engagements["user_id"].n_unique(),
-        items=items["item_id"].n_unique(),
-        item_rows=items.height,
-        days=len(days),
-        first_day=min(days, default=None),
-        last_day=max(days, default=None),
-    )
+    lines, excluded = _kept_lines(path)
+    return land_purchases(landing, engagements=_engagements(lines), items=_item_rows(lines), excluded=excluded)
 
 
 def online_retail_frames(path: Path) -> dict[str, pl.DataFrame]:
@@ -104,24 +48,16 @@ def online_retail_frames(path: Path) -> dict[str, pl.DataFrame]:
 
     Raises
     ------
-    OnlineRetailError
+    DataSetError
         As for `import_online_retail`.
     """
-    lines, _, _ = _kept_lines(path)
+    lines, _ = _kept_lines(path)
     return {"engagements": _engagements(lines), "items": _item_rows(lines)}
 
 
-def _kept_lines(path: Path) -> tuple[pl.DataFrame, int, dict[str, int]]:
-    """The lines that are purchases, how many there were in all, and how many were left out for which reason."""
-    lines = _read(path)
-    rows_read = lines.height
-    excluded: dict[str, int] = {}
-    for reason, applies in _exclusions().items():
-        # A comparison with a missing value is null; only what is known to be wrong is left out for a reason.
-        kept = lines.filter(~applies.fill_null(value=False))
-        excluded[reason] = lines.height - kept.height
-        lines = kept
-    return lines, rows_read, excluded
+def _kept_lines(path: Path) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The lines that are purchases, and how many were left out for which reason."""
+    return without_excluded(_read(path), _exclusions())
 
 
 def _engagements(lines: pl.DataFrame) -> pl.DataFrame:
@@ -137,22 +73,22 @@ def _engagements(lines: pl.DataFrame) -> pl.DataFrame:
 def _read(path: Path) -> pl.DataFrame:
     """The needed columns, ids and texts as trimmed strings (blank ones null), times in UTC."""
     if not path.is_file():
-        raise OnlineRetailError(f"{path} is no file; give the path of Online Retail as a parquet file")
+        raise DataSetError(f"{path} is no file; give the path of Online Retail as a parquet file")
     try:
         schema = pl.read_parquet_schema(path)
         if missing := [name for name in _COLUMNS if name not in schema]:
-            raise OnlineRetailError(
+            raise DataSetError(
                 f"{path}: column {', '.join(missing)} is missing; Online Retail has {', '.join(_COLUMNS)}"
             )
         frame = pl.read_parquet(path, columns=list(_COLUMNS))
     except (pl.exceptions.ComputeError, OSError) as error:
-        raise OnlineRetailError(f"{path} cannot be read as parquet: {error}") from None
+        raise DataSetError(f"{path} cannot be read as parquet: {error}") from None
     for name in ("Quantity", "UnitPrice"):
         if not frame.schema[name].is_numeric():
-            raise OnlineRetailError(f"{path}: column {name} is {frame.schema[name]}; it must be a number")
+            raise DataSetError(f"{path}: column {name} is {frame.schema[name]}; it must be a number")
     invoiced = frame.schema["InvoiceDate"]
     if not isinstance(invoiced, pl.Datetime):
-        raise OnlineRetailError(f"{path}: column InvoiceDate is {invoiced}; it must be a date and time")
+        raise DataSetError(f"{path}: column InvoiceDate is {invoiced}; it must be a date and time")
     when = pl.col("InvoiceDate").cast(pl.Datetime("us", invoiced.time_zone))
     in_utc = when.dt.convert_time_zone("UTC") if invoiced.time_zone else when.dt.replace_time_zone("UTC")
     return frame.with_columns(

@@ -122,9 +122,9 @@ def case_settings(draw: st.DrawFn) -> dict[str, Any]:
         "clusters": {"max_keywords_per_user": draw(st.sampled_from((5, 400)))},
         "diversification": {"strategy": draw(st.sampled_from(("penalty", "penalty", "mmr", "dpp", "ssd")))},
         "stages": {
-            "ended_after_days": draw(st.sampled_from((5, 30))),
-            "evergreen_min_span_days": draw(st.sampled_from((7, 84))),
-            "evergreen_min_active_weeks_share": draw(st.sampled_from((0.3, 0.5))),
+            "ended_min_days": draw(st.sampled_from((2, 10))),
+            "evergreen_min_span_days": draw(st.sampled_from((7, 56))),
+            "evergreen_min_active_months_share": draw(st.sampled_from((0.3, 0.75))),
         },
         "output": {"max_journeys_per_user": draw(st.sampled_from((3, 10)))},
     }  # fmt: skip

@@ -87,6 +87,10 @@ select
     cast(
         list_unique(list_transform(engagement.days, lambda day: date_trunc('week', day))) as integer
     ) as active_weeks, -- calendar weeks with an event
+    cast(
+        list_unique(list_transform(engagement.days, lambda day: (day - cast(engagement.first_seen as date)) // 28))
+        as integer
+    ) as active_months, -- months of 28 days, from the day of the first event, with an event (nullable)
     cast(journeys.scope as varchar) as scope, -- kind of run that wrote the row
     cast(journeys.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
 from journeys

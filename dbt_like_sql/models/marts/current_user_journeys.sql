@@ -42,8 +42,8 @@ select
     ) as stage, -- evergreen, ongoing or ended, as of read_on
     cast(user_journeys.phase as varchar) as phase, -- inspiration, action, or unknown
     cast(user_journeys.stage_model as varchar) as stage_model, -- what decided between ongoing and ended: rule, or a model's id
-    cast(user_journeys.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
-    cast(user_journeys.confidence as double) as confidence, -- 0 to 1
+    cast(user_journeys.return_probability as double) as return_probability, -- 0 to 1, of a return soon
+    cast(user_journeys.confidence as double) as confidence, -- 0 to 1: that it is one journey of this person
     cast(user_journeys.score as double) as score, -- after diversification
     cast(user_journeys.ranker as varchar) as ranker, -- what ranked it: heuristic, or a model's id
     cast(user_journeys.search_count as bigint) as search_count, -- searches

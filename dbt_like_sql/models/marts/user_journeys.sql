@@ -7,8 +7,8 @@ per: user
 partition_column: as_of
 owner: team:journeys
 description: >
-  The product: each user's short, ranked, diverse list of journeys as of a day, with name, keywords, stage and
-  confidence.
+  The product: each user's short, ranked, diverse list of journeys as of a day, with name, keywords, stage,
+  confidence and the probability of a return.
 */
 with safe as (
     select
@@ -21,9 +21,15 @@ with safe as (
         last_seen,
         safety.outcome = 'allow' as may_notify,
         safety.unlisted_keywords,
+        rankings.confidence,
+        rankings.return_probability,
+        rankings.ranker,
+        rankings.algorithm_version,
+        rankings.scope,
         row_number() over (partition by user_id order by diversified_journeys.rank) as place
     from diversified_journeys
     join journey_engagement using (as_of, user_id, journey_id)
+    join rankings using (as_of, user_id, journey_id)
     -- Whatever was not checked is not listed.
     join safety using (as_of, user_id, journey_id)
     where as_of = $as_of
@@ -36,8 +42,8 @@ listed as materialized (
         * exclude (place),
         row_number() over (partition by user_id order by place) as rank
     from safe
-    -- One event is no journey yet, but it may not leave a user without a list.
-    where place = 1 or search_count + action_count >= $min_events_per_journey
+    -- What is hardly a journey is not listed, but a user is not left without a list.
+    where place = 1 or confidence >= $min_confidence
     qualify row_number() over (partition by user_id order by place) <= $max_journeys_per_user
 ),
 
@@ -76,18 +82,12 @@ details as materialized (
         stages.stage,
         stages.phase,
         stages.stage_model,
-        stages.return_probability,
         stages.ends_on,
-        stages.evergreen_until,
-        rankings.confidence,
-        rankings.ranker,
-        rankings.algorithm_version,
-        rankings.scope
+        stages.evergreen_until
     from listed
     join names using (user_id, journey_id)
     join stages using (user_id, journey_id)
-    join rankings using (user_id, journey_id)
-    where names.as_of = $as_of and stages.as_of = $as_of and rankings.as_of = $as_of
+    where names.as_of = $as_of and stages.as_of = $as_of
 )
 
 select
@@ -105,8 +105,8 @@ select
     cast(details.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
     cast(details.phase as varchar) as phase, -- inspiration, action, or unknown
     cast(details.stage_model as varchar) as stage_model, -- what decided between ongoing and ended: rule, or a model's id
-    cast(details.return_probability as double) as return_probability, -- the model's, of a return soon (nullable)
-    cast(details.confidence as double) as confidence, -- 0 to 1
+    cast(details.return_probability as double) as return_probability, -- 0 to 1, of a return soon
+    cast(details.confidence as double) as confidence, -- 0 to 1: that it is one journey of this person
     cast(details.score as double) as score, -- after diversification
     cast(details.ranker as varchar) as ranker, -- what ranked it: heuristic, or a model's id
     cast(details.search_count as bigint) as search_count, -- searches

@@ -116,7 +116,8 @@ def _notes(reports: Mapping[str, HomeReport]) -> list[str]:
         )
     if not all(report.returns_happened for report in reports.values()):
         notes.append(
-            "The truth ends too soon after the newest snapshot to see who comes back: confidence is compared with how "
-            "likely the truth makes it. Infer a day earlier than the end of the world to compare with what happened."
+            "The truth ends too soon after the newest snapshot to see who comes back: the probability of a return is "
+            "compared with how likely the truth makes it. Infer a day earlier than the end of the world to compare "
+            "with what happened."
         )
     return notes

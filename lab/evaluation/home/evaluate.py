@@ -12,8 +12,8 @@ from journeys_dagster.training.history import KeywordVectors
 from lab.benchmark import BenchmarkError
 from lab.evaluation.home.grouping import grouping_values
 from lab.evaluation.home.lists import (
-    confidences_of,
     content_values,
+    forecasts_of,
     name_values,
     order_values,
     stage_values,
@@ -77,17 +77,17 @@ def evaluate_home(
     chosen = settings.embedding
     vectors.remember(query(_EMBEDDINGS, {"revision": model_revision(chosen.model, chosen.revision)}))
     costly = set(users[:: max(1, -(-len(users) // sample))]) if sample else set()
-    found, confidences, confusions = [], [], []
+    found, forecasts, confusions = [], [], []
     for done, batch in _batches(users, users_per_part):
         part = read_part(query, truth, settings, batch)
         found.append(_values(part, truth, settings, vectors, costly))
-        confidences.append(confidences_of(part))
+        forecasts.append(forecasts_of(part))
         confusions.append(staged(part).group_by("true_stage", "stage").len("journeys"))
         if progress is not None:
             progress(done)
     confusion = pl.concat(confusions).group_by("true_stage", "stage").agg(pl.col("journeys").sum())
     return HomeReport(
-        measures=summarise(pl.concat(found), pl.concat(confidences)),
+        measures=summarise(pl.concat(found), pl.concat(forecasts)),
         stage_confusion=confusion.sort("true_stage", "stage"),
         users=len(users),
         days=days,
@@ -105,7 +105,7 @@ def _values(part: Part, truth: Truth, settings: Settings, vectors: KeywordVector
         [
             grouping_values(part.keywords, truth.types, vectors, costly),
             name_values(part, vectors),
-            stage_values(part, settings),
+            stage_values(part),
             order_values(part),
             content_values(part),
             *identity,

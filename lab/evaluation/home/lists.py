@@ -4,17 +4,18 @@ import numpy as np
 import polars as pl
 
 from journeys_dagster.inference.stages import ENDED, EVERGREEN, ONGOING, SITUATIONAL
-from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.ranking_metrics import CUTOFF
 from lab.evaluation.home.reading import Part
 from lab.evaluation.home.report import PIPELINE, values
 from lab.evaluation.naming import ALIKE
+from lab.evaluation.staging import FIXED_DAYS
 
 _JOURNEY = ["user_id", "journey_id"]
 HEAVIEST = "heaviest keyword"
 HEAVIEST_LIST = "heaviest keywords as journeys"
 BEST_ORDER = "best order of what was found (ceiling)"
+ENDED_WITHIN_DAYS = 90
 BEST_KEYWORD = "best keyword there is (ceiling)"
 
 
@@ -53,10 +54,10 @@ def _cosines(vectors: KeywordVectors, first: pl.Series, second: pl.Series) -> pl
     return pl.Series(np.einsum("ij,ij->i", left, right, dtype=np.float64))
 
 
-def stage_values(part: Part, settings: Settings) -> pl.DataFrame:
+def stage_values(part: Part) -> pl.DataFrame:
     """Lifecycle and stage of the listed journeys against the true ones."""
     rows = staged(part)
-    ended_after = pl.lit(settings.stages.ended_after_days)
+    ended_after = pl.lit(FIXED_DAYS)
     methods = {
         "lifecycle": {
             PIPELINE: pl.col("lifecycle"),
@@ -91,13 +92,24 @@ def staged(part: Part) -> pl.DataFrame:
     return part.listed.join(true, on=["user_id", "truth"]).join(recency, on=_JOURNEY)
 
 
-def confidences_of(part: Part) -> pl.DataFrame:
-    """Stated confidence and what came of it: ``user_id``, ``confidence``, ``returned``.
+def forecasts_of(part: Part) -> pl.DataFrame:
+    """The two numbers of every listed journey and what is true: ``user_id``, ``number``, ``stated``, ``true``.
 
-    As in the order, a true journey counts at its first place: that it is listed again is a fault of another kind.
+    Confidence is right where a list has a true journey for the first time: noise and what is on it again are none. As
+    in the order, a return counts at the first place.
     """
-    again = pl.col("truth").is_not_null() & ~pl.struct("user_id", "truth").is_first_distinct()
-    return part.listed.sort("user_id", "rank").filter(~again).select("user_id", "confidence", "returned")
+    rows = part.listed.sort("user_id", "rank").with_columns(
+        again=pl.col("truth").is_not_null() & ~pl.struct("user_id", "truth").is_first_distinct()
+    )
+    is_journey = (pl.col("truth").is_not_null() & ~pl.col("again")).cast(pl.Float64)
+    return pl.concat(
+        [
+            rows.select("user_id", number=pl.lit("confidence"), stated="confidence", true=is_journey),
+            rows.filter(~pl.col("again")).select(
+                "user_id", number=pl.lit("return"), stated="return_probability", true="returned"
+            ),
+        ]
+    )
 
 
 def order_values(part: Part) -> pl.DataFrame:
@@ -163,14 +175,17 @@ def content_values(part: Part) -> pl.DataFrame:
         )
         found.append(values(of_user, "duplicates_per_list", method, pl.col("repeated").cast(pl.Float64)))
         found.append(values(of_user, "noise_per_list", method, pl.col("noise").cast(pl.Float64)))
-        live = part.journeys.filter(pl.col("stage") != ENDED)
-        listed = live.join(
+        listed = part.journeys.join(
             entries.select("user_id", "truth").drop_nulls().unique().with_columns(hit=pl.lit(1.0)),
             on=["user_id", "truth"],
             how="left",
-        )
-        hits = listed.group_by("user_id").agg(share=pl.col("hit").fill_null(0.0).mean())
-        found.append(values(hits, "live_journeys_listed", method, pl.col("share")))
+        ).with_columns(pl.col("hit").fill_null(0.0))
+        for measure, which in (
+            ("live_journeys_listed", pl.col("stage") != ENDED),
+            ("ended_journeys_listed", (pl.col("stage") == ENDED) & (pl.col("days_ended") <= ENDED_WITHIN_DAYS)),
+        ):
+            hits = listed.filter(which).group_by("user_id").agg(pl.col("hit").mean())
+            found.append(values(hits, measure, method, pl.col("hit")))
         found += _coverage(part, entries, contents, method)
     return pl.concat(found)
 

@@ -47,7 +47,7 @@ _EVENTS = f"""
         and occurred_at >= cast(as_of as timestamp) - to_days(cast($lookback_days as integer))
 """
 _LISTED = """
-    select user_id, journey_id, rank, name, lifecycle, stage, confidence
+    select user_id, journey_id, rank, name, lifecycle, stage, confidence, return_probability
     from current_user_journeys where user_id in (select unnest($users)) order by user_id, rank
 """
 _RANKED = f"""
@@ -116,13 +116,13 @@ class Part:
         One row per event and keyword: ``user_id``, ``event`` (int), ``keyword``, ``truth`` (null: noise).
     listed : DataFrame
         One row per journey of a user's list, in order: ``rank``, ``name``, ``lifecycle``, ``stage``, ``confidence``,
-        ``truth`` (what most of its weight is truly of; null: nothing but noise), ``returned`` (float64, whether the
-        user goes on with that; where the truth ends too soon, how likely it is).
+        ``return_probability``, ``truth`` (what most of its weight is truly of; null: nothing but noise), ``returned``
+        (float64, whether the user goes on with that; where the truth ends too soon, how likely it is).
     ranked : DataFrame
         All journeys of a user: ``rank``, ``frequency``, ``recency_days``, ``truth``.
     journeys : DataFrame
         What users are truly up to and have shown so far: ``user_id``, ``truth``, ``lifecycle``, ``stage``, ``intent``
-        (of the next day).
+        (of the next day), ``days_ended`` (null while it goes on).
     followed : DataFrame
         One row per keyword that is in two snapshots of a user that follow one another: ``user_id``, ``as_of``,
         ``keyword``, ``weight``, and the ids ``journey_id``, ``place`` and ``heaviest``, each with ``_before``.
@@ -195,8 +195,9 @@ def _as_they_stand(true_journeys: pl.DataFrame, day: date) -> pl.DataFrame:
         "user_id", "journey", stage=pl.col("state").replace({"ahead": "ongoing"})
     )
     intent = latent_intent(true_journeys, day + timedelta(days=1))
+    since = (pl.lit(day) - pl.col("ends")).dt.total_days()
     return (
-        true_journeys.select("user_id", "journey", "lifecycle")
+        true_journeys.select("user_id", "journey", "lifecycle", days_ended=pl.when(pl.col("ends") < day).then(since))
         .join(stage, on=["user_id", "journey"])
         .join(intent, on=["user_id", "journey"])
         .rename({"journey": "truth"})

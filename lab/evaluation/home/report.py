@@ -1,5 +1,6 @@
 """Values of users in, means with bootstrap intervals out, the pipeline's beside those of each baseline."""
 
+import itertools
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -29,10 +30,13 @@ MEASURES = {
     "ndcg_at_5": "NDCG@5 of true intent",
     "confidence_ece": "confidence: calibration error (ECE)",
     "confidence_brier": "confidence: Brier score",
+    "return_ece": "probability of a return: calibration error (ECE)",
+    "return_brier": "probability of a return: Brier score",
     "id_kept": "ids kept from snapshot to snapshot",
     "duplicates_per_list": "duplicate journeys per list",
     "noise_per_list": "journeys of noise per list",
     "live_journeys_listed": "live true journeys that are listed",
+    "ended_journeys_listed": "true journeys that ended within 90 days and are listed",
     "event_coverage": "events that a listed journey holds",
     "event_coverage_right": "events that the right one holds",
 }
@@ -42,7 +46,9 @@ _SCHEMA = {
     **dict.fromkeys(("value", "low", "high", "lead", "lead_low", "lead_high"), pl.Float64),
 }
 _Row = dict[str, str | int | float | None]
-LOWER_IS_BETTER = frozenset({"confidence_ece", "confidence_brier", "duplicates_per_list", "noise_per_list"})
+LOWER_IS_BETTER = frozenset(
+    {"confidence_ece", "confidence_brier", "return_ece", "return_brier", "duplicates_per_list", "noise_per_list"}
+)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class HomeReport:
     days : list of date
         That the warehouse has snapshots of.
     returns_happened : bool
-        Whether confidence is compared with returns that happened; else with how likely the truth makes them.
+        Whether the probability of a return is compared with returns that happened; else with how likely the truth
+        makes them.
     """
 
     measures: pl.DataFrame
@@ -85,15 +92,16 @@ def values(
     )
 
 
-def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
+def summarise(found: pl.DataFrame, forecasts: pl.DataFrame) -> pl.DataFrame:
     """Means over users with intervals, in the order of `MEASURES`; methods in the order in which they came.
 
     Parameters
     ----------
     found : DataFrame
         From `values`.
-    confidences : DataFrame
-        Columns ``user_id``, ``confidence``, ``returned``: one row per listed journey.
+    forecasts : DataFrame
+        Columns ``user_id``, ``number`` (confidence or return), ``stated``, ``true`` (0 to 1): one row per listed
+        journey and number.
     """
     methods = {method: place for place, method in enumerate(found["method"].unique(maintain_order=True))}
     rows = []
@@ -101,8 +109,10 @@ def summarise(found: pl.DataFrame, confidences: pl.DataFrame) -> pl.DataFrame:
         of_measure = found.filter(pl.col("measure") == measure)
         for (domain,), of_domain in sorted(of_measure.partition_by("domain", as_dict=True).items()):
             rows += _means(measure, str(domain), of_domain, methods)
-        if measure == "confidence_ece" and not confidences.is_empty():
-            rows += _calibration(confidences)
+        number, _, of_forecast = measure.partition("_")
+        of_number = forecasts.filter(pl.col("number") == number)
+        if of_forecast == "ece" and not of_number.is_empty():
+            rows += _calibration(of_number, number)
     return pl.DataFrame(rows, schema=_SCHEMA)
 
 
@@ -125,19 +135,19 @@ def _row(measure: str, method: str, domain: str, users: int, *, mean: Mean, lead
     return row if method == PIPELINE else row | {"lead": lead.value, "lead_low": lead.low, "lead_high": lead.high}
 
 
-def _calibration(confidences: pl.DataFrame) -> list[_Row]:
+def _calibration(forecasts: pl.DataFrame, number: str) -> list[_Row]:
     """Calibration error and Brier score over all listed journeys, with users drawn again and again.
 
-    Where `returned` is a probability, the Brier score is the expected one.
+    Where `true` is a probability, the Brier score is the expected one.
     """
-    rows = confidences.sort("user_id", "confidence", "returned")
+    rows = forecasts.sort("user_id", "stated", "true")
     users = rows["user_id"].rle_id().to_numpy()
-    stated, label = (rows[name].to_numpy().astype(np.float64) for name in ("confidence", "returned"))
+    stated, label = (rows[name].to_numpy().astype(np.float64) for name in ("stated", "true"))
     bins = np.empty(len(rows), dtype=np.int64)
-    for number, part in enumerate(np.array_split(np.argsort(stated, kind="stable"), BINS)):
-        bins[part] = number
+    for place, part in enumerate(np.array_split(np.argsort(stated, kind="stable"), BINS)):
+        bins[part] = place
     methods = {PIPELINE: (stated, bins), BASE_RATE: (np.full(len(rows), label.mean()), np.zeros_like(bins))}
-    found: dict[str, list[_Row]] = {"confidence_ece": [], "confidence_brier": []}
+    found: dict[str, list[_Row]] = {f"{number}_ece": [], f"{number}_brier": []}
     own: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
     for method, (said, places) in methods.items():
         sums = np.zeros((users[-1] + 1, 2 * BINS + 2))
@@ -154,7 +164,7 @@ def _calibration(confidences: pl.DataFrame) -> list[_Row]:
         for method in methods:
             mean, lead = _mean(own[method][place]), _mean(own[PIPELINE][place] - own[method][place])
             found[measure].append(_row(measure, method, "", int(users[-1]) + 1, mean=mean, lead=lead))
-    return [*found["confidence_ece"], *found["confidence_brier"]]
+    return list(itertools.chain.from_iterable(found.values()))
 
 
 def _mean(resamples: NDArray[np.float64]) -> Mean:
