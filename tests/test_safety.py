@@ -22,6 +22,7 @@ from journeys_dagster.inference.safety import (
 from journeys_dagster.inference.safety_classifier import (
     FILE,
     HARMLESS,
+    THINGS,
     SafetyClassifier,
     fit_classifier,
     learnt_phrases,
@@ -35,11 +36,13 @@ from lab.evaluation.safety import (
     BLIND,
     FRESH,
     REPORT,
+    UNSEEN,
     checker,
     evaluate_safety,
     load_names,
     safety_report,
 )
+from lab.evaluation.safety_things import Nouns, chosen_things
 
 POLICY = """
 [[category]]
@@ -128,6 +131,11 @@ def judge(file: Path, *texts: str, vector: np.ndarray = NOTHING) -> pl.DataFrame
         ("sofa 🪁", "allow"),
         ("crème brûlée", "allow"),
         ("2031", "allow"),
+        ('{"sofa": [1, 2]}', "unknown"),
+        ("<div>sofa</div>", "unknown"),
+        ("sofa = table", "unknown"),
+        ('{"sofa": "cocaine"}', "block"),
+        ("sofa & table (2-seat), 50% off!", "allow"),
     ],
 )
 def test_terms_are_whole_words_outside_exceptions(file: Path, text: str, outcome: str) -> None:
@@ -142,7 +150,7 @@ def test_a_policy_covers_the_scripts_that_it_names(tmp_path: Path) -> None:
     assert found["outcome"].to_list() == ["allow", "block", "unknown"]
     # The classifier says nothing of what its model cannot read.
     assert found["probability"].to_list() == [0.0, 0.0, 0.0]
-    assert found["reasons"].to_list() == [[], ["drugs: says '대마초'"], ["of no script that the policy covers"]]
+    assert found["reasons"].to_list() == [[], ["drugs: says '대마초'"], ["the policy does not cover it"]]
 
 
 def test_what_an_exception_leaves_does_not_become_neighbours(tmp_path: Path) -> None:
@@ -155,8 +163,9 @@ def test_what_an_exception_leaves_does_not_become_neighbours(tmp_path: Path) -> 
     ("drugs", "ailment", "outcome", "category"),
     [
         (0.8, 0.0, "block", "drugs"),
-        (0.4, 0.3, "quiet", "drugs"),  # likely to be one of them, and not likely enough to block
-        (0.45, 0.15, "block", "drugs"),
+        (0.45, 0.48, "quiet", "ailment"),  # sure to be one of them, and not one that blocks
+        (0.45, 0.15, "quiet", "drugs"),  # likely to be one of them, and not sure enough to block
+        (0.6, 0.3, "block", "drugs"),
         (0.4, 0.0, "allow", None),
         (0.0, 0.9, "quiet", "ailment"),
         (0.3, 0.3, "quiet", "ailment"),  # likely to be one of them
@@ -206,7 +215,7 @@ VERDICTS = pl.DataFrame(
         ("bad", "block", "drugs", ["drugs: says 'bad'"], True, 0.0),
         ("sickish", "quiet", "ailment", ["ailment: means it, probability 0.6"], False, 0.6),
         ("badish", "block", "drugs", ["drugs: means it, probability 0.8"], False, 0.8),
-        ("foreign", "unknown", None, ["of no script that the policy covers"], False, 0.0),
+        ("foreign", "unknown", None, ["the policy does not cover it"], False, 0.0),
         ("odd", "ALLOW", None, [], False, 0.0),
     ],
     schema=VERDICT_SCHEMA,
@@ -351,7 +360,10 @@ def test_names_written_by_hand_are_many_and_balanced() -> None:
     assert len(names) > 600
     assert names["text"].is_unique().all()
     assert names.filter(pl.col("written").is_in([AFTER, FRESH]))["half"].unique().to_list() == [REPORT]
-    balance = names.group_by("category").agg(share=(pl.col("expected") == "allow").mean())
+    assert len(names.filter(written=UNSEEN)) >= 300
+    balance = (
+        names.filter(pl.col("written") != UNSEEN).group_by("category").agg(share=(pl.col("expected") == "allow").mean())
+    )
     # A few that two authors wrote stand here once.
     assert balance["share"].is_between(0.49, 0.51).all()
 
@@ -366,10 +378,10 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
     assert halves[REPORT]["recall"] >= 0.95
     assert halves[REPORT]["false_blocks"] <= 0.05
     # Names that none of the policy's authors knew; see docs/results.md.
-    unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND]))
+    unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND, UNSEEN]))
     found = safety_report(unknown, by=["half"])
-    assert (found["recall"] >= 0.9).all()
-    assert (found["false_blocks"] <= 0.06).all()
+    assert (found["recall"] >= 0.88).all()
+    assert (found["false_blocks"].drop_nulls() <= 0.04).all()
 
 
 @pytest.mark.slow
@@ -411,9 +423,58 @@ def test_the_command_prints_json_and_tables() -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert 1_000 < report["names"] <= len(load_names(load_policy(BUNDLED_POLICY)))
-    assert {row["half"] for row in report["halves"]} == {"tuning", "report", "blind"}
+    assert {row["half"] for row in report["halves"]} == {"tuning", "report", "blind", "unseen"}
     assert len(report["categories"]) == 17
     assert [row["expected"] for row in report["confusion"]] == ["allow", "quiet", "block"]
+
+
+def test_the_shares_of_a_catalogue_are_reported_with_what_is_flagged(tmp_path: Path) -> None:
+    catalogue = tmp_path / "shelves.txt"
+    catalogue.write_text("Teapot\nteapot\n\nwool rug\ncocaine\n소파\n", encoding="utf-8")
+    result = CliRunner().invoke(cli, ["evaluate", "safety", "--json", "--catalogue", str(catalogue)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    shares = report["corpora"][0]
+    assert (shares["corpus"], shares["texts"]) == ("shelves", 4)
+    assert (shares["block"], shares["quiet"], shares["unknown"]) == (0.25, 0.0, 0.25)
+    assert shares["block_low"] <= 0.25 <= shares["block_high"]
+    assert [row["text"] for row in report["flagged"]["shelves"]] == ["cocaine", "소파"]
+
+
+NOUNS = """  1 a header
+00000001 03 n 01 thing 0 000 | what there is
+00000002 06 n 01 weapon 0 001 @ 00000001 n 0000 | for fighting
+00000003 06 n 02 sword 0 blade 0 001 @ 00000002 n 0000 | a weapon
+00000004 06 n 03 garden_rake 0 Rake 0 xy 0 001 @ 00000001 n 0000 | a tool
+00000005 13 n 02 blade 0 leek(a) 0 001 @ 00000001 n 0000 | to be eaten
+00000006 05 n 02 heron 0 Ardea 0 001 @ 00000001 n 0000 | a bird
+00000007 04 n 01 sport 0 001 @ 00000001 n 0000 | exercise
+00000008 04 n 01 curling 0 001 @ 00000007 n 0000 | on ice
+00000009 04 n 01 theft 0 001 @ 00000001 n 0000 | taking
+00000010 20 n 01 cannabis 0 001 @ 00000001 n 0000 | a plant
+"""
+
+
+def test_things_are_harmless_in_every_meaning() -> None:
+    nouns = Nouns(NOUNS.splitlines())
+    harmless = {"garden rake", "rake", "leek", "heron", "sport", "curling", "cannabis"}
+    assert nouns.things.keys() == harmless
+    chosen = chosen_things(nouns, load_policy(BUNDLED_POLICY))
+    assert chosen == sorted(set(chosen))
+    assert {*chosen} & harmless == harmless - {"cannabis"}
+    # Each once more as shops word it; what a term of the policy stands in is left out.
+    assert len(harmless) < len(chosen) < 2 * len(harmless)
+    assert not any("cannabis" in text for text in chosen)
+
+
+def test_no_thing_that_is_learnt_as_harmless_has_a_term() -> None:
+    things = [line for line in THINGS.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert things == sorted(set(things))
+    by_terms = SETTINGS.model_copy(update={"quiet_probability": 1.0})
+    vectors = np.zeros((len(things), EMBEDDER.embed(["a"]).shape[1]), dtype=np.float32)
+    policy = load_policy(BUNDLED_POLICY)
+    verdicts = check_texts(pl.Series(things), vectors, policy, safety_classifier(policy, EMBEDDER), by_terms)
+    assert verdicts["outcome"].unique().to_list() == ["allow"]
 
 
 def test_refitting_writes_a_new_file_and_leaves_the_shipped_one(

@@ -33,7 +33,7 @@ from journeys_dagster.settings import SafetySettings, Settings
 
 NO_MEANING = "its meaning could not be told"
 NO_VERDICT = "was not checked"
-NOT_COVERED = "of no script that the policy covers"
+NOT_COVERED = "the policy does not cover it"
 VERDICT_SCHEMA = {
     "text": pl.String,
     "outcome": pl.String,
@@ -72,8 +72,8 @@ def check_texts(
 
     A text is in a category if one of its terms stands in it outside the category's exceptions, and then gets the
     category's outcome. Otherwise its embedding counts: it is quiet where all categories have ``quiet_probability``
-    together, and blocked where, given that it is in any, it is in one that blocks by ``block_probability``. What the
-    policy does not cover is unknown, unless a term stands in it. What the model cannot read counts by terms alone.
+    together, and blocked where they have ``block_probability`` and those that block have more than half of it. What
+    the policy does not cover is unknown, unless a term stands in it. What the model cannot read counts by terms alone.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def check_texts(
     may_block = np.array([category.outcome == BLOCK for category in policy.categories])
     together = probability.sum(axis=1)
     is_quiet = together >= settings.quiet_probability
-    blocks = is_quiet & (probability[:, may_block].sum(axis=1) >= settings.block_probability * together)
+    is_sure = is_quiet & (together >= settings.block_probability)
+    blocks = is_sure & (probability[:, may_block].sum(axis=1) > together / 2)
     # One category stands for its outcome: the likeliest of those that give it.
     likeliest = np.where(blocks[:, None] & ~may_block, -1.0, probability).argmax(axis=1)
     found: list[pl.Expr] = []

@@ -20,6 +20,7 @@ BUNDLED_POLICY = "bundled"
 ALLOW, UNKNOWN, QUIET, BLOCK = "allow", "unknown", "quiet", "block"
 OUTCOMES = (ALLOW, UNKNOWN, QUIET, BLOCK)
 """From the mildest to the strictest."""
+_OF_CODE = r"[={}<>\\^`]"
 _BUNDLED_FILE = Path(__file__).with_suffix(".toml")
 
 
@@ -83,9 +84,11 @@ class Policy:
         return next(entry.outcome for entry in self.categories if entry.name == category)
 
     def covers(self, text: pl.Expr) -> pl.Expr:
-        """Whether the policy has something to say of a text: it has letters or digits, and none of other scripts."""
+        """Whether the policy has something to say of a text: it has letters or digits, none of other scripts, and no
+        signs of code.
+        """
         of_script = "".join(rf"\p{{{script}}}" for script in self.scripts)
-        foreign = rf"[^{of_script}\p{{Common}}\p{{Inherited}}]"
+        foreign = rf"[^{of_script}\p{{Common}}\p{{Inherited}}]|{_OF_CODE}"
         return text.str.contains(r"[\p{L}\p{N}]") & ~text.str.contains(foreign)
 
 

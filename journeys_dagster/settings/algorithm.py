@@ -206,14 +206,13 @@ class SafetySettings(Section):
         description="The bundled policy (English), or the path of another file like it. Part of algorithm_version.",
     )
     quiet_probability: Share = Field(
-        0.55,
+        0.7,
         description="The classifier's probability that a text is in any category, from which it is quiet. 1: by "
         "terms only.",
     )
     block_probability: Share = Field(
-        0.6,
-        description="The classifier's probability that such a text is in a blocking category, from which it is "
-        "blocked.",
+        0.8,
+        description="The same, from which the text is blocked if most of it is of categories that block.",
     )
     blocked_share: Share = Field(
         0.25, description="Share of a journey's weight in blocked keywords from which the journey is blocked."

@@ -1,8 +1,8 @@
-"""Quality of the safety check on harmful names and harmless look-alikes, written by hand."""
+"""Quality of the safety check on names written by hand, harmful and look-alikes, and on catalogues."""
 
 import hashlib
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,24 +17,36 @@ from journeys_dagster.inference.safety_classifier import (
     learnt_phrases,
     safety_classifier,
 )
-from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, OUTCOMES, UNKNOWN, Policy, load_policy
-from journeys_dagster.settings import SafetySettings, Settings
+from journeys_dagster.inference.safety_policy import (
+    ALLOW,
+    BLOCK,
+    OUTCOMES,
+    QUIET,
+    UNKNOWN,
+    Policy,
+    load_policy,
+)
+from journeys_dagster.settings import SafetySettings
 from lab.benchmark import FILE, BenchmarkError, Result, Run, option
-from lab.evaluation.corpora import read_log
+from lab.evaluation.statistics import intervals
 from lab.simulation.catalogue import load_catalogue
 
 TUNING, REPORT = "tuning", "report"
-BEFORE, DURING, AFTER, FRESH, BLIND = "before", "during", "after", "fresh", "blind"
-_HALVES = {AFTER: REPORT, FRESH: REPORT, BLIND: BLIND}
+BEFORE, DURING, AFTER, FRESH, BLIND, UNSEEN = "before", "during", "after", "fresh", "blind", "unseen"
+_LATER = (DURING, AFTER, FRESH, BLIND, UNSEEN)
+_HALVES = {AFTER: REPORT, FRESH: REPORT, BLIND: BLIND, UNSEEN: UNSEEN}
+_FLAGS = (BLOCK, QUIET, UNKNOWN)
 _FILE = Path(__file__).with_name("safety_names.toml")
 
 
 @dataclass(frozen=True)
 class Safety:
-    """On names written by hand, half of them harmless look-alikes: recall and false alarms by the shipped policy."""
+    """On names written by hand, harmful ones and look-alikes: recall and false alarms by the shipped policy."""
 
     name: ClassVar[str] = "safety"
-    online_retail: Path | None = option(None, "List what is flagged of UCI Online Retail (Parquet) too.", type=FILE)
+    catalogue: tuple[Path, ...] = option(
+        (), "List what is flagged of a file's lines too. May be repeated.", multiple=True, type=FILE
+    )
     world: bool = option(default=False, help="List what is flagged of all texts of the simulated platform too.")
     refit_to: Path | None = option(
         None, "Fit the classifier anew, measure with it, and write it to a new file.", type=FILE
@@ -42,7 +54,7 @@ class Safety:
 
     def measure(self, run: Run) -> Result:
         """Check the names."""
-        policy, settings = load_policy(run.settings.safety.policy), run.settings
+        policy = load_policy(run.settings.safety.policy)
         embedder = english_embedder(run.vectors.embedder)
         if self.refit_to is not None and self.refit_to.exists():
             raise BenchmarkError(f"{self.refit_to} exists already: name a new file for the classifier")
@@ -51,16 +63,9 @@ class Safety:
             classifier = fit_classifier(policy, embedder) if refit else safety_classifier(policy, embedder)
             if self.refit_to is not None:
                 classifier.save(self.refit_to)
-            check = checker(policy, settings.safety, embedder, classifier)
+            check = checker(policy, run.settings.safety, embedder, classifier)
             verdicts = evaluate_safety(policy, check)
-            corpora = self._corpora(settings)
-            flagged = {
-                name: check(texts)
-                .filter(pl.col("outcome") != ALLOW)
-                .sort("outcome", "text")
-                .select("text", "outcome", "reasons")
-                for name, texts in corpora.items()
-            }
+            corpora = {name: check(texts) for name, texts in self._corpora().items()}
         to_report = verdicts.filter(half=REPORT)
         reports = {
             "halves": safety_report(verdicts, by=["half"]),
@@ -75,29 +80,34 @@ class Safety:
             "half to report, expected (rows) and given outcome",
         )
         tables = dict(zip(titles, reports.values(), strict=True))
-        for name, rows in flagged.items():
-            tables[f"{name}: {len(rows)} of {len(corpora[name]):,} distinct texts flagged"] = rows
-        found = {name: {"texts": len(corpora[name]), "flagged": rows} for name, rows in flagged.items()}
+        shares = flagged_shares(corpora)
+        if corpora:
+            tables["shares of distinct texts by outcome"] = shares
+        flagged = {
+            name: rows.filter(pl.col("outcome") != ALLOW).sort("outcome", "text").select("text", "outcome", "reasons")
+            for name, rows in corpora.items()
+        }
+        tables |= {f"{name}: what is flagged": rows for name, rows in flagged.items()}
         return Result(
-            {"policy": policy.revision, "names": len(verdicts), **reports, "corpora": found},
+            {"policy": policy.revision, "names": len(verdicts), **reports, "corpora": shares, "flagged": flagged},
             tables,
             [f"policy {policy.revision}; recall: outcome at least as strict as expected; noticed: not allowed"],
         )
 
-    def _corpora(self, settings: Settings) -> dict[str, pl.Series]:
-        """Distinct texts of public and of simulated activity."""
-        corpora = {}
-        if self.online_retail is not None:
-            history = read_log(self.online_retail, settings)
-            corpora["online_retail"] = history.query("select distinct keyword from keyword_events", {})["keyword"]
+    def _corpora(self) -> dict[str, pl.Series]:
+        """Distinct texts of catalogues and of simulated activity, as they are checked."""
+        corpora = {path.stem: pl.Series(path.read_text(encoding="utf-8").splitlines()) for path in self.catalogue}
         if self.world:
             catalogue = load_catalogue()
             texts = [*catalogue.queries, *catalogue.mixed_boards]
             for journey in catalogue.journeys:
                 texts += [journey.name, *journey.interests, *journey.boards]
             texts += [text for item in catalogue.items for text in (item.title, *item.annotations)]
-            corpora["world"] = pl.Series(texts).str.to_lowercase()
-        return {name: texts.unique().sort() for name, texts in corpora.items()}
+            corpora["world"] = pl.Series(texts)
+        return {
+            name: texts.str.to_lowercase().str.strip_chars().replace("", None).drop_nulls().unique().sort()
+            for name, texts in corpora.items()
+        }
 
 
 def load_names(policy: Policy) -> pl.DataFrame:
@@ -108,12 +118,12 @@ def load_names(policy: Policy) -> pl.DataFrame:
     DataFrame
         Columns ``text``; ``category`` (what it is or resembles); ``expected`` (an outcome: the category's, or allow for
         a look-alike); ``written`` (before the policy, during its making, after its terms were settled, or fresh, after
-        the classifier was: whoever made the policy knew those before and during, so that they flatter; or blind: at
-        the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and fresh are all to
-        report, nothing was tuned by them; those that are blind are neither, and reported apart).
+        the classifier was: whoever made the policy knew those before and during, so that they flatter; or blind and
+        unseen: at the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and fresh
+        are all to report, nothing was tuned by them; those that are blind or unseen are neither, and reported apart).
     """
     document = tomllib.loads(_FILE.read_text(encoding="utf-8"))
-    during, after, fresh, blind = (document.pop(written) for written in (DURING, AFTER, FRESH, BLIND))
+    later = [(document.pop(written), written) for written in _LATER]
     rows = [
         (
             text,
@@ -122,13 +132,7 @@ def load_names(policy: Policy) -> pl.DataFrame:
             written,
             _HALVES.get(written) or _half(text),
         )
-        for tables, written in (
-            (document, BEFORE),
-            (during, DURING),
-            (after, AFTER),
-            (fresh, FRESH),
-            (blind, BLIND),
-        )
+        for tables, written in ((document, BEFORE), *later)
         for category, kinds in tables.items()
         for kind, texts in kinds.items()
         for text in texts
@@ -203,3 +207,12 @@ def confusion(verdicts: pl.DataFrame) -> pl.DataFrame:
             if expected != UNKNOWN
         ]
     )
+
+
+def flagged_shares(corpora: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Of each corpus the shares of distinct texts that are blocked, quiet and unknown, with their intervals."""
+    rows = []
+    for name, verdicts in corpora.items():
+        given = verdicts.select((pl.col("outcome") == flag).cast(pl.Float64).alias(flag) for flag in _FLAGS)
+        rows.append({"corpus": name, "texts": len(verdicts)} | intervals(given, _FLAGS))
+    return pl.DataFrame(rows)
