@@ -42,7 +42,7 @@ def test_the_score_is_frequency_fading_with_the_days_since_the_last_event():
     assert row["recency_days"] == 45.0
     strength = 6.0 * math.exp(-1.5)
     assert row["score"] == pytest.approx(0.8 * strength, rel=1e-12)
-    odds = (strength / 7.0) ** 1.25
+    odds = (strength / 6.0) ** 1.25
     assert row["return_probability"] == pytest.approx(odds / (odds + 1.0), rel=1e-12)
     assert (row["frequency"], row["rank"], row["confidence"], row["ranker"]) == (6.0, 1, 0.8, HEURISTIC)
 

@@ -9,7 +9,7 @@ import polars as pl
 from journeys_dagster.inference.ranking_model import RankingModel
 
 HEURISTIC = "heuristic"
-_HALF_RETURN, _RETURN_SLOPE = 7.0, 1.25
+_HALF_RETURN, _RETURN_SLOPE = 6.0, 1.25
 """Score at which a return is as likely as not, and how fast the log odds rise with its logarithm."""
 
 
