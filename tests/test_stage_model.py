@@ -253,6 +253,8 @@ def test_a_model_that_wins_is_promoted_and_the_next_must_beat_it() -> None:
         (0.01, 0.7, None, False, "70.0% of the stages are the rule's"),
         (0.01, 0.95, 0.8, False, "the current model has 0.800"),
         (0.01, 0.95, 0.7, True, "promoted"),
+        (0.01, 0.95, 0.7505, True, "promoted"),
+        (0.01, 0.95, 0.7515, False, "the current model has 0.75"),
     ],
 )
 def test_decisions(low: float, agreement: float, current: float | None, promoted: bool, words: str) -> None:

@@ -22,6 +22,8 @@ NEW, CURRENT = "new model", "current model"
 MIN_AGREEMENT = 0.8
 """Share of journeys whose stage a model must leave as the rule has it."""
 _THRESHOLDS = 100
+_ALIKE = 0.001
+"""Two fits of the same history differ by the last bits of their sums, and so by a few journeys at the threshold."""
 
 
 def returned_within(examples: pl.DataFrame, days: int) -> NDArray[np.bool_]:
@@ -221,6 +223,6 @@ def decide(comparison: StageComparison) -> tuple[bool, str]:
         return False, f"refused: {against}; the gain may be chance"
     if new["agreement"] < MIN_AGREEMENT:
         return False, f"refused: {against}; only {new['agreement']:.1%} of the stages are the rule's"
-    if CURRENT in stages and new["balanced"] < stages[CURRENT]["balanced"]:
+    if CURRENT in stages and new["balanced"] < stages[CURRENT]["balanced"] - _ALIKE:
         return False, f"refused: {against}, but the current model has {stages[CURRENT]['balanced']:.3f}"
     return True, f"promoted: {against}"
