@@ -86,6 +86,8 @@ def test_a_single_look_is_none_and_a_busy_fortnight_is_one():
 def test_keywords_that_nothing_can_read_are_not_held_against_a_journey():
     unread = {"weight": 20.0, "keywords": 8, "cohesion": 0.0}
     assert confidence_of(**unread) == confidence_of(**unread | {"cohesion": 0.6})
+    alone = {"weight": 4.0, "keywords": 1, "cohesion": 0.0}
+    assert confidence_of(**alone) == confidence_of(**alone | {"keywords": 3, "cohesion": 0.6})
 
 
 def test_an_event_ahead_of_the_day_counts_as_of_the_day():

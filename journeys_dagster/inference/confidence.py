@@ -18,8 +18,9 @@ TERMS = ("weight", "weight_a_day", "keywords", "cohesion", "weight_of_others", "
 """All but cohesion are of ln(1 + x)."""
 RISING = frozenset({"weight", "weight_a_day", "keywords", "cohesion"})
 """Terms that only make it surer; the others only less so. Where a fit says otherwise, the term gets no weight."""
-_UNREAD, _USUAL_COHESION = 0.05, 0.6
-"""Keywords that the embedding model cannot read have no likeness to each other; that says nothing about them."""
+_UNREAD, _USUAL_COHESION, _LEAST_KEYWORDS = 0.05, 0.6, 3
+"""Keywords that the embedding model cannot read have no likeness to each other, and stay apart; that says nothing about
+them."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,12 @@ def confidence_terms(journeys: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
     millionths = (pl.col("weight") * 1e6).round().cast(pl.Int64)
     # An event may carry a time later than the day it arrived on.
     age = (pl.lit(as_of) - pl.col("first_seen").dt.date()).dt.total_days().clip(lower_bound=0)
+    is_read, keywords = pl.col("cohesion") > _UNREAD, pl.col("keywords").cast(pl.Float64)
     return journeys.select(
         weight=pl.col("weight").log1p(),
         weight_a_day=(pl.col("weight") / pl.col("days_active")).log1p(),
-        keywords=pl.col("keywords").cast(pl.Float64).log1p(),
-        cohesion=pl.when(pl.col("cohesion") > _UNREAD).then("cohesion").otherwise(_USUAL_COHESION),
+        keywords=pl.when(is_read).then(keywords).otherwise(keywords.clip(lower_bound=_LEAST_KEYWORDS)).log1p(),
+        cohesion=pl.when(is_read).then("cohesion").otherwise(_USUAL_COHESION),
         weight_of_others=((millionths.sum().over("user_id") - millionths) * 1e-6).log1p(),
         age=age.cast(pl.Float64).log1p(),
     )
