@@ -380,7 +380,7 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
     # Names that none of the policy's authors knew; see docs/results.md.
     unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND, UNSEEN]))
     found = safety_report(unknown, by=["half"])
-    assert (found["recall"] >= 0.88).all()
+    assert (found["recall"] >= 0.9).all()
     assert (found["false_blocks"].drop_nulls() <= 0.04).all()
 
 

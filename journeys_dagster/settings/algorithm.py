@@ -211,7 +211,7 @@ class SafetySettings(Section):
         "terms only.",
     )
     block_probability: Share = Field(
-        0.8,
+        0.78,
         description="The same, from which the text is blocked if most of it is of categories that block.",
     )
     blocked_share: Share = Field(
