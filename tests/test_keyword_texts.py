@@ -16,7 +16,8 @@ from journeys_dagster.resources.home import Home
 from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sources.writer import write_day
 from journeys_dagster.sql.connection import start_duckdb
-from journeys_dagster.sql.models import load_landing_macros, load_macros, load_models
+from journeys_dagster.sql.macros import load_landing_macros, load_macros
+from journeys_dagster.sql.models import load_models
 
 DAY = date(2025, 6, 10)
 MARTS = [model.table for model in load_models().values() if model.layer == "marts"]

@@ -16,7 +16,8 @@ from journeys_dagster.inference.spelling import dictionary, misspelt, respelt
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.connection import start_duckdb, used_params
-from journeys_dagster.sql.models import load_macros, load_models
+from journeys_dagster.sql.macros import load_macros
+from journeys_dagster.sql.models import load_models
 
 AS_OF = date(2025, 6, 10)
 MODELS = load_models()

@@ -11,15 +11,8 @@ from journeys_dagster.definitions import declared_assets, declared_tables
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.connection import start_duckdb, used_params
-from journeys_dagster.sql.models import (
-    SQL_ROOT,
-    ModelError,
-    SqlModel,
-    load_audits,
-    load_macros,
-    load_model,
-    load_models,
-)
+from journeys_dagster.sql.macros import load_macros
+from journeys_dagster.sql.models import SQL_ROOT, ModelError, SqlModel, load_audits, load_model, load_models
 from journeys_dagster.tables import Column, Table
 
 HEADER = {

@@ -15,7 +15,8 @@ from journeys_dagster.definitions import declared_tables
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.connection import start_duckdb, used_params
-from journeys_dagster.sql.models import SQL_ROOT, load_audits, load_macros, load_models
+from journeys_dagster.sql.macros import load_macros
+from journeys_dagster.sql.models import SQL_ROOT, load_audits, load_models
 from journeys_dagster.tables import Column
 
 AS_OF = date(2025, 6, 10)  # of a case that does not say

@@ -13,7 +13,8 @@ from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.audits import AuditFailedError, AuditResult
-from journeys_dagster.sql.models import SqlAudit, SqlModel, load_macros
+from journeys_dagster.sql.macros import load_macros
+from journeys_dagster.sql.models import SqlAudit, SqlModel
 
 
 def sql_asset(model: SqlModel) -> Asset:

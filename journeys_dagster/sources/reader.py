@@ -24,7 +24,7 @@ from journeys_dagster.sources.files import (
 )
 from journeys_dagster.sources.row_checks import check_sql
 from journeys_dagster.sources.work_database import work_database
-from journeys_dagster.sql.models import load_landing_macros
+from journeys_dagster.sql.macros import load_landing_macros
 from journeys_dagster.tables import quote_literal
 
 _OVER_CAP = {"arrival_day": pl.Date, "user_id": pl.String, "rows_over_cap": pl.Int64}

@@ -21,10 +21,10 @@ from sqlglot.optimizer.scope import traverse_scope
 from journeys_dagster.errors import JourneysError
 from journeys_dagster.sql.audits import Audit
 from journeys_dagster.sql.lineage import DIALECT, branches, column_lineage
+from journeys_dagster.sql.macros import SQL_ROOT, calls_any, canonical, definitions, load_macros
 from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
 from journeys_dagster.tables import Column, Kind, Table
 
-SQL_ROOT = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 Materialization = Literal["view", "snapshot"]
 Per = Literal["user", "population"]
 
@@ -225,7 +225,7 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         table=table,
         depends_on=_tables_read(expression),
         code_version=_code_version(expression, macros),
-        calls_macros=_calls_any(expression, macros),
+        calls_macros=calls_any(expression, macros),
     )
 
 
@@ -292,20 +292,6 @@ def load_audits(root: Path = SQL_ROOT) -> dict[str, list[SqlAudit]]:
         )
         audits.setdefault(audit.model, []).append(audit)
     return audits
-
-
-def load_macros(root: Path = SQL_ROOT) -> list[str]:
-    """The statements that create the SQL functions models use."""
-    return _statements(root / "macros")
-
-
-def load_landing_macros(root: Path = SQL_ROOT) -> list[str]:
-    """The statements that create the SQL functions with which landing rows are read."""
-    return _statements(root / "macros" / "landing")
-
-
-def _statements(folder: Path) -> list[str]:
-    return [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.sql"))]
 
 
 def _split(path: Path, text: str, *, keys: Mapping[str, type], required: set[str]) -> tuple[dict[str, Any], str]:
@@ -392,23 +378,5 @@ def _tables_read(expression: exp.Query) -> frozenset[str]:
 
 def _code_version(expression: exp.Query, macros: tuple[str, ...]) -> str:
     # A macro may call another one, so a model that calls one depends on all of them.
-    definitions = _definitions(macros)[1] if _calls_any(expression, macros) else ()
-    return hashlib.sha256(";".join([_canonical(expression), *definitions]).encode()).hexdigest()[:12]
-
-
-def _calls_any(expression: exp.Query, macros: tuple[str, ...]) -> bool:
-    return not _definitions(macros)[0].isdisjoint(
-        function.name.lower() for function in expression.find_all(exp.Anonymous)
-    )
-
-
-@cache
-def _definitions(macros: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Names of the macros, and the statements that define them."""
-    statements = [statement for text in macros for statement in sqlglot.parse(text, dialect=DIALECT) if statement]
-    names = (table.name for statement in statements if (table := statement.find(exp.Table)))
-    return frozenset(names), tuple(map(_canonical, statements))
-
-
-def _canonical(expression: exp.Expr) -> str:
-    return expression.sql(dialect=DIALECT, comments=False, normalize=True)
+    called = definitions(macros) if calls_any(expression, macros) else ()
+    return hashlib.sha256(";".join([canonical(expression), *called]).encode()).hexdigest()[:12]

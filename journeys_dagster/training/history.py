@@ -16,7 +16,8 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.parameters import action_weights, query_parameters
 from journeys_dagster.sql.connection import start_duckdb, used_params
-from journeys_dagster.sql.models import load_macros, load_models
+from journeys_dagster.sql.macros import load_macros
+from journeys_dagster.sql.models import load_models
 
 _EVENTS = "user_events"
 _TITLES = "title_keywords"
