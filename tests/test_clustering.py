@@ -1,5 +1,6 @@
 """Clusters of keywords: average linkage as SciPy has it, numbered by weight, deaf to order and neighbours."""
 
+import itertools
 from collections import Counter
 from datetime import datetime, timedelta
 
@@ -13,6 +14,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
+from journeys_dagster.inference.item_kinds_kernel import NO_KIND, kinds_of
 from journeys_dagster.settings import ClusterSettings
 
 ADDED = {
@@ -27,7 +29,7 @@ BEGINNING = datetime(2025, 6, 1, 9)
 
 def only(**parts: object) -> ClusterSettings:
     """Settings that compare by the embedding, and by what is given."""
-    plain = {"lexical_weight": 0.0, "time_weight": 0.0, "shared_item_weight": 0.0}
+    plain = {"lexical_weight": 0.0, "time_weight": 0.0, "shared_item_weight": 0.0, "other_kind_weight": 0.0}
     return ClusterSettings.model_validate(plain | parts)
 
 
@@ -98,13 +100,29 @@ def reference_distances(rows: pl.DataFrame, vectors: np.ndarray, chosen: Cluster
     similarity = own @ own.T + chosen.lexical_weight * letters @ letters.T
     moments = Counter(time for times in rows["recent_times"] for time in times)
     crowds = [np.mean([moments[time] for time in times]) for times in rows["recent_times"]]
+    kinds = item_kinds(rows["recent_items"].list.eval(pl.element().hash(seed=0) // 2).list.sort().to_list())
     for i, one in enumerate(rows.iter_rows(named=True)):
         for j, other in enumerate(rows.iter_rows(named=True)):
             weight = chosen.time_weight * min(min(chosen.crowded_moment / crowds[k], 1) for k in (i, j))
             there, back = (closeness(a, b, chosen) for a, b in ((one, other), (other, one)))
             similarity[i, j] += weight * (there + back) / 2
-            similarity[i, j] += chosen.shared_item_weight * bool({*one["recent_items"]} & {*other["recent_items"]})
+            if None not in (kinds[i], kinds[j]) and kinds[i] != kinds[j]:
+                similarity[i, j] -= chosen.other_kind_weight
+            else:
+                similarity[i, j] += chosen.shared_item_weight * bool({*one["recent_items"]} & {*other["recent_items"]})
     return 1 / (1 + np.exp(chosen.sharpness * (similarity - chosen.saturation)))
+
+
+def item_kinds(items: list[list[int]]) -> list[frozenset[int] | None]:
+    """Of each keyword, the kind that most of its items are of; of as many of each the larger, then the first one."""
+    kinds = {item: {item} for of_keyword in items for item in of_keyword}
+    for one, other in itertools.combinations(kinds, 2):
+        if sum({one, other} <= {*of_keyword} for of_keyword in items) >= 2 and kinds[one] is not kinds[other]:
+            kinds[one] |= kinds[other]
+            for item in kinds[one]:
+                kinds[item] = kinds[one]
+    counts = [Counter(frozenset(kinds[item]) for item in of_keyword if len(kinds[item]) >= 3) for of_keyword in items]
+    return [max(of_kinds, key=lambda kind: (of_kinds[kind], len(kind)), default=None) for of_kinds in counts]
 
 
 def closeness(one: dict, other: dict, chosen: ClusterSettings) -> float:
@@ -259,6 +277,40 @@ def test_keywords_of_one_item_and_of_one_spelling_belong_together():
     # "keyword 000" and "keyword 001" share most of their letters.
     found = one_user(right_angle, chosen=only(lexical_weight=0.8, distance_threshold=0.5))
     assert found["cluster"].to_list() == [0, 0]
+
+
+@pytest.mark.parametrize("brand_on", [["kettle 1", "pump 1"], ["kettle 2", "pump 1", "pump 2"]])
+def test_a_brand_on_things_of_two_kinds_connects_neither(brand_on: list[str]):
+    kettles, pumps = [f"kettle {n}" for n in range(3)], [f"pump {n}" for n in range(3)]
+    chosen = only(shared_item_weight=0.9, other_kind_weight=0.2, distance_threshold=0.5)
+    items = [kettles, kettles, pumps, pumps, brand_on]
+    labels = one_user(np.eye(5).tolist(), chosen=chosen, items=items)["cluster"].to_list()
+    assert labels[:4] == [0, 0, 1, 1]
+    assert labels[4] in labels[:4]
+    # Two things are no kind.
+    few = [[thing for thing in of_keyword if thing[-1] != "0"] for of_keyword in items]
+    assert one_user(np.eye(5).tolist(), chosen=chosen, items=few)["cluster"].unique().to_list() == [0]
+
+
+def test_things_of_two_kinds_are_less_alike():
+    kettles, pumps = [f"kettle {n}" for n in range(3)], [f"pump {n}" for n in range(3)]
+    vectors = [[1.0, 0.0], [1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]
+    for weight, expected in ((0.0, [0, 0, 0, 0]), (0.2, [0, 0, 1, 1])):
+        chosen = only(other_kind_weight=weight, distance_threshold=0.5)
+        found = one_user(vectors, chosen=chosen, items=[kettles, kettles, pumps, pumps])
+        assert found["cluster"].to_list() == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_kinds_are_what_pairs_of_shared_keywords_connect(seed: int):
+    rng = np.random.default_rng(seed)
+    lists = [sorted({*rng.integers(0, 14, rng.integers(0, 6)).tolist()}) for _ in range(14)]
+    table = np.full((14, 6), -1)
+    for row, of_keyword in zip(table, lists, strict=True):
+        row[: len(of_keyword)] = of_keyword
+    places = {item: place for place, item in enumerate(sorted({*itertools.chain(*lists)}))}
+    expected = [NO_KIND if kind is None else places[min(kind)] for kind in item_kinds(lists)]
+    assert kinds_of(table, np.array([len(of_keyword) for of_keyword in lists])).tolist() == expected
 
 
 def test_one_keyword_is_one_cluster():

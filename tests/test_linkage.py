@@ -10,9 +10,10 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from journeys_dagster.inference import linkage_kernel as kernel
+from journeys_dagster.inference.item_kinds_kernel import NO_KIND, kinds_of
 from journeys_dagster.inference.linkage import KeywordRows, PairModel, average_linkage, pair_distances
 
-MODEL = PairModel(offset=-9.0, item_weight=2.0, time_scale=6.0)
+MODEL = PairModel(offset=-9.0, item_weight=2.0, kind_weight=1.5, time_scale=6.0)
 
 
 def numbered(labels: np.ndarray) -> list[int]:
@@ -97,7 +98,7 @@ def one_user(vectors: list[list[float]]) -> tuple[np.ndarray, KeywordRows]:
     )
 
 
-PLAIN = PairModel(offset=0.0, item_weight=0.0, time_scale=1.0)
+PLAIN = PairModel(offset=0.0, item_weight=0.0, kind_weight=0.0, time_scale=1.0)
 
 
 @settings(deadline=None, derandomize=True, max_examples=400)
@@ -160,6 +161,7 @@ def test_distances_are_the_described_ones(size: int):
     of_user = slice(7, None)
     own = vectors[rows.codes[of_user]].astype(np.float64)
     products = own @ own.T
+    kinds = kinds_of(rows.items[of_user], (rows.items[of_user] >= 0).sum(axis=1))
     for i in range(size):
         for j in range(size):
             a, b = 7 + i, 7 + j
@@ -169,7 +171,10 @@ def test_distances_are_the_described_ones(size: int):
                 gaps = np.abs(ours[:, None] - theirs[None])
                 near = [np.mean(1 / (1 + gaps.min(axis=axis) / 6.0)) for axis in (0, 1)]
                 logit += min(rows.time_weights[a], rows.time_weights[b]) * np.mean(near)
-            logit += 2.0 * bool({*rows.items[a].tolist()} & {*rows.items[b].tolist()} - {-1})
+            if NO_KIND not in (kinds[i], kinds[j]) and kinds[i] != kinds[j]:
+                logit -= 1.5
+            else:
+                logit += 2.0 * bool({*rows.items[a].tolist()} & {*rows.items[b].tolist()} - {-1})
             expected = 0.0 if i == j else 1 / (1 + np.exp(logit))
             assert found[i, j] == pytest.approx(expected, rel=1e-4)
     np.testing.assert_array_equal(found, found.T)

@@ -18,12 +18,15 @@ class PairModel:
         In any case, in logits.
     item_weight : float
         For a shared item, in logits.
+    kind_weight : float
+        Taken off in place of that where the items of both are of different kinds, in logits.
     time_scale : float
         Hours at which closeness in time counts half.
     """
 
     offset: float
     item_weight: float
+    kind_weight: float
     time_scale: float
 
 
@@ -77,9 +80,10 @@ def average_linkage(
     """Cluster each user's rows.
 
     The distance of two rows is 1 / (1 + exp(z)), where z is the offset, plus the dot product of their vectors, plus the
-    item weight if they share one, plus weight / (1 + gap / scale) for the gap from a time of one row to the nearest
-    time of the other: the mean over the times of each, and the mean of these two. Labels are those of SciPy's
-    ``linkage(method="average")`` and ``fcluster(criterion="distance")`` on the same distances, ties included.
+    item weight if they share one, or less the kind weight if most items of each are of two kinds, plus weight /
+    (1 + gap / scale) for the gap from a time of one row to the nearest time of the other: the mean over the times of
+    each, and the mean of these two. Labels are those of SciPy's ``linkage(method="average")`` and
+    ``fcluster(criterion="distance")`` on the same distances, ties included.
 
     Parameters
     ----------

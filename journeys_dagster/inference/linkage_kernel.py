@@ -8,10 +8,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from journeys_dagster.inference.item_kinds_kernel import NO_KIND, find, kinds_of
+
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
 Ints = NDArray[np.int64]
-Model = tuple[float, float, float]
+Model = tuple[float, float, float, float]
 
 TILE = 4
 NEAR = 1e-12
@@ -178,18 +180,24 @@ def add_time(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def add_items(row: Floats, i: int, items: Ints, lengths: Ints, marks: Ints, weight: float) -> None:
-    """Add the weight of a shared item to the logits of row i with all rows before it that have one with it.
+def add_items(
+    row: Floats, i: int, items: Ints, lengths: Ints, marks: Ints, kinds: Ints, weight: float, kind_weight: float
+) -> None:
+    """Add to the logits of row i with all rows before it the weight of a shared item.
+
+    Where the rows' items are of two kinds, the other weight is taken off instead: what both share is no sign.
 
     Parameters
     ----------
     marks : array of shape (n,), int64
         From `marks_of`: rows without a bit in common have no item in common.
+    kinds : array of shape (n,), int64
+        From `kinds_of`.
     """
-    if weight == 0.0 or lengths[i] == 0:
-        return
     for j in range(i):
-        if marks[i] & marks[j] and share_an_item(items[i], lengths[i], items[j], lengths[j]):
+        if kinds[i] != kinds[j] and kinds[i] != NO_KIND and kinds[j] != NO_KIND:
+            row[j] -= kind_weight
+        elif marks[i] & marks[j] and share_an_item(items[i], lengths[i], items[j], lengths[j]):
             row[j] += weight
 
 
@@ -214,35 +222,26 @@ def pair_distances(
 ) -> None:
     """Turn one user's dot products into the full matrix of distances, infinite on the diagonal."""
     n = len(time_weights)
-    offset, item_weight, time_scale = model
+    offset, item_weight, kind_weight, time_scale = model
     ranked = times_by_rank(times)
     shares = shares_of_times(ranked)
     n_items = np.zeros(n, np.int64)
     for i in range(n):
         while n_items[i] < items.shape[1] and items[i, n_items[i]] >= 0:
             n_items[i] += 1
-    marks = marks_of(items, n_items)
+    marks, kinds = marks_of(items, n_items), kinds_of(items, n_items)
     closeness, gaps, powers = np.empty(n), np.empty(n), np.empty(n, np.int64)
     for i in range(n):
         row = distances[i]
         for j in range(i):
             row[j] = products[i, j] + offset
         add_time(row, i, ranked, shares, time_weights, time_scale, closeness, gaps)
-        add_items(row, i, items, n_items, marks, item_weight)
+        add_items(row, i, items, n_items, marks, kinds, item_weight, kind_weight)
         logistic(row[:i], powers[:i])
         row[i] = np.inf
     for i in range(n):
         for j in range(i):
             distances[j, i] = distances[i, j]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def find(parents: Ints, i: int) -> int:
-    """Root of `i`, with the path to it halved."""
-    while parents[i] != i:
-        parents[i] = parents[parents[i]]
-        i = parents[i]
-    return i
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

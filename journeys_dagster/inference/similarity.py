@@ -80,6 +80,7 @@ def keyword_similarity(keywords: pl.DataFrame, vectors: NDArray[np.float32], set
         model=PairModel(
             offset=-slope * settings.saturation,
             item_weight=slope * settings.shared_item_weight,
+            kind_weight=slope * settings.other_kind_weight,
             time_scale=settings.time_scale_hours,
         ),
         distance_threshold=_curve_distance(settings),

@@ -73,9 +73,14 @@ class ClusterSettings(Section):
         6, description="Keywords at one time, as in a basket, above which closeness in time counts less and less."
     )
     shared_item_weight: Annotated[float, Field(ge=0, le=2)] = Field(
-        0.3,
+        0.5,
         description="What a shared item adds to the similarity of two keywords: both came from it, or their searches "
         "led to it.",
+    )
+    other_kind_weight: Annotated[float, Field(ge=0, le=2)] = Field(
+        0.2,
+        description="What is taken off instead where most items of the one are of another kind than those of the "
+        "other. Items that share two keywords are of one kind.",
     )
     sharpness: Annotated[float, Field(gt=0, le=50)] = Field(
         12.0,

@@ -21,12 +21,13 @@ WITHOUT: dict[str, dict[str, Any]] = {
     "without spelling": {"lexical_weight": 0.0},
     "without time": {"time_weight": 0.0},
     "without shared items": {"shared_item_weight": 0.0},
+    "without kinds of items": {"other_kind_weight": 0.0},
 }
 WEIGHTS: dict[str, Sequence[float]] = {
     "sharpness": (8.0, 12.0),
     "lexical_weight": (0.1, 0.2),
     "time_weight": (0.25, 0.35),
-    "shared_item_weight": (0.2, 0.3),
+    "shared_item_weight": (0.3, 0.5),
 }
 
 Grow = Callable[[Corpus], Trees]
