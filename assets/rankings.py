@@ -17,7 +17,8 @@ from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.tables import double, integer, text
 
 _JOURNEYS = """
-    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen, last_seen
+    select user_id, journey_id, weight, search_count + action_count as events, keywords, cohesion, days_active,
+        first_seen, last_seen
     from journey_engagement where as_of = $as_of and {of_batch}
     order by user_id, journey_id
 """

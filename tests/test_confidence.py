@@ -26,6 +26,7 @@ USUAL: dict[str, Any] = {
     "user_id": "ann",
     "journey_id": "j",
     "weight": 5.0,
+    "events": 5,
     "keywords": 4,
     "cohesion": 0.6,
     "days_active": 2,
@@ -77,10 +78,18 @@ def test_bundled_weights_have_their_signs():
 
 
 def test_a_single_look_is_none_and_a_busy_fortnight_is_one():
-    look = {"weight": 1.0, "keywords": 1, "cohesion": 1.0, "days_active": 1}
-    fortnight = {"weight": 40.0, "keywords": 20, "cohesion": 0.55, "days_active": 10}
+    look = {"weight": 1.0, "events": 1, "keywords": 1, "cohesion": 1.0, "days_active": 1}
+    fortnight = {"weight": 40.0, "events": 40, "keywords": 20, "cohesion": 0.55, "days_active": 10}
     assert confidence_of(**look) < 0.1
     assert confidence_of(**fortnight) > 0.9
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0, 3.0])
+def test_one_look_at_one_thing_is_as_little_however_much_its_title_says(weight: float):
+    look = {"weight": weight, "events": 1, "keywords": 1, "cohesion": 1.0, "days_active": 1, "others": 6.0}
+    wordy = confidence_of(**look | {"keywords": 4, "cohesion": 0.5})
+    assert wordy == confidence_of(**look)
+    assert wordy < confidence_of(**look | {"weight": 2 * weight, "events": 2, "keywords": 4, "cohesion": 0.6})
 
 
 def test_keywords_that_nothing_can_read_are_not_held_against_a_journey():
@@ -101,6 +110,7 @@ ROWS = st.lists(
             "user_id": st.sampled_from(["ann", "bob", "cyd"]),
             "weight": st.integers(1, 10**9).map(lambda millionths: millionths / 1e6),
             "keywords": st.integers(1, 400),
+            "events": st.integers(1, 400),
             "cohesion": st.floats(-1, 1),
             "days_active": st.integers(1, 365),
             "first_seen": st.integers(-3, 365).map(lambda days: datetime(2025, 6, 30) - timedelta(days=days)),

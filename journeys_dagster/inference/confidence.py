@@ -21,6 +21,9 @@ RISING = frozenset({"weight", "weight_a_day", "keywords", "cohesion"})
 _UNREAD, _USUAL_COHESION, _LEAST_KEYWORDS = 0.05, 0.6, 3
 """Keywords that the embedding model cannot read have no likeness to each other, and stay apart; that says nothing about
 them."""
+_KEYWORDS_AN_EVENT = 3
+"""What each event after the first can add to the keywords: one look at a thing is no more, however much its title says.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def confidence_terms(journeys: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
     Parameters
     ----------
     journeys : DataFrame
-        All journeys of each user: ``user_id``, ``weight``, ``keywords``, ``cohesion``, ``days_active``, ``first_seen``.
+        All journeys of each user: ``user_id``, ``weight``, ``events``, ``keywords``, ``cohesion``, ``days_active``,
+        ``first_seen``.
 
     Returns
     -------
@@ -72,12 +76,15 @@ def confidence_terms(journeys: pl.DataFrame, *, as_of: date) -> pl.DataFrame:
     millionths = (pl.col("weight") * 1e6).round().cast(pl.Int64)
     # An event may carry a time later than the day it arrived on.
     age = (pl.lit(as_of) - pl.col("first_seen").dt.date()).dt.total_days().clip(lower_bound=0)
-    is_read, keywords = pl.col("cohesion") > _UNREAD, pl.col("keywords").cast(pl.Float64)
+    is_read, events = pl.col("cohesion") > _UNREAD, pl.col("events").cast(pl.Float64)
+    keywords = pl.min_horizontal(pl.col("keywords").cast(pl.Float64), _KEYWORDS_AN_EVENT * (events - 1.0) + 1.0)
+    # What was met once is like itself, and the words of one item go together whatever else the person does.
+    tells = is_read & (events > 1)
     return journeys.select(
         weight=pl.col("weight").log1p(),
         weight_a_day=(pl.col("weight") / pl.col("days_active")).log1p(),
         keywords=pl.when(is_read).then(keywords).otherwise(keywords.clip(lower_bound=_LEAST_KEYWORDS)).log1p(),
-        cohesion=pl.when(is_read).then("cohesion").otherwise(_USUAL_COHESION),
+        cohesion=pl.when(tells).then("cohesion").otherwise(_USUAL_COHESION),
         weight_of_others=((millionths.sum().over("user_id") - millionths) * 1e-6).log1p(),
         age=age.cast(pl.Float64).log1p(),
     )

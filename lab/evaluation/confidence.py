@@ -26,7 +26,7 @@ from journeys_dagster.training.history import KeywordVectors
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error
 from journeys_dagster.training.replay import replay_features
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, option
-from lab.evaluation.corpora import keyword_truth, world_history
+from lab.evaluation.corpora import keyword_truth, titles_alone, world_history
 from lab.evaluation.statistics import majority
 from lab.simulation.journey_types import Half
 from lab.simulation.world import World
@@ -36,7 +36,8 @@ SNAPSHOTS = 4
 LIMITS = (0.05, 0.075, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5)
 _MEMBERS = "select user_id, journey_id, keyword, weight from clusters join journey_identities using (user_id, cluster)"
 _JOURNEYS = """
-    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen
+    select user_id, journey_id, weight, search_count + action_count as events, keywords, cohesion, days_active,
+        first_seen
     from journey_engagement
 """
 
@@ -45,8 +46,8 @@ _JOURNEYS = """
 class Confidence:
     """Stated confidence against truth in a simulated world: calibration, and what each lower limit would list.
 
-    With --refit-to, the weights are learnt anew from this world and written to a file. The shipped ones are of
-    `--half tune`.
+    The same people are measured twice: with a catalogue that has tags, and with its titles alone. With --refit-to, the
+    weights are learnt anew from both and written to a file. The shipped ones are of `--half tune`.
     """
 
     name: ClassVar[str] = "confidence"
@@ -59,27 +60,37 @@ class Confidence:
     def measure(self, run: Run) -> Result:
         """Replay past snapshots of a world, and compare every journey's confidence with what it truly is."""
         world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
-        with run.step("replay") as advance:
-            examples = known_journeys(world, run.settings, run.vectors, progress=advance)
+        known = {}
+        for catalogue, of_catalogue in {"tags": world, "titles alone": titles_alone(world)}.items():
+            with run.step(catalogue) as advance:
+                known[catalogue] = known_journeys(of_catalogue, run.settings, run.vectors, progress=advance)
+        # One person in two catalogues is two.
+        examples = pl.concat(
+            rows.with_columns(pl.col("user_id") + f", {catalogue}", catalogue=pl.lit(catalogue))
+            for catalogue, rows in known.items()
+        ).sort("as_of", maintain_order=True)
         model = bundled_model() if self.refit_to is None else fit_confidence(examples)
         if self.refit_to is not None:
             model.save(self.refit_to)
         stated = by_snapshot(examples, partial(with_confidence, model=model))
-        truth, confidence = stated["is_journey"].to_numpy(), stated["confidence"].to_numpy()
-        listed = confidence >= run.settings.output.min_confidence
-        figures = {
-            "ece": expected_calibration_error(truth, confidence),
-            "ece_of_listed": expected_calibration_error(truth[listed], confidence[listed]),
-            "log_loss": _log_loss(truth, confidence),
-            "log_loss_of_base_rate": _log_loss(truth, np.full(len(truth), truth.mean())),
-        }
+        limit = run.settings.output.min_confidence
+        catalogues = pl.DataFrame(
+            [{"catalogue": name, **_figures(stated.filter(catalogue=name), limit)} for name in known]
+        )
         limits = by_limit(stated)
         weights = pl.DataFrame({"term": ["intercept", *TERMS], "weight": [model.intercept, *model.weights.values()]})
-        curve = calibration_table(truth, confidence)
+        curve = calibration_table(stated["is_journey"].to_numpy(), stated["confidence"].to_numpy())
         return Result(
-            {"seed": self.seed, "half": self.half, "journeys": len(stated), **figures, "limits": limits},
             {
-                f"{len(stated):,} journeys of {SNAPSHOTS} snapshots": pl.DataFrame(figures),
+                "seed": self.seed,
+                "half": self.half,
+                "journeys": len(stated),
+                **_figures(stated, limit),
+                "catalogues": catalogues,
+                "limits": limits,
+            },
+            {
+                f"{len(stated):,} journeys of {SNAPSHOTS} snapshots": catalogues,
                 "listed from a confidence on, per user and snapshot": limits,
                 "weights": weights,
             },
@@ -135,7 +146,7 @@ def fit_confidence(examples: pl.DataFrame) -> ConfidenceModel:
     Parameters
     ----------
     examples : DataFrame
-        From `known_journeys`.
+        From `known_journeys`, sorted by snapshot.
     """
     from scipy.optimize import minimize
 
@@ -177,6 +188,20 @@ def by_limit(stated: pl.DataFrame) -> pl.DataFrame:
         )
         .sort("from_confidence")
     )
+
+
+def _figures(stated: pl.DataFrame, min_confidence: float) -> dict[str, float]:
+    """Calibration; and of what was met once, the shares that is a journey and that is listed."""
+    truth, confidence = stated["is_journey"].to_numpy(), stated["confidence"].to_numpy()
+    listed, once = confidence >= min_confidence, stated["events"].to_numpy() == 1
+    return {
+        "ece": expected_calibration_error(truth, confidence),
+        "ece_of_listed": expected_calibration_error(truth[listed], confidence[listed]),
+        "log_loss": _log_loss(truth, confidence),
+        "log_loss_of_base_rate": _log_loss(truth, np.full(len(truth), truth.mean())),
+        "met_once_true": float(truth[once].mean()),
+        "met_once_listed": float(listed[once].mean()),
+    }
 
 
 def _log_loss(truth: NDArray[np.bool_], stated: NDArray[np.float64]) -> float:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -61,6 +61,12 @@ def world_history(world: World, settings: Settings) -> History:
     """The world's activity, without its truth."""
     sources = ("searches", "engagements", "board_items", "items")
     return History({name: getattr(world, name) for name in sources}, settings)
+
+
+def titles_alone(world: World) -> World:
+    """The same world, but what its items are about stands in their titles alone."""
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    return replace(world, items=world.items.with_columns(annotations=nothing, interests=nothing))
 
 
 def world_corpus(world: World, settings: Settings, vectors: KeywordVectors) -> Corpus:

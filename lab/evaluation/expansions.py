@@ -147,12 +147,12 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
     names = name_journeys(*number_journeys(searched), settings.naming)
     named = members.join(names.select("user_id", "journey_id", journey="keyword"), on=["user_id", "journey_id"])
     named = named.sort("user_id", "journey_id", "keyword").with_columns(is_name=pl.col("keyword") == pl.col("journey"))
-    # Events are not counted here: the days of the keyword used most stand for those of the journey.
+    # Events are not counted here: those of the keyword used most, and its days, stand for those of the journey.
     journeys = named.group_by("user_id", "journey_id").agg(
         pl.col("weight").sum(),
         pl.col("last_seen").max(),
         pl.col("first_seen").min(),
-        pl.col("days_active").max(),
+        pl.col("days_active", "events").max(),
         keywords=pl.len(),
         cohesion=pl.col("centroid_similarity").mean(),
     )

@@ -43,7 +43,9 @@ _MEMBERS = """
     order by user_id, journey_id, keyword
 """
 _ENGAGEMENT = """
-    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen, last_seen from journey_engagement
+    select user_id, journey_id, weight, search_count + action_count as events, keywords, cohesion, days_active,
+        first_seen, last_seen
+    from journey_engagement
 """
 
 

@@ -24,7 +24,8 @@ JOURNEY = ["user_id", "journey_id"]
 TRAINING_SNAPSHOTS = 8
 MIN_JOURNEYS = 30
 _JOURNEYS = """
-    select user_id, journey_id, weight, keywords, cohesion, days_active, first_seen, last_seen, active_months
+    select user_id, journey_id, weight, search_count + action_count as events, keywords, cohesion, days_active,
+        first_seen, last_seen, active_months
     from journey_engagement
     order by user_id, journey_id
 """

@@ -8,7 +8,7 @@ import polars as pl
 
 from lab.benchmark import HALF, HALF_HELP, Result, Run, option
 from lab.evaluation.clusterers import journeys
-from lab.evaluation.corpora import corpus_of, keyword_truth, world_history
+from lab.evaluation.corpora import corpus_of, keyword_truth, titles_alone, world_history
 from lab.evaluation.metrics import MEASURES, agreement
 from lab.evaluation.statistics import intervals
 from lab.simulation.journey_types import Half
@@ -36,8 +36,7 @@ class Titles:
     def measure(self, run: Run) -> Result:
         """Cluster the same events three times."""
         world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
-        empty = pl.lit([], dtype=pl.List(pl.String))
-        bare = world.items.with_columns(annotations=empty, interests=empty)
+        bare = titles_alone(world).items
         catalogues = {"annotations and interests": world.items, "titles": bare, "no items": bare.clear()}
         rows = []
         for name, items in catalogues.items():
