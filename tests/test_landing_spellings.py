@@ -144,6 +144,27 @@ def test_what_is_broken_among_glued_objects_costs_itself(tmp_path: Path) -> None
     assert landed.rejected["row"].to_list() == ['{"user_id": "cut', '{"user_id": oops}']
 
 
+@pytest.mark.parametrize(
+    ("before", "between", "after"),
+    [
+        ("[", ", ", "]\n"),
+        (" [ ", ",", " ] "),
+        ("", ",\n", ",\n"),
+        ("[", "]\n[", "]"),
+        ("\x1e", "\n\x1e", "\n"),
+        ("\x1e", "\x1e", ""),
+        ("", "\r\n", "\r\n"),
+    ],
+)
+def test_objects_are_told_apart_as_queues_and_sockets_write_them(
+    tmp_path: Path, before: str, between: str, after: str
+) -> None:
+    rows = [json.dumps(search(user_id=f"u{n}", query="a }, { b")) for n in range(3)]
+    landed = read_bytes(tmp_path, (before + between.join(rows) + after).encode(), "part.ndjson")
+    assert users(landed) == ["u0", "u1", "u2"]
+    assert reasons(landed) == []
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("ending", ["", "\n"])
 def test_an_array_of_objects_is_read(tmp_path: Path, indent: int | None, ending: str) -> None:
@@ -431,6 +452,17 @@ def test_a_time_that_is_not_read_says_why(tmp_path: Path, written: str, said: st
         ("[it's oak, ash]", ["it's oak", "ash"]),
         ('["tents, two rooms"]', ["tents, two rooms"]),
         ("{css} grid", ["{css} grid"]),
+        ("<oak><red-pine>", ["oak", "red-pine"]),
+        ("<oak>", ["oak"]),
+        ("<b>oak</b>", ["<b>oak</b>"]),
+        ("<br>", ["<br>"]),
+        (r'"[\"oak\", \"red pine\"]"', ["oak", "red pine"]),
+        ("set(['oak', 'ash'])", ["oak", "ash"]),
+        ("frozenset({'oak'})", ["oak"]),
+        ("array(['oak', 'red pine'], dtype=object)", ["oak", "red pine"]),
+        ("('oak', 'red pine')", ["oak", "red pine"]),
+        ("('oak',)", ["oak"]),
+        ("(oak)", ["(oak)"]),
         *(("{}", []), ("[]", []), ("N/A", []), ("(no genres listed)", []), ("None|oak", ["oak"])),
         *(('{"a": 1}', None), ("[{'name': 'oak'}]", None), ("[[oak]]", None)),
     ],
@@ -455,12 +487,12 @@ def items(*annotations: str) -> bytes:
     return f"item_id;title;annotations\n{lines}".encode()
 
 
-@pytest.mark.parametrize("apart", [", ", ",", ";", "; "])
+@pytest.mark.parametrize("apart", [", ", ",", ";", "; ", "\t", "~", " • ", "::", "^"])
 def test_a_column_of_lists_with_commas_is_told_and_makes_no_keywords(tmp_path: Path, apart: str) -> None:
     written = [f"oak{number}{apart}table" for number in range(4)] + ["plain", '{""a"",b}']
     landed = read_bytes(tmp_path, items(*written), source="items")
     assert [list(texts) for texts in landed.accepted["annotations"]] == [["plain"], ["a", "b"]]
-    assert set(reasons(landed)) == {"annotations look like a list with commas or semicolons: write a|b|c, or JSON"}
+    assert set(reasons(landed)) == {"annotations look like a list with another separator than |: write a|b|c, or JSON"}
 
 
 def test_a_few_commas_among_phrases_are_phrases(tmp_path: Path) -> None:

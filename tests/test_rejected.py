@@ -116,7 +116,7 @@ def test_rejected_before_any_run_says_so(home: Home) -> None:
         ("user_id is a number with a fraction, or too large to be exact: write it as text", "text"),
         ("occurred_at is a number: say in sources.searches.time_unit whether it counts s, ms, us or ns", "unit"),
         ("occurred_at does not tell the day from the month: write 2025-06-30T14:00:00Z", "year first"),
-        ("annotations look like a list with commas or semicolons: write a|b|c, or JSON", "JSON"),
+        ("annotations look like a list with another separator than |: write a|b|c, or JSON", "JSON"),
         ("the line has a backslash before a quote: write a quote inside a quoted field twice", "double quotes"),
         ("the line is not UTF-8 text", "UTF-8"),
         ("column query is missing from the file, which has a, b", "[sources]"),

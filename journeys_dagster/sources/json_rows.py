@@ -1,4 +1,4 @@
-"""JSON files as rows: an object a line, several glued on one line, one array, or objects over several lines."""
+"""JSON files as rows: an object a line, several glued on one line, arrays, or objects over several lines."""
 
 import json
 import re
@@ -11,7 +11,9 @@ from journeys_dagster.sources.text_blocks import NOT_UTF8, read_blocks
 
 _KEYS_OF_OBJECTS = 200
 _NEXT_OBJECT = re.compile(r"(?<=\})\s*(?=\{)")
-_BETWEEN_OBJECTS = re.compile(r"[\s,\[\]]*")
+_BETWEEN_OBJECTS = re.compile(r"[\s,\[\]\x1e]*")
+"""Commas, the brackets of an array, and the sign that sets records apart (RFC 7464)."""
+_SEVERAL_OBJECTS = r"\}[\s,\x1e]*\{|^\s*\[\s*\{|^\s*\x1e|\}\s*,\s*$"
 
 
 def is_document(text: str) -> bool:
@@ -39,7 +41,7 @@ def json_frames(path: Path, *, whole: bool) -> Iterator[pl.DataFrame]:
 def _json_frame(numbers: list[int], lines: list[str], bad_lines: Mapping[str, str]) -> pl.DataFrame:
     rows = pl.DataFrame({"row_number": numbers, "line": lines}, schema={"row_number": pl.Int64, "line": pl.String})
     rows = rows.filter(pl.col("line").str.strip_chars(" \t\r") != "")
-    glued = pl.col("line").str.contains(r"\}\s*\{")
+    glued = pl.col("line").str.contains(_SEVERAL_OBJECTS)
     if rows.select(glued.any()).item():
         apart = rows.filter(glued)
         apart = apart.with_columns(line=pl.Series([_json_values(line) for line in apart["line"]])).explode("line")

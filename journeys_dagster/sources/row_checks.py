@@ -40,7 +40,7 @@ def check_sql(source: Source, group: FileGroup, landing: LandingSettings, *, wri
             facts.append(list_facts(name, text))
             checks.append(
                 f"when {looks_like_a_list(name, text)} then "
-                f"'{name} look like a list with commas or semicolons: write a|b|c, or JSON'"
+                f"'{name} look like a list with another separator than |: write a|b|c, or JSON'"
             )
         checks += _field_checks(name, field, source, landing, text)
         if name in texts:

@@ -36,7 +36,16 @@ _NAMED_MONTH = (
     (rf"^([A-Z][a-z]{{2}}) +(\d{{1,2}}) ({_CLOCK}) ?({_ZONE})? (\d{{4}})$", r"\5 \1 \2|\3|\4"),
 )
 _NO_VALUES = ("", "null", "none", "nan", "n/a", "na", "nil", r"\n", "-", "undefined", "(no genres listed)", "(not set)")
-_BRACKETS = r"^\s*[\[{].*[\]}]\s*$"
+_APART = r"[,;~^•·¦\t\x1e\x1f]|::|^\s*#\S+\s+#"
+"""What may set a list's entries apart, and seldom stands in a phrase."""
+_TAGS = r"^\s*(?:<[A-Za-z0-9][^<>/=]*>)+\s*$"
+_MARKUP = r"^\s*<(?:b|br|div|em|hr|i|img|li|ol|p|span|strong|u|ul)>\s*$"
+_CALL = r"^\s*\w*\(\s*([\[{].*[\]}])\s*(?:,\s*dtype=\w+\s*)?\)\s*$"
+"""A list within a call, as Python prints sets and NumPy arrays."""
+_TUPLE = r"""^\s*\(\s*(['"].*['"])\s*,?\s*\)\s*$"""
+_TWICE = r'^\s*"\s*\[.*\]\s*"\s*$'
+"""JSON that was written as a text of JSON."""
+_BRACKETS = "|".join([r"^\s*[\[{].*[\]}]\s*$", _TAGS, _CALL, _TUPLE, _TWICE])
 # A quoted text, or a run without quotes, of a list as Postgres, DuckDB, Python and NumPy write it.
 _ELEMENT = r"""[\s,]*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.|'')*'|[^,\s"'][^,]*)"""
 
@@ -49,7 +58,7 @@ def list_facts(name: str, text: str) -> str:
         for fact, condition in (
             ("piped", f"contains({text}, '|')"),
             ("plain", plain),
-            ("apart", f"regexp_matches({text}, '[,;]') and {plain}"),
+            ("apart", f"regexp_matches({text}, {quote_literal(_APART)}) and {plain}"),
         )
     )
 
@@ -57,11 +66,11 @@ def list_facts(name: str, text: str) -> str:
 def looks_like_a_list(name: str, text: str) -> str:
     """Whether a text without brackets is one of a column that holds lists in a spelling that is not read.
 
-    One in five of the column's texts, none of them with `|`, has a comma or semicolon; a few may be phrases.
+    One in five of the column's texts, none of them with `|`, has a comma or the like; a few may be phrases.
     """
     return (
-        f'"piped {name}" = 0 and 5 * "apart {name}" >= "plain {name}" and regexp_matches({text}, \'[,;]\') '
-        f"and not regexp_matches({text}, {quote_literal(_BRACKETS)})"
+        f'"piped {name}" = 0 and 5 * "apart {name}" >= "plain {name}" '
+        f"and regexp_matches({text}, {quote_literal(_APART)}) and not regexp_matches({text}, {quote_literal(_BRACKETS)})"
     )
 
 
@@ -224,7 +233,16 @@ VALUE_MACROS = (
     f"""create macro listed_elements(inside) as list_transform(
         regexp_extract_all(inside, {quote_literal(_ELEMENT)}, 1), lambda element: unquoted(trim(element))
     )""",
-    r"""create macro written_list(written) as case
+    # Over a list of one, so that it is unwrapped once.
+    f"""create macro unwrapped_list(written) as case
+        when regexp_matches(written, {quote_literal(_CALL)}) then regexp_extract(written, {quote_literal(_CALL)}, 1)
+        when regexp_matches(written, {quote_literal(_TUPLE)})
+            then '[' || regexp_extract(written, {quote_literal(_TUPLE)}, 1) || ']'
+        when regexp_matches(written, {quote_literal(_TWICE)}) and json_valid(written)
+            then json_extract_string(written, '$')
+        else written
+    end""",
+    r"""create macro bare_list(written) as case
         when regexp_matches(written, '^\s*\[') then case
             when json_valid(written) then json_list(try_cast(written as json))
             when regexp_matches(written, '^\s*\[[^\[\]{}]*\]\s*$')
@@ -234,6 +252,11 @@ VALUE_MACROS = (
             then listed_elements(regexp_extract(written, '\{(?s:(.*))\}', 1))
         when regexp_matches(written, '^\s*\{.*\}\s*$') then null
         else string_split(written, '|')
+    end""",
+    f"""create macro written_list(written) as case
+        when regexp_matches(written, {quote_literal(_TAGS)}) and not regexp_matches(written, {quote_literal(_MARKUP)})
+            then regexp_extract_all(written, '<([^<>]+)>', 1)
+        else list_transform([unwrapped_list(written)], lambda bare: bare_list(bare))[1]
     end""",
     rf"""create macro clean_list(listed) as list_filter(
         list_transform(listed, lambda element: trim(element)),
