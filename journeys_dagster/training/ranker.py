@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.ranking import heuristic_score
+from journeys_dagster.inference.ranking import HEURISTIC, journey_strength
 from journeys_dagster.inference.ranking_model import RankingModel, feature_matrix, feature_names
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain, bootstrap_mean
 from journeys_dagster.settings import Settings
@@ -32,6 +32,8 @@ PARAMETERS: Mapping[str, Any] = {
 MAX_ROUNDS, PATIENCE = 800, 40
 POSITIVE = 0.5
 """Label from which a journey counts as one that the user was in the middle of."""
+_DECAY_DAYS = 30
+"""Days after which frequency × recency has fallen to 1/e."""
 FEEDBACK = "feedback"
 """Labels that users or annotators gave, of whichever source."""
 
@@ -145,15 +147,22 @@ def choose_validation_label(parts: Mapping[str, pl.DataFrame], *, min_returns: i
     return RETURN
 
 
-def heuristic_scores(examples: pl.DataFrame, settings: Settings) -> dict[str, NDArray[np.float64]]:
-    """Simple orders to beat, by name; the random one has a fixed seed."""
-    decay = settings.ranking.recency_decay_days
-    frequency, days = (pl.col(name).cast(pl.Float64) for name in ("weight", "days_since_last"))
+def heuristic_scores(examples: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """What ranks without a model, and simpler orders, by name; the random one has a fixed seed."""
+    weight, days, first, last = (
+        pl.col(name).cast(pl.Float64) for name in ("weight", "days_active", "days_since_first", "days_since_last")
+    )
     orders = examples.select(
-        both=heuristic_score(frequency, days, recency_decay_days=decay), frequency=frequency, recency=-days
+        heuristic=journey_strength(weight, days, first, last),
+        both=weight * (last * (-1.0 / _DECAY_DAYS)).exp(),
+        days=days,
+        frequency=weight,
+        recency=-last,
     )
     return {
+        HEURISTIC: orders["heuristic"].to_numpy(),
         "frequency × recency": orders["both"].to_numpy(),
+        "active days": orders["days"].to_numpy(),
         "frequency": orders["frequency"].to_numpy(),
         "recency": orders["recency"].to_numpy(),
         "random": np.random.default_rng(SEED).random(len(examples)),
@@ -299,7 +308,7 @@ def attempt_ranker(
     test = validation_rows(parts["test"], validated_by)
     scores = trained.model.scores(test, actions)
     probabilities = {"new model": trained.model.probabilities(scores)}
-    heuristics = heuristic_scores(test, settings)
+    heuristics = heuristic_scores(test)
     rankers = {"new model": scores, **heuristics}
     comparable = current is not None and current.features == trained.model.features
     if current is not None and comparable:

@@ -177,7 +177,7 @@ def ceiling(evaluation: RankingEvaluation, settings: Settings, *, seed: int = 0)
     """
     test, model = evaluation.test, evaluation.attempt.trained.model
     probabilities = model.probabilities(model.scores(test, action_names(settings)))
-    best = heuristic_scores(test, settings)[evaluation.attempt.comparison.best_heuristic]
+    best = heuristic_scores(test)[evaluation.attempt.comparison.best_heuristic]
     rng = np.random.default_rng(seed)
     draws = [test.with_columns(label=pl.Series(rng.random(len(test)) < probabilities)) for _ in range(_DRAWS)]
     return bootstrap_gain(_mean_quality(draws, probabilities), _mean_quality(draws, best))
