@@ -228,7 +228,7 @@ def test_a_label_is_a_half_for_one_day_and_looks_no_further_than_the_horizon(
     larger_world: World, examples: pl.DataFrame
 ) -> None:
     assert {*examples["label"].unique().to_list()} <= {1 - 2.0**-days for days in range(4)}
-    day = examples["as_of"].min()
+    day: date = examples["as_of"][0]
     until = day + timedelta(days=QUICK.ranking.return_days)
     vectors = KeywordVectors(EMBEDDER)
     (known_then,) = labelled_snapshots(history_of(larger_world, until=until), [day], QUICK, vectors)
