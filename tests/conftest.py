@@ -206,6 +206,12 @@ class Pipeline:
             raise_on_error=False,
         )
 
+    def train(self, *assets: str) -> dg.ExecuteInProcessResult:
+        """Train models, of all assets of the training job where none are named."""
+        return self.defs.resolve_job_def("train_models").execute_in_process(
+            instance=self.instance, asset_selection=[dg.AssetKey(name) for name in assets] or None
+        )
+
     def table(self, name: str, where: str = "true") -> pl.DataFrame:
         """Rows of a table in a fixed order."""
         return self.warehouse.query(f"from {name} where {where} order by all")

@@ -351,16 +351,24 @@ def test_rankings_are_the_models_once_it_is_promoted(
 ) -> None:
     pipeline = copy_of_world("promoted")
     keep_ranking_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
-    pipeline.run(world_days[3])
+    assert pipeline.materialize("rankings", days=(world_days[2], world_days[2])).success
     ranked = pipeline.table("rankings")
-    by_model = ranked.filter(pl.col("as_of") == world_days[3])
+    by_model = ranked.filter(pl.col("as_of") == world_days[2])
     assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
     for number in ("confidence", "return_probability"):
         assert by_model[number].is_between(0, 1).all()
-    assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
+    assert ranked.filter(pl.col("as_of") < world_days[2])["ranker"].unique().to_list() == ["heuristic"]
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[1]) is None
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[2], before_training_on=True) is None
 
+
+@pytest.mark.slow
+def test_rankings_by_a_model_are_those_of_a_full_run(
+    copy_of_world: Callable[[str], Pipeline], attempt: Attempt, world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("promoted")
+    keep_ranking_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
+    pipeline.run(world_days[3])
     incremental = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
     pipeline.run(world_days[3], "all_users")
     full = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
@@ -412,9 +420,7 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
 
 
 def train(pipeline: Pipeline) -> dict[str, dict]:
-    result = pipeline.defs.resolve_job_def("train_models").execute_in_process(
-        instance=pipeline.instance, raise_on_error=True
-    )
+    result = pipeline.train()
     said = {}
     for model in ("ranking_model", "stage_model"):
         (event,) = result.asset_materializations_for_node(model)
