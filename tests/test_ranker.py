@@ -253,7 +253,9 @@ def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.Da
 def test_ablations_say_what_a_group_of_features_is_worth(
     attempt: Attempt, examples: pl.DataFrame, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.evaluation.ranking.ABLATIONS", {"how often lately": ("events_30", "decayed_events")})
+    monkeypatch.setattr(
+        "lab.evaluation.ranking.ABLATIONS", {"how often": ("days_active", "events_30", "decayed_events")}
+    )
     whole, without = ablations(RankingEvaluation(examples, spans, attempt), QUICK).iter_rows(named=True)
     assert (whole["without"], whole["lost"]) == ("nothing", None)
     assert whole["ndcg"] == attempt.comparison.table["ndcg"][0]
