@@ -17,7 +17,8 @@ create or replace macro without_cut_remarks(label) as
 -- of "assorted" alone nothing is left.
 create or replace macro without_catch_alls(label) as
     case
-        when not regexp_matches(label, '\b(?:misc|miscellaneous|assorted|others?|etc|n/a)\b') then label
+        when not regexp_matches(label, '\b(?:misc|miscellaneous|assorted|others?|etc|n/a)\b')
+            or regexp_matches(label, '\b(?:the|each|every|no|any|some|significant) others?$') then label
         else regexp_replace(
             regexp_replace(
                 regexp_replace(
@@ -26,7 +27,7 @@ create or replace macro without_catch_alls(label) as
                     ),
                     '^(?:(?:all )?other [,:/&-]*|n/a )', ''
                 ),
-                '(?: ?[,:/&-]+ *(?:all )?| all )others?$|(s) others?$|[ ,]+etc$', '\1'
+                '(?: ?[,:/&-]+| )(?: *(?:all|and|or))* *others?$|[ ,]+etc$', ''
             ),
             '^[ ,:/&-]+|[ ,:/&-]+$|\( *\)', '', 'g'
         )
