@@ -12,7 +12,7 @@ import assets
 from assets.inferred_days import ALGORITHM_PARTS
 from assets.sources import source_assets
 from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
-from journeys_dagster.inference.embedding import TextEmbedder, model_revision
+from journeys_dagster.inference.embedding import embedder_of_process, model_revision
 from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.safety_policy import load_policy
 from journeys_dagster.llm.parts import llm_parts
@@ -59,7 +59,7 @@ def build_defs(
         "settings": settings,
         "landing_zone": landing_zone,
         "warehouse": home.run_warehouse(settings),
-        "embedder": TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size),
+        "embedder": embedder_of_process(embedding.model, embedding.revision, embedding.batch_size),
         "llm": llm_resource(settings.llm),
     }
     first_day = _first_day(settings, landing_zone)

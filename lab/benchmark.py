@@ -15,6 +15,7 @@ import polars as pl
 
 from journeys_dagster.cli.progress import progress_bar
 from journeys_dagster.errors import ExpectedError
+from journeys_dagster.inference.embedding import embedder_of_process
 from journeys_dagster.settings import Settings
 from lab.simulation.journey_types import Half
 
@@ -62,11 +63,10 @@ class Run:
     @cached_property
     def vectors(self) -> "KeywordVectors":
         """Embeddings of keywords, computed when first asked for."""
-        from journeys_dagster.inference.embedding import TextEmbedder
         from journeys_dagster.training.history import KeywordVectors
 
         chosen = self.settings.embedding
-        return KeywordVectors(TextEmbedder(model=chosen.model, revision=chosen.revision, batch_size=chosen.batch_size))
+        return KeywordVectors(embedder_of_process(chosen.model, chosen.revision, chosen.batch_size))
 
     @contextmanager
     def step(self, title: str) -> Iterator[Callable[[float], None]]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.cli import set_collector
 from journeys_dagster.definitions import build_defs
-from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder
+from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, embedder_of_process
 from journeys_dagster.orchestration.runs import infer, ingest, missing_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
@@ -60,6 +60,20 @@ class RememberingEmbedder(TextEmbedder):
 
 
 EMBEDDER = RememberingEmbedder()  # loads the model once, on first use
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_embedder() -> Iterator[None]:
+    """Commands that run within the tests' process embed by `EMBEDDER` too."""
+
+    def embedder(model: str, revision: str, batch_size: int) -> TextEmbedder:
+        return EMBEDDER if model == BUNDLED_MODEL else embedder_of_process(model, revision, batch_size)
+
+    with (
+        mock.patch("lab.benchmark.embedder_of_process", embedder),
+        mock.patch("journeys_dagster.definitions.embedder_of_process", embedder),
+    ):
+        yield
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -190,6 +204,12 @@ class Pipeline:
             asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
             tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
             raise_on_error=False,
+        )
+
+    def train(self, *assets: str) -> dg.ExecuteInProcessResult:
+        """Train models, of all assets of the training job where none are named."""
+        return self.defs.resolve_job_def("train_models").execute_in_process(
+            instance=self.instance, asset_selection=[dg.AssetKey(name) for name in assets] or None
         )
 
     def table(self, name: str, where: str = "true") -> pl.DataFrame:

@@ -94,7 +94,7 @@ def test_clusters(half: list[str]) -> None:
 def test_clusters_of_several_corpora_are_told_what_was_chosen_on_the_others(missions: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.tsv"
     other.write_text(missions.read_text())
-    report = as_json("clusters", missions, other, "--users", 8, "--days", 14)
+    report = as_json("clusters", missions, other, "--users", 4, "--days", 10)
     assert {name.rpartition("/")[2] for name in report["corpora"]} == {"missions", "other", "world"}
     rows = pl.DataFrame(report["left_out"])
     assert rows.group_by("method").len()["len"].unique().to_list() == [3]

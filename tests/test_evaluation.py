@@ -113,6 +113,7 @@ def long_world() -> World:
     return build_world(users=60, days=110, seed=5, last_day=WORLD_LAST_DAY)
 
 
+@pytest.mark.slow
 def test_ends_are_seen_sooner_than_after_a_fixed_silence(long_world: World) -> None:
     found = against_truth(long_world, SETTINGS, KeywordVectors(EMBEDDER))
     rows = {row["method"]: row for row in found.iter_rows(named=True)}

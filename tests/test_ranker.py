@@ -17,7 +17,7 @@ from sklearn.metrics import ndcg_score
 from journeys_dagster.inference.ranking_model import RankingModel, RankingModelError
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
-from journeys_dagster.settings import Settings
+from journeys_dagster.settings import Settings, StageSettings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.sources.writer import write_days
 from journeys_dagster.training.history import History, KeywordVectors
@@ -133,7 +133,7 @@ def history_of(world: World, *, until: date | None = None) -> History:
 @pytest.fixture(scope="module")
 def larger_world() -> World:
     """Enough returns to learn from."""
-    return build_world(users=120, days=28, seed=11, last_day=WORLD_LAST_DAY)
+    return build_world(users=80, days=24, seed=11, last_day=WORLD_LAST_DAY)
 
 
 @pytest.fixture(scope="module")
@@ -299,16 +299,24 @@ def test_rankings_are_the_models_once_it_is_promoted(
 ) -> None:
     pipeline = copy_of_world("promoted")
     keep_ranking_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
-    pipeline.run(world_days[3])
+    assert pipeline.materialize("rankings", days=(world_days[2], world_days[2])).success
     ranked = pipeline.table("rankings")
-    by_model = ranked.filter(pl.col("as_of") == world_days[3])
+    by_model = ranked.filter(pl.col("as_of") == world_days[2])
     assert by_model["ranker"].unique().to_list() == [attempt.trained.model.model_id]
     for number in ("confidence", "return_probability"):
         assert by_model[number].is_between(0, 1).all()
-    assert ranked.filter(pl.col("as_of") < world_days[3])["ranker"].unique().to_list() == ["heuristic"]
+    assert ranked.filter(pl.col("as_of") < world_days[2])["ranker"].unique().to_list() == ["heuristic"]
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[1]) is None
     assert ranking_model_in_use(pipeline.warehouse, pipeline.settings, world_days[2], before_training_on=True) is None
 
+
+@pytest.mark.slow
+def test_rankings_by_a_model_are_those_of_a_full_run(
+    copy_of_world: Callable[[str], Pipeline], attempt: Attempt, world_days: list[date]
+) -> None:
+    pipeline = copy_of_world("promoted")
+    keep_ranking_model(pipeline.warehouse, world_days[2], replace(attempt, promoted=True))
+    pipeline.run(world_days[3])
     incremental = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
     pipeline.run(world_days[3], "all_users")
     full = pipeline.table("rankings", f"as_of = date '{world_days[3]}'")
@@ -343,8 +351,7 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert not any(said[model]["check"].passed for model in said)
     assert not pipeline.warehouse.has_table("ranking_model")
 
-    ranking = {**QUICK.ranking.model_dump(), "return_days": 2, "snapshot_every_days": 1}
-    quick = Pipeline(pipeline.home, Settings.model_validate({"ranking": ranking, "stages": {"return_days": 2}}))
+    quick = Pipeline(pipeline.home, QUICK.model_copy(update={"stages": StageSettings(return_days=3)}))
     said = train(quick)
     for model, kept in (("ranking_model", {"calibration", "importance"}), ("stage_model", {"weights"})):
         assert "not trained" not in said[model]["decision"]
@@ -356,14 +363,12 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert points["recommended"].sum() == 1
     labels = quick.table("ranking_labels")
     assert labels["label_source"].unique().to_list() == [RETURN]
-    assert labels.filter(pl.col("label") == 1)["days_to_return"].is_between(1, 2).all()
-    assert labels["as_of"].max() == labels["read_until"][0] - timedelta(days=2)
+    assert labels.filter(pl.col("label") == 1)["days_to_return"].is_between(1, 3).all()
+    assert labels["as_of"].max() == labels["read_until"][0] - timedelta(days=3)
 
 
 def train(pipeline: Pipeline) -> dict[str, dict]:
-    result = pipeline.defs.resolve_job_def("train_models").execute_in_process(
-        instance=pipeline.instance, raise_on_error=True
-    )
+    result = pipeline.train()
     said = {}
     for model in ("ranking_model", "stage_model"):
         (event,) = result.asset_materializations_for_node(model)

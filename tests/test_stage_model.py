@@ -358,11 +358,10 @@ def test_a_model_of_other_terms_counts_as_none_and_a_check_says_so_until_the_nex
     assert "(another)" in said
     assert "journeys train" in said
 
-    short = {"ranking": {"return_days": 2, "snapshot_every_days": 1, "min_returns": 5}, "stages": {"return_days": 2}}
-    training = Pipeline(pipeline.home, Settings.model_validate(short))
-    result = training.defs.resolve_job_def("train_models").execute_in_process(instance=training.instance)
-    (trained,) = result.asset_materializations_for_node("stage_model")
-    assert "not trained" not in str(trained.metadata["decision"].value)
+    short = {"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}, "stages": {"return_days": 3}}
+    trained = Pipeline(pipeline.home, Settings.model_validate(short)).train("ranking_labels", "stage_model")
+    (event,) = trained.asset_materializations_for_node("stage_model")
+    assert "not trained" not in str(event.metadata["decision"].value)
 
     keep_stage_model(pipeline.warehouse, day, attempt)
     assert staged_by() == ([attempt.model.model_id], [(True, warn, None)])

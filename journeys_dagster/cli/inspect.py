@@ -27,7 +27,7 @@ def inspect_command(landing: Path | None, as_json: bool) -> None:
 
     LANDING is its folder; by default the home's. Nothing is written. Ids and texts are shown by their shape alone.
     """
-    from journeys_dagster.inference.embedding import TextEmbedder
+    from journeys_dagster.inference.embedding import embedder_of_process
     from journeys_dagster.sources.inspection import inspect_zone
 
     landing = landing or Home.from_environment().landing
@@ -36,7 +36,7 @@ def inspect_command(landing: Path | None, as_json: bool) -> None:
     with plain_errors(), progress_bar("inspect", total=None) as advance:
         settings = load_settings()
         embedding = settings.embedding
-        embedder = TextEmbedder(model=embedding.model, revision=embedding.revision, batch_size=embedding.batch_size)
+        embedder = embedder_of_process(embedding.model, embedding.revision, embedding.batch_size)
         found = inspect_zone(
             landing.resolve(),
             settings,

@@ -126,7 +126,8 @@ def summary(of: Sequence[dict[str, Any]]) -> str:
     )
 
 
-@pytest.mark.parametrize("turns", [6, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", [6, 200])
 def test_writers_and_readers_share_a_warehouse(turns: int, warehouse: Warehouse, figures: Callable[..., None]) -> None:
     words = (warehouse.path, turns, USERS, DAYS, WRITERS + READERS)
     command = [sys.executable, "-c", WORK, "prepare", "0", *map(str, words)]

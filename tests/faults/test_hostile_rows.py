@@ -24,7 +24,7 @@ SOURCES = declared_sources(SETTINGS)
 
 
 @pytest.mark.parametrize(
-    ("rows", "megabytes", "seed"), [(700, 3, 2), pytest.param(100_000, 60, 3, marks=pytest.mark.slow)]
+    ("rows", "megabytes", "seed"), [(400, 2, 2), pytest.param(100_000, 60, 3, marks=pytest.mark.slow)]
 )
 def test_good_rows_are_in_bad_rows_are_put_aside_and_counts_add_up(
     home: Home, figures: Callable[..., None], rows: int, megabytes: int, seed: int

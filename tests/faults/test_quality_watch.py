@@ -169,7 +169,7 @@ def share_caught(caught: Caught, *faults: str) -> float:
 
 @pytest.mark.parametrize(
     "size",
-    [WorldSize(users=60, days=40, watched=8, planted=1), pytest.param(FULL_SIZE, marks=pytest.mark.slow)],
+    [WorldSize(users=60, days=36, watched=4, planted=1), pytest.param(FULL_SIZE, marks=pytest.mark.slow)],
     ids=["small", "full"],
 )
 def test_faults_planted_into_a_simulated_world_are_caught(
