@@ -119,8 +119,9 @@ def load_names(policy: Policy) -> pl.DataFrame:
         Columns ``text``; ``category`` (what it is or resembles); ``expected`` (an outcome: the category's, or allow for
         a look-alike); ``written`` (before the policy, during its making, after its terms were settled, or fresh, after
         the classifier was: whoever made the policy knew those before and during, so that they flatter; or blind, unseen
-        and last: at the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and fresh
-        are all to report, nothing was tuned by them; those that are blind, unseen or last are neither, and reported apart).
+        and last: at the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and
+        fresh are all to report, nothing was tuned by them; those that are blind, unseen or last are neither, and
+        reported apart).
     """
     document = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     later = [(document.pop(written), written) for written in _LATER]
