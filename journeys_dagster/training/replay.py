@@ -15,19 +15,22 @@ _JOURNEY = ("user_id", "journey_id")
 RETURN = "return"
 """Label source of what users came back to."""
 
+# What users came back to is looked up first: together with it DuckDB may join journeys to all items of their keywords.
 _RETURNS = """
-    select
-        clusters.user_id,
-        journey_identities.journey_id,
-        cast(min(cast(keyword_events.occurred_at as date)) - $as_of as integer) as days_to_return
+    with returns as materialized (
+        select user_id, keyword, min(cast(occurred_at as date)) as day
+        from keyword_events
+        where known_from <= $known_until
+            and known_until > $known_until
+            and cast(occurred_at as date) > $as_of
+            and cast(occurred_at as date) <= $known_until
+            and list_contains($action_names, action)
+        group by all
+    )
+    select clusters.user_id, journey_identities.journey_id, cast(min(returns.day) - $as_of as integer) as days_to_return
     from clusters
     join journey_identities using (user_id, cluster)
-    join keyword_events using (user_id, keyword)
-    where keyword_events.known_from <= $known_until
-        and keyword_events.known_until > $known_until
-        and cast(keyword_events.occurred_at as date) > $as_of
-        and cast(keyword_events.occurred_at as date) <= $known_until
-        and list_contains($action_names, keyword_events.action)
+    join returns using (user_id, keyword)
     group by all
 """
 _DAYS_OF_USE = """
