@@ -58,7 +58,9 @@ TABLE = Table(
         "label": Column(type="FLOAT", description="0 to 1: whether the user was in the middle of the journey"),
         "label_weight": Column(type="FLOAT", description="weight of the label in training"),
         "labelled_on": utc_day("day on which the label was known"),
-        "days_to_return": integer("days from as_of to the next event; null for none so far", nullable=True),
+        "days_to_return": integer(
+            "days from as_of to the next event on its keywords of then; null for none so far", nullable=True
+        ),
         "read_until": utc_day("last arrival day that was seen"),
         **{
             name: replace(column, type=_FLOATS.get(column.type, column.type))

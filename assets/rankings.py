@@ -51,7 +51,7 @@ def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     columns={
         "journey_id": text("the journey"),
         "rank": integer("place in the user's list before diversification, 1 is best"),
-        "score": double("confidence × the model's, or confidence × frequency × exp(−recency / decay)"),
+        "score": double("what the model says, or how much, how often and how lately; less where it is not sure"),
         "confidence": double("0 to 1: how sure it is that this is one journey of this person"),
         "return_probability": double(
             "0 to 1: that the user comes back within ranking.return_days; by the model, or a rule of thumb"
@@ -72,7 +72,8 @@ def confidences(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 def rankings(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Score, confidence and probability of a return of each journey; `ranker` says what gave score and probability."""
     journeys = with_confidence(frames["journeys"], as_of=as_of)
+    sure_from = settings.output.min_confidence
     if "model" in frames:
         model, actions = ranking_model(frames["model"]), action_names(settings)
-        return rank_by_model(journeys, frames["features"], model, as_of=as_of, actions=actions)
-    return rank_by_heuristic(journeys, as_of=as_of, recency_decay_days=settings.ranking.recency_decay_days)
+        return rank_by_model(journeys, frames["features"], model, as_of=as_of, actions=actions, sure_from=sure_from)
+    return rank_by_heuristic(journeys, as_of=as_of, sure_from=sure_from)

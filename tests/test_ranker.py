@@ -30,7 +30,13 @@ from journeys_dagster.training.ranker import (
     heuristic_scores,
 )
 from journeys_dagster.training.ranking_metrics import calibration_table, expected_calibration_error, order_quality
-from journeys_dagster.training.replay import RETURN, days_to_return, labelled_snapshots, replay_features
+from journeys_dagster.training.replay import (
+    RETURN,
+    days_came_back,
+    days_to_return,
+    labelled_snapshots,
+    replay_features,
+)
 from journeys_dagster.training.spans import Spans, TooFewReturnsError, snapshot_days, training_spans
 from lab.evaluation.ranking import RankingEvaluation, ablations
 from lab.simulation.world import World, build_world
@@ -189,6 +195,47 @@ def test_a_return_is_an_event_on_a_keyword_of_the_journey_within_the_horizon(wor
     assert {*returned.iter_rows()} == {*expected.iter_rows()}
 
 
+def test_new_words_for_a_journey_are_a_return_to_it() -> None:
+    seen = datetime(2025, 6, 1)
+    journeys = pl.DataFrame(
+        [("u", "garden", "j"), ("u", "roses", "j"), ("u", "passport", "k"), ("v", "garden", "l")],
+        schema=["user_id", "keyword", "journey_id"],
+        orient="row",
+    )
+    later = pl.DataFrame(
+        [
+            *[("u", "garden", 0, 3.0, seen), ("u", "roses", 0, 1.0, seen), ("u", "pruning shears", 0, 2.0, seen)],
+            *[("u", "passport", 1, 1.0, seen), ("u", "sourdough", 2, 9.0, seen), ("v", "garden", 0, 1.0, seen)],
+        ],
+        schema=["user_id", "keyword", "cluster", "weight", "first_seen"],
+        orient="row",
+    )
+    used = pl.DataFrame(
+        [
+            *[("u", "pruning shears", DAY), ("u", "pruning shears", DAY + timedelta(days=2)), ("u", "roses", DAY)],
+            *[("u", "sourdough", DAY), ("w", "garden", DAY)],
+        ],
+        schema=["user_id", "keyword", "day"],
+        orient="row",
+    )
+    expected = {("u", "j", 2)}
+    assert {*days_came_back(journeys, later, used).iter_rows()} == expected
+    assert {*days_came_back(journeys[::-1], later[::-1], used[::-1]).iter_rows()} == expected
+    assert days_came_back(journeys, later, used.clear()).is_empty()
+
+
+def test_a_label_is_a_half_for_one_day_and_looks_no_further_than_the_horizon(
+    larger_world: World, examples: pl.DataFrame
+) -> None:
+    assert {*examples["label"].unique().to_list()} <= {1 - 2.0**-days for days in range(4)}
+    day: date = examples["as_of"][0]
+    until = day + timedelta(days=QUICK.ranking.return_days)
+    vectors = KeywordVectors(EMBEDDER)
+    (known_then,) = labelled_snapshots(history_of(larger_world, until=until), [day], QUICK, vectors)
+    assert known_then["label"].to_list() == examples.filter(as_of=day)["label"].to_list()
+    assert known_then["label"].n_unique() > 2
+
+
 def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.DataFrame) -> None:
     auc = dict(attempt.comparison.table.select("ranker", "auc").iter_rows())
     assert auc["new model"] > 0.6 > auc["random"]
@@ -197,7 +244,7 @@ def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.Da
     for span in spans.values():
         days = pl.col("as_of").is_between(date.fromisoformat(span["first"]), date.fromisoformat(span["last"]))
         rows = examples.filter(days)
-        positive = int(rows["label"].sum())
+        positive = int((rows["label"] >= 0.5).sum())
         assert span["labels"] == {RETURN: {"labels": len(rows), "positive": positive}}
     assert attempt.card["judged_by"] == RETURN
     assert sum(attempt.trained.importance.values()) == pytest.approx(1.0)
@@ -206,7 +253,9 @@ def test_a_model_learns_and_its_card_tells_how(attempt: Attempt, examples: pl.Da
 def test_ablations_say_what_a_group_of_features_is_worth(
     attempt: Attempt, examples: pl.DataFrame, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lab.evaluation.ranking.ABLATIONS", {"how often lately": ("events_30", "decayed_events")})
+    monkeypatch.setattr(
+        "lab.evaluation.ranking.ABLATIONS", {"how often": ("days_active", "events_30", "decayed_events")}
+    )
     whole, without = ablations(RankingEvaluation(examples, spans, attempt), QUICK).iter_rows(named=True)
     assert (whole["without"], whole["lost"]) == ("nothing", None)
     assert whole["ndcg"] == attempt.comparison.table["ndcg"][0]
@@ -264,11 +313,16 @@ def test_feedback_outweighs_returns_that_say_otherwise(examples: pl.DataFrame, s
     assert {"return", "notification"} == attempt.card["spans"]["train"]["labels"].keys()
 
 
-def test_the_heuristic_is_frequency_times_recency(examples: pl.DataFrame) -> None:
-    scores = heuristic_scores(examples, QUICK)
+def test_a_model_has_to_beat_what_ranks_without_it(examples: pl.DataFrame, attempt: Attempt) -> None:
+    scores = heuristic_scores(examples)
     row = examples.row(0, named=True)
-    expected = row["weight"] * np.exp(-row["days_since_last"] / 14)
-    assert scores["frequency × recency"][0] == pytest.approx(expected)
+    assert scores["frequency × recency"][0] == pytest.approx(row["weight"] * np.exp(-row["days_since_last"] / 30))
+    often = row["days_active"] / (row["days_since_first"] + 7)
+    gap = (row["days_since_first"] - row["days_since_last"] + 7) / row["days_active"]
+    assert scores["heuristic"][0] == pytest.approx(
+        np.sqrt(row["weight"] * often) * np.exp(-row["days_since_last"] / (3 * gap))
+    )
+    assert {*scores} < {*attempt.comparison.table["ranker"]}
 
 
 @pytest.mark.parametrize(
@@ -363,7 +417,7 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert points["recommended"].sum() == 1
     labels = quick.table("ranking_labels")
     assert labels["label_source"].unique().to_list() == [RETURN]
-    assert labels.filter(pl.col("label") == 1)["days_to_return"].is_between(1, 3).all()
+    assert labels["label"].is_in([0.0, 0.5, 0.75, 0.875]).all()
     assert labels["as_of"].max() == labels["read_until"][0] - timedelta(days=3)
 
 

@@ -14,7 +14,14 @@ from journeys_dagster.inference.ranking import HEURISTIC, rank_by_heuristic, rec
 
 AS_OF = date(2025, 6, 30)
 END = datetime(2025, 7, 1)
-SCHEMA = {"user_id": pl.String, "journey_id": pl.String, "weight": pl.Float64, "last_seen": pl.Datetime("us")}
+SCHEMA = {
+    "user_id": pl.String,
+    "journey_id": pl.String,
+    "weight": pl.Float64,
+    "last_seen": pl.Datetime("us"),
+    "first_seen": pl.Datetime("us"),
+    "days_active": pl.Int32,
+}
 OUTPUT = {
     "user_id": pl.String,
     "journey_id": pl.String,
@@ -27,24 +34,35 @@ OUTPUT = {
     "ranker": pl.String,
 }
 
-Row = tuple[str, str, float, datetime]
+Row = tuple[str, str, float, datetime] | tuple[str, str, float, datetime, datetime, int]
 
 
-def rank(*rows: Row, decay: float = 30.0, confidence: float = 1.0) -> pl.DataFrame:
-    journeys = pl.DataFrame(list(rows), schema=SCHEMA, orient="row").with_columns(confidence=pl.lit(confidence))
-    return rank_by_heuristic(journeys, as_of=AS_OF, recency_decay_days=decay)
+def rank(*rows: Row, confidence: float = 1.0, sure_from: float = 0.15) -> pl.DataFrame:
+    """Rank journeys; those without a first day and days were seen once."""
+    whole = [row if len(row) > 4 else (*row, row[3], 1) for row in rows]
+    journeys = pl.DataFrame(whole, schema=SCHEMA, orient="row").with_columns(confidence=pl.lit(confidence))
+    return rank_by_heuristic(journeys, as_of=AS_OF, sure_from=sure_from)
 
 
-def test_the_score_is_frequency_fading_with_the_days_since_the_last_event():
-    found = rank(("u", "j", 6.0, END - timedelta(days=45)), confidence=0.8)
+def test_the_score_is_how_much_and_how_often_fading_by_the_journeys_own_rhythm():
+    # Six days of 54: a usual gap of ten days, with a week more.
+    found = rank(("u", "j", 6.0, END - timedelta(days=45), END - timedelta(days=98), 6), confidence=0.8)
     assert dict(found.schema) == OUTPUT
     row = found.row(0, named=True)
     assert row["recency_days"] == 45.0
-    strength = 6.0 * math.exp(-1.5)
-    assert row["score"] == pytest.approx(0.8 * strength, rel=1e-12)
-    odds = (strength / 6.0) ** 1.25
+    strength = math.sqrt(6.0 * 6 / 105) * math.exp(-45 / 30)
+    assert row["score"] == pytest.approx(strength, rel=1e-12)
+    odds = (strength / 0.6) ** 1.9
     assert row["return_probability"] == pytest.approx(odds / (odds + 1.0), rel=1e-12)
     assert (row["frequency"], row["rank"], row["confidence"], row["ranker"]) == (6.0, 1, 0.8, HEURISTIC)
+
+
+def test_a_silence_that_a_slow_journey_is_used_to_ends_a_quick_one():
+    last, month = END - timedelta(days=14), timedelta(days=30)
+    quick, slow = ("u", "quick", 8.0, last, last - timedelta(days=14), 8), ("u", "slow", 8.0, last, last - 4 * month, 8)
+    assert rank(quick, slow)["journey_id"].to_list() == ["slow", "quick"]
+    fresh = [(*row[:3], END, row[4] + timedelta(days=14), row[5]) for row in (quick, slow)]
+    assert rank(*fresh)["journey_id"].to_list() == ["quick", "slow"]
 
 
 def test_days_are_counted_to_the_end_of_the_day_by_the_microsecond():
@@ -56,19 +74,22 @@ def test_days_are_counted_to_the_end_of_the_day_by_the_microsecond():
 
 
 def test_an_event_after_the_end_of_the_day_is_no_more_than_fresh():
-    found = rank(("u", "j", 2.0, END + timedelta(days=3)), ("u", "k", 2.0, END))
+    found = rank(("u", "j", 7.0, END + timedelta(days=3)), ("u", "k", 7.0, END))
     assert found["recency_days"].to_list() == [0.0, 0.0]
-    assert found["score"].to_list() == [2.0, 2.0]
+    assert found["score"].to_list() == [1.0, 1.0]
 
 
-def test_what_is_hardly_a_journey_comes_after_a_sure_one():
-    journeys = pl.DataFrame([("u", "a", 5.0, END), ("u", "b", 4.0, END)], schema=SCHEMA, orient="row")
-    ranked = rank_by_heuristic(
-        journeys.with_columns(confidence=pl.Series([0.1, 0.9])), as_of=AS_OF, recency_decay_days=30.0
-    )
-    assert ranked["journey_id"].to_list() == ["b", "a"]
+def test_what_is_hardly_a_journey_comes_after_a_sure_one_and_sure_ones_are_alike():
+    journeys = pl.DataFrame(
+        [("u", "a", 7.0, END, END, 1), ("u", "b", 4.0, END, END, 1), ("u", "c", 3.0, END, END, 1)],
+        schema=SCHEMA,
+        orient="row",
+    ).with_columns(confidence=pl.Series([0.05, 0.2, 0.9]))
+    ranked = rank_by_heuristic(journeys, as_of=AS_OF, sure_from=0.15)
+    assert ranked["journey_id"].to_list() == ["b", "c", "a"]
     # Whether the user comes back is another question.
-    assert ranked["return_probability"].is_sorted()
+    assert ranked.sort("journey_id")["return_probability"].is_sorted(descending=True)
+    assert rank_by_heuristic(journeys, as_of=AS_OF, sure_from=0.0)["journey_id"].to_list() == ["a", "b", "c"]
 
 
 def test_equal_scores_are_ranked_by_journey_id():
@@ -87,18 +108,20 @@ ROWS = st.lists(
         st.sampled_from(["ann", "bob", "cyd"]),
         st.integers(0, 9).map(str),
         st.one_of(st.sampled_from([1.0, 2.0]), st.floats(1e-6, 1e12)),
-        st.integers(-5, 400).map(lambda days: END - timedelta(days=days)),
-    ),
+        st.integers(-5, 400),
+        st.integers(0, 400),
+        st.integers(1, 200),
+    ).map(lambda row: (*row[:3], last := END - timedelta(days=row[3]), last - timedelta(days=row[4]), row[5])),
     unique_by=lambda row: row[:2],
 )
 
 
 @settings(deadline=None)
-@given(ROWS, st.floats(1.0, 365.0), st.floats(1e-3, 1.0))
+@given(ROWS, st.floats(1e-3, 1.0))
 def test_each_user_is_ranked_from_the_best_score_down_with_the_chance_of_a_return_in_step(
-    rows: list[Row], decay: float, confidence: float
+    rows: list[Row], confidence: float
 ):
-    found = rank(*rows, decay=decay, confidence=confidence)
+    found = rank(*rows, confidence=confidence)
     assert (found["recency_days"] >= 0).all()
     assert found["return_probability"].is_between(0, 1).all()
     for (user,), ranked in found.group_by("user_id", maintain_order=True):
@@ -106,7 +129,7 @@ def test_each_user_is_ranked_from_the_best_score_down_with_the_chance_of_a_retur
         order = [(-score, journey) for score, journey in ranked.select("score", "journey_id").iter_rows()]
         assert order == sorted(order)
         assert (np.diff(ranked["return_probability"].to_numpy()) <= 1e-15).all()
-        alone = rank(*(row for row in reversed(rows) if row[0] == user), decay=decay, confidence=confidence)
+        alone = rank(*(row for row in reversed(rows) if row[0] == user), confidence=confidence)
         assert_frame_equal(alone, ranked, check_exact=True)
     assert sorted(found.select("user_id", "journey_id").rows()) == sorted(row[:2] for row in rows)
 
@@ -115,9 +138,18 @@ def test_a_user_gets_the_same_bits_without_the_others():
     # One row alone takes another way through Polars than many rows, with other rounding if one divides by a number.
     rng = np.random.default_rng(0)
     rows = [
-        (f"user {user:03}", "j", float(weight), END - timedelta(seconds=int(seconds)))
-        for user, (weight, seconds) in enumerate(zip(rng.gamma(1, 3, 200), rng.integers(0, 10**7, 200), strict=True))
+        (
+            f"user {user:03}",
+            "j",
+            float(weight),
+            END - timedelta(seconds=int(last)),
+            END - timedelta(days=200),
+            int(days),
+        )
+        for user, (weight, last, days) in enumerate(
+            zip(rng.gamma(1, 3, 200), rng.integers(0, 10**7, 200), rng.integers(1, 60, 200), strict=True)
+        )
     ]
-    together = rank(*rows, decay=1.875, confidence=0.7)
-    alone = pl.concat([rank(row, decay=1.875, confidence=0.7) for row in rows])
+    together = rank(*rows, confidence=0.07)
+    alone = pl.concat([rank(row, confidence=0.07) for row in rows])
     assert_frame_equal(alone, together, check_exact=True)

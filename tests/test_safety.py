@@ -35,6 +35,7 @@ from lab.evaluation.safety import (
     AFTER,
     BLIND,
     FRESH,
+    LAST,
     REPORT,
     UNSEEN,
     checker,
@@ -361,9 +362,9 @@ def test_names_written_by_hand_are_many_and_balanced() -> None:
     assert names["text"].is_unique().all()
     assert names.filter(pl.col("written").is_in([AFTER, FRESH]))["half"].unique().to_list() == [REPORT]
     assert len(names.filter(written=UNSEEN)) >= 300
-    balance = (
-        names.filter(pl.col("written") != UNSEEN).group_by("category").agg(share=(pl.col("expected") == "allow").mean())
-    )
+    assert len(names.filter(written=LAST)) >= 90
+    of_both_kinds = names.filter(~pl.col("written").is_in([UNSEEN, LAST]))
+    balance = of_both_kinds.group_by("category").agg(share=(pl.col("expected") == "allow").mean())
     # A few that two authors wrote stand here once.
     assert balance["share"].is_between(0.49, 0.51).all()
 
@@ -378,7 +379,7 @@ def test_harmful_names_are_told_from_harmless_ones() -> None:
     assert halves[REPORT]["recall"] >= 0.95
     assert halves[REPORT]["false_blocks"] <= 0.05
     # Names that none of the policy's authors knew; see docs/results.md.
-    unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND, UNSEEN]))
+    unknown = verdicts.filter(pl.col("written").is_in([AFTER, FRESH, BLIND, UNSEEN, LAST]))
     found = safety_report(unknown, by=["half"])
     assert (found["recall"] >= 0.9).all()
     assert (found["false_blocks"].drop_nulls() <= 0.04).all()
@@ -423,7 +424,7 @@ def test_the_command_prints_json_and_tables() -> None:
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert 1_000 < report["names"] <= len(load_names(load_policy(BUNDLED_POLICY)))
-    assert {row["half"] for row in report["halves"]} == {"tuning", "report", "blind", "unseen"}
+    assert {row["half"] for row in report["halves"]} == {"tuning", "report", "blind", "unseen", "last"}
     assert len(report["categories"]) == 17
     assert [row["expected"] for row in report["confusion"]] == ["allow", "quiet", "block"]
 

@@ -148,7 +148,6 @@ def test_a_number_is_a_plain_finite_number_that_is_not_negative(file: Path, name
         ("clusters.distance_threshold", "0"),
         ("clusters.distance_threshold", "2.1"),
         ("clusters.max_keywords_per_user", "99_999_999_999_999_999_999"),
-        ("ranking.recency_decay_days", "0"),
         ("output.min_confidence", "1.1"),
         ("diversification.penalty", "0"),
         ("diversification.penalty", "1.1"),

@@ -2,8 +2,8 @@
 -- formulas, function words alone and the way to a page are not; and nothing that may say who somebody is: addresses of
 -- e-mail and of streets, numbers of phones, cards, accounts and orders. In doubt about such a number it is none.
 
--- Function words alone, in the languages that most texts are in; and what is typed to get to a page, to see whether a
--- field works, or into the wrong field.
+-- Function words alone, in the languages that most texts are in; what a shop calls all the rest; and what is typed to get
+-- to a page, to see whether a field works, or into the wrong field.
 create or replace macro says_nothing(keyword) as
     regexp_full_match(
         keyword,
@@ -17,6 +17,7 @@ create or replace macro says_nothing(keyword) as
         || '|them|then|there|these|they|thing|things|this|those|through|to|too|under|until|up|us|use|using|very|via'
         || '|want|was|we|well|were|what|whatever|when|where|whether|which|while|who|whom|whose|why|will|with|within'
         || '|without|would|yes|yet|you|your|yours'
+        || '|assorted|general|items?|misc|miscellaneous|products?|various'
         || '|der|die|das|dem|den|des|ein|eine|einen|einem|einer|und|oder|aber|nicht|ist|sind|wie|wo|wer|wann|warum|mit'
         || '|ohne|für|von|zu|zum|zur|im|auf|bei|nach|aus|ich|du|er|sie|es|wir|ihr'
         || '|le|la|les|un|une|du|de|et|ou|où|est|que|qui|quoi|comment|pourquoi|pour|dans|sur|avec|sans|je|tu|il|elle'

@@ -1,6 +1,5 @@
-"""Scoring a user's journeys: how sure it is that they are any, how much, and how lately."""
+"""Scoring a user's journeys: how much, how often, and whether they have rested for longer than they usually do."""
 
-import math
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 
@@ -9,8 +8,11 @@ import polars as pl
 from journeys_dagster.inference.ranking_model import RankingModel
 
 HEURISTIC = "heuristic"
-_HALF_RETURN, _RETURN_SLOPE = 6.0, 1.25
-"""Score at which a return is as likely as not, and how fast the log odds rise with its logarithm."""
+_WEEK, _GAPS = 7.0, 3.0
+"""Days that are added to a journey's history, so that a single sitting is no habit; and usual gaps between active days
+after which a silence has cut the score to 1/e."""
+_HALF_RETURN, _RETURN_SLOPE = 0.6, 1.9
+"""Strength at which a return is as likely as not, and how fast the log odds rise with its logarithm."""
 
 
 def recency_days(as_of: date, event_time: pl.Expr) -> pl.Expr:
@@ -19,26 +21,38 @@ def recency_days(as_of: date, event_time: pl.Expr) -> pl.Expr:
     return (pl.lit(end) - event_time).dt.total_days(fractional=True).clip(lower_bound=0.0)
 
 
-def heuristic_score(frequency: pl.Expr, recency_days: pl.Expr, *, recency_decay_days: float) -> pl.Expr:
-    """Frequency times exp(-recency / decay)."""
-    # Polars divides a column by a number as if by its inverse, but a column of one row exactly. With the inverse
-    # a user's score has the same bits alone and among others.
-    return frequency * (recency_days * (-1.0 / recency_decay_days)).exp()
+def journey_strength(
+    weight: pl.Expr, days_active: pl.Expr, days_since_first: pl.Expr, days_since_last: pl.Expr
+) -> pl.Expr:
+    """The geometric mean of how much and how often, fading with a silence by the journey's own rhythm.
+
+    That is sqrt(weight × active days / (age + 7)) × exp(−days since last / (3 × usual gap)), the usual gap being the
+    days from first to last and a week more, per active day: what was seen once fades over three weeks, a habit of every
+    third day over ten days.
+    """
+    # Polars divides a column by a number as if by its inverse, but a column of one row exactly: a user's score must
+    # have the same bits alone and among others.
+    often = days_active / (days_since_first + _WEEK)
+    usual_gap = (days_since_first - days_since_last + _WEEK) / days_active
+    return (weight * often).sqrt() * (-days_since_last / (usual_gap * _GAPS)).exp()
 
 
-def rank_by_heuristic(journeys: pl.DataFrame, *, as_of: date, recency_decay_days: float) -> pl.DataFrame:
-    """Score = confidence * frequency * exp(-recency / decay).
+def rank_by_heuristic(journeys: pl.DataFrame, *, as_of: date, sure_from: float) -> pl.DataFrame:
+    """Score = `journey_strength`, times confidence / `sure_from` where that is less than 1.
 
-    Frequency times recency is the strongest simple rule on real purchases. Frequency is the journey's weight, the
-    weighted number of its events. The probability of a return, of which log odds rise with the logarithm of frequency
-    times recency, is a rule of thumb.
+    How sure it is decides what is listed. Among what is, the order is by what the person is likely to go on with; what
+    is not comes first only if it is far stronger than the rest. The probability of a return, of which log odds rise
+    with the logarithm of the strength, is a rule of thumb.
 
     Parameters
     ----------
     journeys : DataFrame
-        Columns ``user_id``, ``journey_id``, ``weight``, ``confidence`` (float64), ``last_seen`` (datetime, UTC).
+        Columns ``user_id``, ``journey_id``, ``weight``, ``confidence`` (float64), ``days_active`` (int),
+        ``first_seen``, ``last_seen`` (datetime, UTC).
     as_of : date
         Day of the snapshot.
+    sure_from : float
+        Confidence from which a journey is listed.
 
     Returns
     -------
@@ -47,13 +61,14 @@ def rank_by_heuristic(journeys: pl.DataFrame, *, as_of: date, recency_decay_days
         ``confidence``, ``return_probability``, ``frequency``, ``recency_days`` (float64), ``ranker``; sorted by user
         and rank.
     """
-    strength = heuristic_score(pl.col("frequency"), pl.col("recency_days"), recency_decay_days=recency_decay_days)
-    log_odds = _RETURN_SLOPE * (pl.col("strength").log() - math.log(_HALF_RETURN))
+    first, last = (recency_days(as_of, pl.col(name)) for name in ("first_seen", "last_seen"))
+    strength = journeys.select(strength=journey_strength(pl.col("weight"), pl.col("days_active"), first, last))
+    log_odds = _RETURN_SLOPE * (pl.col("strength") * (1.0 / _HALF_RETURN)).log()
     return (
         _described(journeys, as_of)
-        .with_columns(strength=strength)
+        .with_columns(strength.to_series())
         .with_columns(
-            score=pl.col("confidence") * pl.col("strength"),
+            score=pl.col("strength") * _sureness(sure_from),
             return_probability=1.0 / (1.0 + (-log_odds).exp()),
             ranker=pl.lit(HEURISTIC),
         )
@@ -62,13 +77,19 @@ def rank_by_heuristic(journeys: pl.DataFrame, *, as_of: date, recency_decay_days
 
 
 def rank_by_model(
-    journeys: pl.DataFrame, features: pl.DataFrame, model: RankingModel, *, as_of: date, actions: Sequence[str]
+    journeys: pl.DataFrame,
+    features: pl.DataFrame,
+    model: RankingModel,
+    *,
+    as_of: date,
+    actions: Sequence[str],
+    sure_from: float,
 ) -> pl.DataFrame:
-    """Score = confidence times what the trees say; their calibrated probability is that of a return.
+    """Score = what the trees say, less where it is not sure; their calibrated probability is that of a return.
 
     Parameters
     ----------
-    journeys : DataFrame
+    journeys, sure_from
         As for `rank_by_heuristic`.
     features : DataFrame
         Columns of the model `journey_features`, the same journeys in the same order.
@@ -94,12 +115,17 @@ def rank_by_model(
     return (
         _described(journeys, as_of)
         .with_columns(
-            score=pl.col("confidence") * pl.Series(scores, dtype=pl.Float64),
+            score=pl.Series(scores, dtype=pl.Float64) * _sureness(sure_from),
             return_probability=pl.Series(model.probabilities(scores), dtype=pl.Float64),
             ranker=pl.lit(model.model_id),
         )
         .pipe(_ranked)
     )
+
+
+def _sureness(sure_from: float) -> pl.Expr:
+    """Confidence as a share of what a journey is listed from, at most 1."""
+    return (pl.col("confidence") * (1.0 / sure_from)).clip(upper_bound=1.0) if sure_from > 0 else pl.lit(1.0)
 
 
 def _described(journeys: pl.DataFrame, as_of: date) -> pl.DataFrame:

@@ -97,11 +97,8 @@ class ClusterSettings(Section):
 
 
 class RankingSettings(Section):
-    """How journeys are ranked: by a model trained on returns, or by frequency * exp(-recency / decay)."""
+    """How journeys are ranked: by a model trained on returns, or by how much, how often and how lately."""
 
-    recency_decay_days: Positive = Field(
-        14.0, description="Days after which an untouched journey's score has fallen to 1/e."
-    )
     return_days: Days = Field(14, description="Days within which coming back to a journey counts as a return.")
     snapshot_every_days: Days = Field(7, description="Days between the past snapshots that a model is trained on.")
     test_days: Days = Field(

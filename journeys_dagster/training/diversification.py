@@ -8,6 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.diversification import diversify, select_diverse
+from journeys_dagster.inference.ranking import HEURISTIC
 from journeys_dagster.inference.segments import centroids, segment_starts
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
@@ -52,7 +53,7 @@ def diversification_trade_off(
     for done, day in enumerate(days, start=1):
         features = replay_features(history, day, settings, vectors)
         returned = days_to_return(history, day, settings).filter(pl.col("days_to_return") <= horizon.days)
-        score = heuristic_scores(features, settings)["frequency × recency"]
+        score = heuristic_scores(features)[HEURISTIC]
         rows = (
             features.select("as_of", "user_id", "journey_id", score=pl.Series(score))
             .join(returned, on=["user_id", "journey_id"], how="left")

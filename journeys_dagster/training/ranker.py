@@ -1,14 +1,14 @@
 """Training a ranker in time order, and whether it may take over."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.ranking import heuristic_score
+from journeys_dagster.inference.ranking import HEURISTIC, journey_strength
 from journeys_dagster.inference.ranking_model import RankingModel, feature_matrix, feature_names
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain, bootstrap_mean
 from journeys_dagster.settings import Settings
@@ -31,7 +31,9 @@ PARAMETERS: Mapping[str, Any] = {
 }
 MAX_ROUNDS, PATIENCE = 800, 40
 POSITIVE = 0.5
-"""Label from which a journey counts as one that the user was in the middle of."""
+"""Label from which a journey counts as one that the user was in the middle of; that of a return on a single day."""
+_DECAY_DAYS = 30
+"""Days after which frequency × recency has fallen to 1/e."""
 FEEDBACK = "feedback"
 """Labels that users or annotators gave, of whichever source."""
 
@@ -57,7 +59,7 @@ class Trained:
 def train_ranker(
     train: pl.DataFrame, validation: pl.DataFrame, *, actions: Sequence[str], model_id: str, validated_by: str = RETURN
 ) -> Trained:
-    """Fit trees point by point, stop early on validation, and calibrate on it by isotonic regression.
+    """Fit trees point by point, stop early on validation, and calibrate on it, see `calibrated`.
 
     All labels are learned from, each with its weight; the calibration is on the labels that validate.
 
@@ -72,7 +74,6 @@ def train_ranker(
         See `validation_rows`.
     """
     import xgboost
-    from sklearn.isotonic import IsotonicRegression
 
     names = feature_names(train, actions)
     matrices = [
@@ -93,23 +94,23 @@ def train_ranker(
         verbose_eval=False,
     )
     booster = stopped[: stopped.best_iteration + 1]
-    raw = pl.Series(booster.predict(matrices[1]), dtype=pl.Float64)
-    chosen = validation_rows(validation.with_columns(raw=raw), validated_by)
-    isotonic = IsotonicRegression(out_of_bounds="clip").fit(
-        chosen["raw"].to_numpy(), chosen["label"].cast(pl.Float64).to_numpy()
-    )
     gains = booster.get_score(importance_type="total_gain")
     total = sum(gains.values()) or 1.0  # type: ignore[arg-type]
+    model = RankingModel(model_id, bytes(booster.save_raw("ubj")), tuple(names), ((0.0, 1.0), (0.0, 1.0)))
     return Trained(
-        RankingModel(
-            model_id,
-            bytes(booster.save_raw("ubj")),
-            tuple(names),
-            (tuple(map(float, isotonic.X_thresholds_)), tuple(map(float, isotonic.y_thresholds_))),
-        ),
+        calibrated(model, validation_rows(validation, validated_by), actions),
         booster.num_boosted_rounds(),
         {name: gain / total for name, gain in sorted(gains.items(), key=lambda item: -item[1])},  # type: ignore[operator]
     )
+
+
+def calibrated(model: RankingModel, examples: pl.DataFrame, actions: Sequence[str]) -> RankingModel:
+    """The model with probabilities that examples come to: of a label from `POSITIVE` on, by isotonic regression."""
+    from sklearn.isotonic import IsotonicRegression
+
+    positive = (examples["label"] >= POSITIVE).cast(pl.Float64).to_numpy()
+    line = IsotonicRegression(out_of_bounds="clip").fit(model.scores(examples, actions), positive)
+    return replace(model, calibration=(tuple(map(float, line.X_thresholds_)), tuple(map(float, line.y_thresholds_))))
 
 
 def validation_rows(examples: pl.DataFrame, validated_by: str) -> pl.DataFrame:
@@ -145,15 +146,22 @@ def choose_validation_label(parts: Mapping[str, pl.DataFrame], *, min_returns: i
     return RETURN
 
 
-def heuristic_scores(examples: pl.DataFrame, settings: Settings) -> dict[str, NDArray[np.float64]]:
-    """Simple orders to beat, by name; the random one has a fixed seed."""
-    decay = settings.ranking.recency_decay_days
-    frequency, days = (pl.col(name).cast(pl.Float64) for name in ("weight", "days_since_last"))
+def heuristic_scores(examples: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """What ranks without a model, and simpler orders, by name; the random one has a fixed seed."""
+    weight, days, first, last = (
+        pl.col(name).cast(pl.Float64) for name in ("weight", "days_active", "days_since_first", "days_since_last")
+    )
     orders = examples.select(
-        both=heuristic_score(frequency, days, recency_decay_days=decay), frequency=frequency, recency=-days
+        heuristic=journey_strength(weight, days, first, last),
+        both=weight * (last * (-1.0 / _DECAY_DAYS)).exp(),
+        days=days,
+        frequency=weight,
+        recency=-last,
     )
     return {
+        HEURISTIC: orders["heuristic"].to_numpy(),
         "frequency × recency": orders["both"].to_numpy(),
+        "active days": orders["days"].to_numpy(),
         "frequency": orders["frequency"].to_numpy(),
         "recency": orders["recency"].to_numpy(),
         "random": np.random.default_rng(SEED).random(len(examples)),
@@ -268,7 +276,7 @@ class Attempt:
 def attempt_ranker(
     examples: pl.DataFrame, spans: Spans, settings: Settings, *, current: RankingModel | None
 ) -> Attempt:
-    """Train on the first span, calibrate on the second, and compare on the third.
+    """Train on the first span, calibrate on the second, and compare on the third; then calibrate on the newer two.
 
     A new model is promoted when it beats the best heuristic there beyond doubt (the 95 % interval of its gain in
     NDCG@5 over users lies above 0), and the current model at all. Feedback validates where there is enough of it, else
@@ -299,7 +307,7 @@ def attempt_ranker(
     test = validation_rows(parts["test"], validated_by)
     scores = trained.model.scores(test, actions)
     probabilities = {"new model": trained.model.probabilities(scores)}
-    heuristics = heuristic_scores(test, settings)
+    heuristics = heuristic_scores(test)
     rankers = {"new model": scores, **heuristics}
     comparable = current is not None and current.features == trained.model.features
     if current is not None and comparable:
@@ -309,6 +317,10 @@ def attempt_ranker(
         test, rankers, probabilities=probabilities, heuristics=[name for name in heuristics if name != "random"]
     )
     promoted, decision = decide(comparison)
+    # How many come back changes with the season. What was compared was the order, and that stays.
+    newest = validation_rows(pl.concat([parts["validation"], parts["test"]]), validated_by)
+    table = calibration_table(test["label"].to_numpy() >= POSITIVE, probabilities["new model"])
+    trained = replace(trained, model=calibrated(trained.model, newest, actions))
     card = {
         "model_id": trained.model.model_id,
         "decision": decision,
@@ -335,7 +347,6 @@ def attempt_ranker(
         "test": comparison.table.to_dicts(),
         "calibration": {"score": trained.model.calibration[0], "probability": trained.model.calibration[1]},
     }
-    table = calibration_table(test["label"].to_numpy() >= POSITIVE, probabilities["new model"])
     return Attempt(trained, comparison, table, promoted, decision, card)
 
 

@@ -157,7 +157,7 @@ def _snapshot(history: History, as_of: date, settings: Settings, vectors: Keywor
         cohesion=pl.col("centroid_similarity").mean(),
     )
     ranked = rank_by_heuristic(
-        with_confidence(journeys, as_of=as_of), as_of=as_of, recency_decay_days=settings.ranking.recency_decay_days
+        with_confidence(journeys, as_of=as_of), as_of=as_of, sure_from=settings.output.min_confidence
     )
     starts = segment_starts(named.select("user_id", "journey_id"))
     centres = centroids(used, named["code"].to_numpy(), named["weight"].to_numpy(), starts)

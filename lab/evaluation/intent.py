@@ -137,7 +137,7 @@ def evaluate_intent(
         )
         for name, rows in (("model of feedback", told), ("model of returns", returns))
     }
-    table, users = _compared(test, trained | heuristic_scores(test, settings))
+    table, users = _compared(test, trained | heuristic_scores(test))
     labels, annotators = label_mix(spans.split(told)[0]), annotator_agreement(pl.concat(grades))
     return IntentEvaluation(table, labels, users, annotators)
 

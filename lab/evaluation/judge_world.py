@@ -70,7 +70,7 @@ def judged_world(world: World, settings: Settings, vectors: KeywordVectors, *, s
     ranked = rank_by_heuristic(
         with_confidence(engagement, as_of=as_of),
         as_of=as_of,
-        recency_decay_days=settings.ranking.recency_decay_days,
+        sure_from=settings.output.min_confidence,
     )
     end = pl.lit(as_of + timedelta(days=1)).cast(pl.Datetime("us"))
     journeys = (

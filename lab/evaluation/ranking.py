@@ -17,7 +17,14 @@ from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.diversification import diversification_trade_off, recommend
 from journeys_dagster.training.history import History, KeywordVectors
-from journeys_dagster.training.ranker import POSITIVE, Attempt, attempt_ranker, heuristic_scores
+from journeys_dagster.training.ranker import (
+    Attempt,
+    attempt_ranker,
+    compare_rankers,
+    heuristic_scores,
+    train_ranker,
+    validation_rows,
+)
 from journeys_dagster.training.ranking_metrics import order_quality
 from journeys_dagster.training.replay import labelled_snapshots
 from journeys_dagster.training.spans import Spans, snapshot_days, training_spans
@@ -144,24 +151,24 @@ def ablations(evaluation: RankingEvaluation, settings: Settings) -> pl.DataFrame
         Columns ``without``, ``ndcg``, ``mrr``, ``auc``, ``ece``; and ``lost``, ``lost_low``, ``lost_high``: how much
         lower NDCG@5 is than with all features, as a share, with its interval over users. Null for the model with all.
     """
-    whole = _qualities(evaluation.test, evaluation.attempt, settings)
-    rows: list[dict[str, object]] = []
-    for name, columns in {"nothing": (), **ABLATIONS}.items():
-        left = evaluation.examples.drop(columns)
-        attempt = attempt_ranker(left, evaluation.spans, settings, current=None) if columns else evaluation.attempt
-        measures = attempt.comparison.table.row(0, named=True)
-        row = {"without": name, **{measure: measures[measure] for measure in ("ndcg", "mrr", "auc", "ece")}}
-        if columns:
-            gain = bootstrap_gain(_qualities(evaluation.test.drop(columns), attempt, settings), whole)
-            row |= {"lost": -gain.value, "lost_low": -gain.high, "lost_high": -gain.low}
-        rows.append(row)
+    attempt, actions = evaluation.attempt, action_names(settings)
+    train, validation, _ = evaluation.spans.split(evaluation.examples)
+    judged_by = attempt.card["judged_by"]
+    test = validation_rows(evaluation.test, judged_by)
+    measures, whole = ("ndcg", "mrr", "auc", "ece"), attempt.trained.model.scores(test, actions)
+    first = attempt.comparison.table.row(0, named=True)
+    rows: list[dict[str, object]] = [{"without": "nothing", **{measure: first[measure] for measure in measures}}]
+    for name, columns in ABLATIONS.items():
+        left = (train.drop(columns), validation.drop(columns))
+        model = train_ranker(*left, actions=actions, model_id="", validated_by=judged_by).model
+        scores = model.scores(test.drop(columns), actions)
+        rankers = {"without": scores, "with all": whole}
+        told = {"without": model.probabilities(scores)}
+        compared = compare_rankers(test, rankers, probabilities=told, heuristics=["with all"])
+        found, gain = compared.table.row(0, named=True), compared.ndcg_gain
+        lost = {"lost": -gain.value, "lost_low": -gain.high, "lost_high": -gain.low}
+        rows.append({"without": name, **{measure: found[measure] for measure in measures}, **lost})
     return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def _qualities(test: pl.DataFrame, attempt: Attempt, settings: Settings) -> pl.Series:
-    """NDCG@5 of each user, in the order of users."""
-    labelled = test.with_columns(label=pl.col("label") >= POSITIVE)
-    return order_quality(labelled, attempt.trained.model.scores(test, action_names(settings)))["ndcg"]
 
 
 def ceiling(evaluation: RankingEvaluation, settings: Settings, *, seed: int = 0) -> Mean:
@@ -177,7 +184,7 @@ def ceiling(evaluation: RankingEvaluation, settings: Settings, *, seed: int = 0)
     """
     test, model = evaluation.test, evaluation.attempt.trained.model
     probabilities = model.probabilities(model.scores(test, action_names(settings)))
-    best = heuristic_scores(test, settings)[evaluation.attempt.comparison.best_heuristic]
+    best = heuristic_scores(test)[evaluation.attempt.comparison.best_heuristic]
     rng = np.random.default_rng(seed)
     draws = [test.with_columns(label=pl.Series(rng.random(len(test)) < probabilities)) for _ in range(_DRAWS)]
     return bootstrap_gain(_mean_quality(draws, probabilities), _mean_quality(draws, best))

@@ -32,9 +32,9 @@ from lab.evaluation.statistics import intervals
 from lab.simulation.catalogue import load_catalogue
 
 TUNING, REPORT = "tuning", "report"
-BEFORE, DURING, AFTER, FRESH, BLIND, UNSEEN = "before", "during", "after", "fresh", "blind", "unseen"
-_LATER = (DURING, AFTER, FRESH, BLIND, UNSEEN)
-_HALVES = {AFTER: REPORT, FRESH: REPORT, BLIND: BLIND, UNSEEN: UNSEEN}
+BEFORE, DURING, AFTER, FRESH, BLIND, UNSEEN, LAST = "before", "during", "after", "fresh", "blind", "unseen", "last"
+_LATER = (DURING, AFTER, FRESH, BLIND, UNSEEN, LAST)
+_HALVES = {AFTER: REPORT, FRESH: REPORT, BLIND: BLIND, UNSEEN: UNSEEN, LAST: LAST}
 _FLAGS = (BLOCK, QUIET, UNKNOWN)
 _FILE = Path(__file__).with_name("safety_names.toml")
 
@@ -118,9 +118,10 @@ def load_names(policy: Policy) -> pl.DataFrame:
     DataFrame
         Columns ``text``; ``category`` (what it is or resembles); ``expected`` (an outcome: the category's, or allow for
         a look-alike); ``written`` (before the policy, during its making, after its terms were settled, or fresh, after
-        the classifier was: whoever made the policy knew those before and during, so that they flatter; or blind and
-        unseen: at the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and fresh
-        are all to report, nothing was tuned by them; those that are blind or unseen are neither, and reported apart).
+        the classifier was: whoever made the policy knew those before and during, so that they flatter; or blind, unseen
+        and last: at the very end, see the file); ``half`` (by hash: one to tune by, one to report; those after and
+        fresh are all to report, nothing was tuned by them; those that are blind, unseen or last are neither, and
+        reported apart).
     """
     document = tomllib.loads(_FILE.read_text(encoding="utf-8"))
     later = [(document.pop(written), written) for written in _LATER]

@@ -6,7 +6,8 @@ materialized: view
 per: population
 partition_column: valid_from
 description: >
-  What each item is about, as keywords from its annotations and interests, category paths part by part. An item that has
+  What each item is about, as keywords from its annotations and interests, category paths part by part, without what a
+  catalogue says of all the rest. An item that has
   neither says as of each day what its title says, so these rows are valid for that day.
 */
 with tags as (
@@ -15,12 +16,20 @@ with tags as (
 ),
 
 -- Step by step: a macro repeats its argument, and to plan the same in one expression takes much longer.
+labels as (
+    select item_id, valid_from, valid_until, without_cut_remarks(tag) as tag from tags
+),
+
 parts as (
-    select item_id, valid_from, valid_until, unnest(category_parts(tag)) as part from tags
+    select item_id, valid_from, valid_until, unnest(category_parts(tag)) as part from labels
+),
+
+words as (
+    select item_id, valid_from, valid_until, normalize_keyword(part) as label from parts
 ),
 
 phrases as (
-    select distinct item_id, valid_from, valid_until, normalize_keyword(part) as keyword from parts
+    select distinct item_id, valid_from, valid_until, without_catch_alls(label) as keyword from words
 )
 
 select

@@ -122,13 +122,15 @@ def order_values(part: Part) -> pl.DataFrame:
     best = _gains(intent.filter(pl.col("intent") > 0), pl.col("intent")).rename({"gain": "ideal"})
     ranked = part.ranked.join(intent, on=["user_id", "truth"], how="left").with_columns(pl.col("intent").fill_null(0.0))
     listed = part.listed.join(intent, on=["user_id", "truth"], how="left").with_columns(pl.col("intent").fill_null(0.0))
+    # A piece of what stands higher already would take up a place.
+    first = ranked.with_columns(is_first=pl.struct("user_id", "truth").is_first_distinct())
     orders = {
         PIPELINE: (listed, -pl.col("rank")),
         "frequency × recency": (ranked, pl.col("frequency") * (-pl.col("recency_days") / 30).exp()),
         "recency": (ranked, -pl.col("recency_days")),
         "frequency": (ranked, pl.col("frequency")),
         "random": (ranked, pl.struct(*_JOURNEY).hash(seed=0)),
-        BEST_ORDER: (ranked, pl.col("intent")),
+        BEST_ORDER: (first, pl.when("is_first").then("intent").otherwise(-1.0)),
     }
     found = []
     for method, (rows, order) in orders.items():
