@@ -263,7 +263,7 @@ class OutputSettings(Section):
 
     max_journeys_per_user: Count = Field(10, description="Journeys listed per user.")
     min_confidence: Share = Field(
-        0.15,
+        0.2,
         description="Confidence that a listed journey has at least; a user's best one is listed in any case.",
     )
     max_keywords_per_journey: Count = Field(20, description="Strongest keywords listed per journey.")

@@ -70,7 +70,8 @@ def looks_like_a_list(name: str, text: str) -> str:
     """
     return (
         f'"piped {name}" = 0 and 5 * "apart {name}" >= "plain {name}" '
-        f"and regexp_matches({text}, {quote_literal(_APART)}) and not regexp_matches({text}, {quote_literal(_BRACKETS)})"
+        f"and regexp_matches({text}, {quote_literal(_APART)}) "
+        f"and not regexp_matches({text}, {quote_literal(_BRACKETS)})"
     )
 
 
