@@ -169,7 +169,7 @@ def test_names_of_a_world() -> None:
 
 
 def test_titles_say_more_than_no_items_and_less_than_tags() -> None:
-    report = as_json("titles", "--users", 8, "--days", 14)
+    report = as_json("titles", "--users", 12, "--days", 30)
     tags, titles, nothing = report["catalogues"]
     # Some searches are no topics.
     assert min(tags["with_keywords"], titles["with_keywords"]) > 0.95 > nothing["with_keywords"]
