@@ -17,7 +17,7 @@ from sklearn.metrics import ndcg_score
 from journeys_dagster.inference.ranking_model import RankingModel, RankingModelError
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
 from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
-from journeys_dagster.settings import Settings, StageSettings
+from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.sources.writer import write_days
 from journeys_dagster.training.history import History, KeywordVectors
@@ -405,7 +405,10 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert not any(said[model]["check"].passed for model in said)
     assert not pipeline.warehouse.has_table("ranking_model")
 
-    quick = Pipeline(pipeline.home, QUICK.model_copy(update={"stages": StageSettings(return_days=3)}))
+    quick = Pipeline(
+        pipeline.home,
+        Settings.model_validate({"ranking": QUICK.ranking.model_dump(), "stages": {"return_days": 3}}),
+    )
     said = train(quick)
     for model, kept in (("ranking_model", {"calibration", "importance"}), ("stage_model", {"weights"})):
         assert "not trained" not in said[model]["decision"]

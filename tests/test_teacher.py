@@ -9,7 +9,7 @@ from conftest import EMBEDDER
 from journeys_dagster.inference.safety import check_texts
 from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import BUNDLED_POLICY, load_policy
-from journeys_dagster.settings import SafetySettings
+from journeys_dagster.settings import Settings
 from lab.simulation.journey_types import read_catalogue
 from lab.teacher.pairs import PASSES, PairError, load_pairs
 
@@ -30,7 +30,7 @@ def test_pairs_are_many_and_of_all_passes() -> None:
 def test_no_title_is_blocked_by_a_term_of_the_policy() -> None:
     titles = load_pairs()["title"].drop_nulls().unique().sort()
     policy = load_policy(BUNDLED_POLICY)
-    by_terms = SafetySettings().model_copy(update={"quiet_probability": 1.0, "block_probability": 1.0})
+    by_terms = Settings().safety.model_copy(update={"quiet_probability": 1.0, "block_probability": 1.0})
     vectors = EMBEDDER.embed(["a"]).repeat(len(titles), axis=0)
     found = check_texts(titles, vectors, policy, safety_classifier(policy, EMBEDDER), by_terms)
     assert found.filter(outcome="block")["text"].to_list() == []
