@@ -79,15 +79,19 @@ def kinds_of(items: Ints, lengths: Ints) -> Ints:
     parents, sizes = np.arange(len(distinct)), np.zeros(len(distinct), np.int64)
     connect_alike(places, lengths, parents)
     for item in range(len(distinct)):
-        sizes[find(parents, item)] += 1
+        # The root is the first of its items.
+        parents[item] = find(parents, item)
+        sizes[parents[item]] += 1
     for i in range(n):
         most = 0
         for k in range(lengths[i]):
-            kind, alike = find(parents, places[i, k]), 0
-            for other in range(lengths[i]):
-                alike += find(parents, places[i, other]) == kind
+            kind, alike = parents[places[i, k]], 0
+            if sizes[kind] < LEAST_ITEMS or kind == kinds[i]:
+                continue
+            for other in range(k, lengths[i]):
+                alike += parents[places[i, other]] == kind
             # Of as many items of each, the larger kind.
             weight = alike * (len(distinct) + 1) + sizes[kind]
-            if sizes[kind] >= LEAST_ITEMS and weight > most:
+            if weight > most:
                 most, kinds[i] = weight, kind
     return kinds

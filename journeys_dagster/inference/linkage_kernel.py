@@ -194,6 +194,8 @@ def add_items(
     kinds : array of shape (n,), int64
         From `kinds_of`.
     """
+    if lengths[i] == 0:
+        return
     for j in range(i):
         if kinds[i] != kinds[j] and kinds[i] != NO_KIND and kinds[j] != NO_KIND:
             row[j] -= kind_weight
