@@ -21,8 +21,8 @@ def test_pairs_are_many_and_of_all_passes() -> None:
     assert {*pairs["written"]} == {file.stem for file in PASSES.glob("*.tsv")}
     assert pairs["keywords"].list.len().is_between(6, 12).all()
     titles = pairs["title"].drop_nulls()
-    assert titles.str.to_lowercase().n_unique() >= 3_500
-    assert pairs["title"].null_count() >= 400
+    assert titles.str.to_lowercase().n_unique() >= 4_000
+    assert pairs["title"].null_count() >= 500
     within = pairs.drop_nulls("title").group_by("written").agg(twice=pl.col("title").str.to_lowercase().is_duplicated())
     assert not within["twice"].list.any().any()
 
