@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
@@ -17,7 +19,9 @@ import numpy as np
 import polars as pl
 import portalocker
 import pytest
+from dagster._core.storage.event_log.in_memory import InMemoryEventLogStorage
 from numpy.typing import NDArray
+from sqlalchemy import Connection
 
 from journeys_dagster.cli import set_collector
 from journeys_dagster.definitions import build_defs
@@ -59,7 +63,37 @@ class RememberingEmbedder(TextEmbedder):
         return np.stack([self.known[text] for text in texts])
 
 
+class DrawnVectors(TextEmbedder):
+    """A vector drawn for each text, by the text: where it plays no part what texts mean."""
+
+    def __init__(self) -> None:
+        super().__init__(model=BUNDLED_MODEL)
+
+    def embed(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> NDArray[np.float32]:
+        """Unit vectors of texts."""
+        drawn = [np.random.default_rng([*text.encode()]).normal(size=32) for text in texts]
+        vectors = np.array(drawn, dtype=np.float32).reshape(len(texts), 32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
 EMBEDDER = RememberingEmbedder()  # loads the model once, on first use
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _events_of_a_thread_by_one_connection() -> Iterator[None]:
+    """Dagster's event log in memory connects anew for each of the hundreds of events of a run."""
+    held: weakref.WeakKeyDictionary[InMemoryEventLogStorage, threading.local] = weakref.WeakKeyDictionary()
+
+    @contextmanager
+    def connect(storage: InMemoryEventLogStorage) -> Iterator[Connection]:
+        of_thread = held.setdefault(storage, threading.local())
+        if not hasattr(of_thread, "connection"):
+            of_thread.connection = storage._engine.connect()
+        with storage._db_lock, of_thread.connection.begin():
+            yield of_thread.connection
+
+    with mock.patch.object(InMemoryEventLogStorage, "_connect", connect):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

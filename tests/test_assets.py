@@ -1,11 +1,15 @@
 """What each asset records when it is materialised."""
 
+import shutil
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from conftest import Pipeline
+from test_pipeline import SNAPSHOTS, rows
 
+from journeys_dagster.resources.home import Home
 from journeys_dagster.sql.models import load_models
 
 VIEWS = {name for name, model in load_models().items() if model.table.kind == "view"}
@@ -13,23 +17,32 @@ PLOTTED = {"keywords", "clusters", "rankings", "diversified_journeys", "stages",
 
 
 @pytest.fixture(scope="module")
-def materializations(
-    tmp_path_factory: pytest.TempPathFactory, world_home, world_days: list[date]
-) -> dict[str, dict[str, dg.MetadataValue]]:
-    import shutil
-
-    from journeys_dagster.resources.home import Home
-
-    path = tmp_path_factory.mktemp("assets") / "home"
-    shutil.copytree(world_home, path)
-    result = Pipeline(Home(path)).materialize(days=(world_days[-2], world_days[-1]))
+def again(
+    tmp_path_factory: pytest.TempPathFactory, world_home: Path, world_days: list[date]
+) -> tuple[Pipeline, dg.ExecuteInProcessResult]:
+    """The world's last two days in one run, of which the first was inferred before."""
+    home = Home(Path(shutil.copytree(world_home, tmp_path_factory.mktemp("assets") / "home")))
+    pipeline = Pipeline(home)
+    result = pipeline.materialize(days=(world_days[-2], world_days[-1]))
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
+    return pipeline, result
+
+
+@pytest.fixture(scope="module")
+def materializations(again: tuple[Pipeline, dg.ExecuteInProcessResult]) -> dict[str, dict[str, dg.MetadataValue]]:
     return {
         event.asset_key.to_user_string(): dict(event.materialization.metadata)
-        for event in result.get_asset_materialization_events()
+        for event in again[1].get_asset_materialization_events()
         if event.asset_key
     }
+
+
+def test_a_day_again_and_two_days_in_one_run_change_nothing(
+    again: tuple[Pipeline, dg.ExecuteInProcessResult], finished: Pipeline
+) -> None:
+    for table in (*SNAPSHOTS, "users_in_scope", "user_snapshots", "keyword_embeddings", "landed_days", "searches"):
+        assert rows(again[0].table(table)) == rows(finished.table(table)), table
 
 
 def test_every_asset_reports_its_rows_and_a_sample(materializations: dict[str, dict]) -> None:

@@ -38,19 +38,6 @@ def test_simulate_says_what_it_wrote(landed: Path) -> None:
     }
 
 
-def test_run_takes_in_what_is_missing_and_counts(landed: Path) -> None:
-    result = journeys(landed, "run", "--date", str(WORLD_LAST_DAY), "--scope", "all_users")
-    assert result.exit_code == 0, result.output
-    for what in ("landing rows read", "users in scope", "distinct keywords", "journeys listed"):
-        assert what in result.output
-    said = result.stderr.splitlines()
-    found = (re.fullmatch(r"infer as of .*, all_users: (\w+) \((\d+) of (\d+)\)", line) for line in said)
-    steps = [match for match in found if match]
-    assert {"keyword_events", "clusters", "user_journeys"} <= {step[1] for step in steps}
-    assert [int(step[2]) for step in steps] == [*range(1, int(steps[0][3]) + 1)]
-    assert "simulated" not in journeys(landed, "show", "--sample", "1").output
-
-
 def test_show_prints_a_users_journeys(finished_home: Path) -> None:
     result = journeys(finished_home, "show", "sim-user-000001")
     assert result.exit_code == 0, result.output
@@ -173,7 +160,9 @@ def test_a_run_that_stops_says_why_once_and_names_no_machinery(tmp_path: Path) -
     assert "journeys rejected" in held_up
 
 
-def test_an_incomplete_day_is_refused_and_an_earlier_one_left_out(landed: Path) -> None:
+def test_a_run_takes_in_what_is_missing_counts_refuses_an_incomplete_day_and_leaves_an_earlier_one_out(
+    landed: Path,
+) -> None:
     day, before = WORLD_LAST_DAY, WORLD_LAST_DAY - timedelta(days=1)
     (landed / "landing" / "searches" / f"date={day}" / "_SUCCESS").unlink()
     result = journeys(landed, "run", "--date", str(day))
@@ -183,9 +172,17 @@ def test_an_incomplete_day_is_refused_and_an_earlier_one_left_out(landed: Path) 
         landed / "landing" / "searches" / f"date={before}" / "_SUCCESS",
         landed / "landing" / "searches" / f"date={day}" / "_SUCCESS",
     )
-    result = journeys(landed, "run", "--date", str(day))
+    result = journeys(landed, "run", "--date", str(day), "--scope", "all_users")
     assert result.exit_code == 0, result.output
     assert f"Left out: {before} of searches" in " ".join(result.output.split())
+    for what in ("landing rows read", "users in scope", "distinct keywords", "journeys listed"):
+        assert what in result.output
+    said = result.stderr.splitlines()
+    found = (re.fullmatch(r"infer as of .*, all_users: (\w+) \((\d+) of (\d+)\)", line) for line in said)
+    steps = [match for match in found if match]
+    assert {"keyword_events", "clusters", "user_journeys"} <= {step[1] for step in steps}
+    assert [int(step[2]) for step in steps] == [*range(1, int(steps[0][3]) + 1)]
+    assert "simulated" not in journeys(landed, "show", "--sample", "1").output
 
 
 def test_a_broken_settings_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ def test_an_incremental_run_of_the_day_leaves_the_record_of_the_full_one(
     pipeline = copy_of_world("both")
     before = recorded(pipeline)[world_days[0], "all_users"]
     assert stale_since(pipeline.warehouse, VERSION) is None
-    pipeline.run(world_days[0], "active_users")
+    assert pipeline.materialize("users_in_scope", "inferred_days", days=(world_days[0], world_days[0])).success
     after = recorded(pipeline)
     assert after[world_days[0], "all_users"] == before
     assert 0 < int(str(after[world_days[0], "active_users"]["users"])) < int(str(before["users"]))
@@ -100,9 +100,9 @@ def test_states_of_landing_days_are_kept_in_the_order_in_which_inference_saw_the
 def test_a_run_that_fails_leaves_no_record(copy_of_world: Callable[[str], Pipeline], world_days: list[date]) -> None:
     pipeline = copy_of_world("failing")
     with pipeline.warehouse.write() as connection:
-        connection.execute("alter table names drop column name")
+        connection.execute("alter table keywords drop column weight")
     pipeline.ingest(world_days[3])
-    with pytest.raises(RuntimeError, match="names"):
+    with pytest.raises(RuntimeError, match="keywords"):
         pipeline.run(world_days[3])
     assert (world_days[3], "active_users") not in recorded(pipeline)
 

@@ -342,10 +342,10 @@ def test_an_alarm_is_a_failed_check_that_does_not_stop_the_run(
 ) -> None:
     pipeline = copy_of_world("thinned")
     pipeline.settings = Settings.model_validate({"quality": {"min_history_days": 14}})
-    for file in (pipeline.home.landing / "engagements" / f"date={world_days[-1]}").glob("*.parquet"):
+    for file in (pipeline.home.landing / "engagements" / f"date={world_days[-2]}").glob("*.parquet"):
         pl.read_parquet(file).head(1).write_parquet(file)
     defs = Pipeline(pipeline.home, pipeline.settings)
-    result = defs.materialize(days=(world_days[-1], world_days[-1]))
+    result = defs.materialize("engagements", "quality_metrics", days=(world_days[-2], world_days[-2]))
     assert result.success
     checks = {
         check.check_name: check

@@ -125,6 +125,7 @@ def test_relations_count_on_until_enough_users_have_newer_snapshots(
     assert set(other.table("journey_expansions", f"as_of = '{day}'")["found_on"]) == {day}
 
 
+@pytest.mark.slow
 def test_running_a_day_again_changes_nothing(
     tmp_path: Path, finished: Pipeline, finished_home: Path, world_days: list[date]
 ) -> None:

@@ -9,7 +9,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from conftest import EMBEDDER, WORLD_LAST_DAY, Pipeline
+from conftest import EMBEDDER, WORLD_LAST_DAY, DrawnVectors, Pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
@@ -41,7 +41,7 @@ from journeys_dagster.training.spans import Spans, TooFewReturnsError, snapshot_
 from lab.evaluation.ranking import RankingEvaluation, ablations
 from lab.simulation.world import World, build_world
 
-QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}})
+QUICK = Settings.model_validate({"ranking": {"return_days": 3, "snapshot_every_days": 3, "min_returns": 5}})
 DAY = date(2025, 6, 30)
 WORLD_FRAMES = ("searches", "engagements", "board_items", "items")
 
@@ -151,7 +151,7 @@ def spans(larger_world: World) -> Spans:
 def examples(larger_world: World) -> pl.DataFrame:
     history = history_of(larger_world)
     days = snapshot_days(*history.span, QUICK.ranking)
-    return pl.concat(labelled_snapshots(history, days, QUICK, KeywordVectors(EMBEDDER)))
+    return pl.concat(labelled_snapshots(history, days, QUICK, KeywordVectors(DrawnVectors())))
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +230,7 @@ def test_a_label_is_a_half_for_one_day_and_looks_no_further_than_the_horizon(
     assert {*examples["label"].unique().to_list()} <= {1 - 2.0**-days for days in range(4)}
     day: date = examples["as_of"][0]
     until = day + timedelta(days=QUICK.ranking.return_days)
-    vectors = KeywordVectors(EMBEDDER)
+    vectors = KeywordVectors(DrawnVectors())
     (known_then,) = labelled_snapshots(history_of(larger_world, until=until), [day], QUICK, vectors)
     assert known_then["label"].to_list() == examples.filter(as_of=day)["label"].to_list()
     assert known_then["label"].n_unique() > 2
@@ -398,7 +398,9 @@ def test_a_model_of_other_features_leaves_the_heuristic_in_charge(
 def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline]) -> None:
     pipeline = copy_of_world("trained")
     long = {"ranking": {"return_days": 60}}
-    said = train(Pipeline(pipeline.home, Settings.model_validate(long)))
+    said = train(
+        Pipeline(pipeline.home, Settings.model_validate(long)), "ranking_labels", "ranking_model", "stage_model"
+    )
     assert {said[model]["decision"] for model in said} == {
         "not trained: ranking_labels is empty: there is too little history and no feedback yet"
     }
@@ -424,8 +426,8 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
     assert labels["as_of"].max() == labels["read_until"][0] - timedelta(days=3)
 
 
-def train(pipeline: Pipeline) -> dict[str, dict]:
-    result = pipeline.train()
+def train(pipeline: Pipeline, *assets: str) -> dict[str, dict]:
+    result = pipeline.train(*assets)
     said = {}
     for model in ("ranking_model", "stage_model"):
         (event,) = result.asset_materializations_for_node(model)

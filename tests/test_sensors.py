@@ -134,7 +134,7 @@ def test_a_day_without_success_waits_and_late_files_make_their_day_a_changed_one
     landed = tick(pipeline, "landing_sensor", waiting.cursor)
     assert isinstance(landed, dg.SensorResult)
     assert [request.partition_key for request in landed.run_requests or []] == [DAY.isoformat()]
-    pipeline.run(DAY, "all_users")
+    pipeline.ingest(DAY)
     quiet = tick(pipeline, "landing_sensor", landed.cursor)
     assert isinstance(quiet, dg.SensorResult)
     assert not quiet.run_requests

@@ -358,7 +358,7 @@ def test_a_model_of_other_terms_counts_as_none_and_a_check_says_so_until_the_nex
     assert "(another)" in said
     assert "journeys train" in said
 
-    short = {"ranking": {"return_days": 3, "snapshot_every_days": 2, "min_returns": 5}, "stages": {"return_days": 3}}
+    short = {"ranking": {"return_days": 3, "snapshot_every_days": 3, "min_returns": 5}, "stages": {"return_days": 3}}
     trained = Pipeline(pipeline.home, Settings.model_validate(short)).train("ranking_labels", "stage_model")
     (event,) = trained.asset_materializations_for_node("stage_model")
     assert "not trained" not in str(event.metadata["decision"].value)

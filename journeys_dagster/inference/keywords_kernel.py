@@ -164,7 +164,9 @@ def fill_keywords(
             if recent_time_counts[output] == 0 or time != before:
                 # Rows are in the order of time, so the newest times are a window that moves on.
                 if recent_time_counts[output] == limit:
-                    recent_times[output, :-1] = recent_times[output, 1:]
+                    # By hand: numba takes seconds to compile an assignment of slices.
+                    for k in range(limit - 1):
+                        recent_times[output, k] = recent_times[output, k + 1]
                     recent_time_counts[output] -= 1
                 recent_times[output, recent_time_counts[output]] = time
                 recent_time_counts[output] += 1

@@ -50,14 +50,15 @@ class History:
         self._models = load_models()
         self._connection.execute(self._models[_TITLES].table.create_sql())
         self._events, self._item_keywords = pl.DataFrame(), pl.DataFrame()
+        self._titles_of_last: tuple[date, pl.DataFrame] | None = None
         for name in (_EVENTS, "keyword_events", "user_activity"):
             self._create_views(name)
         self._connection.execute(
             "create table users_in_scope (as_of date, user_id varchar, scope varchar, algorithm_version varchar)"
         )
 
-    def keywords(self, as_of: date, users: Sequence[str] | None = None) -> pl.DataFrame:
-        """Rows of `keywords` as of a day, sorted by user and keyword; of all users unless some are named."""
+    def look_from(self, as_of: date, users: Sequence[str] | None = None) -> None:
+        """Let models and events be those as of a day, of all users unless some are named."""
         self._connection.execute("delete from users_in_scope")
         chosen = self._connection.sql("select distinct user_id from user_activity").pl()
         if users is not None:
@@ -66,11 +67,18 @@ class History:
         self._connection.execute("insert into users_in_scope select ?, user_id, 'all_users', '' from chosen", [as_of])
         self._connection.unregister("chosen")
         # What users came back to is looked for in all that is known on the last day.
-        days = {as_of, self.query(_LAST_DAY, {"as_of": as_of})["day"][0]}
-        self.keep(_TITLES, pl.concat(self.rows_of(_TITLES, day) for day in sorted(days)))
+        last = self.query(_LAST_DAY, {"as_of": as_of})["day"][0]
+        if self._titles_of_last is None or self._titles_of_last[0] != last:
+            self._titles_of_last = last, self.rows_of(_TITLES, last)
+        titles = self._titles_of_last[1]
+        self.keep(_TITLES, titles if as_of == last else pl.concat([self.rows_of(_TITLES, as_of), titles]))
         self._events = self.rows_of(_EVENTS, as_of).sort("user_id", "occurred_at")
         self._item_keywords = self.query(_ITEM_KEYWORDS, {"as_of": as_of})
         self.keep(_EVENTS, self._events)
+
+    def keywords(self, as_of: date, users: Sequence[str] | None = None) -> pl.DataFrame:
+        """Rows of `keywords` as of a day, sorted by user and keyword; of all users unless some are named."""
+        self.look_from(as_of, users)
         found = collect_keywords(
             self._events, self._item_keywords, action_weights(self._settings), self._settings.keywords
         )

@@ -52,21 +52,40 @@ def replay_clusters(
     """Rows of `clusters` as a full run of a past day would find them, of all users unless some are named."""
     keywords = history.keywords(as_of, users)
     strongest = strongest_keywords(keywords, limit=settings.clusters.max_keywords_per_user)
-    for model in ("keyword_trends", "common_keywords"):
-        history.keep(model, history.rows_of(model, as_of))
+    _keep_trends(history, as_of)
     common = history.query("select keyword from common_keywords", {})["keyword"]
     coded, used = vectors.only(telling_keywords(strongest, common))
     return cluster_keywords(coded, used, settings.clusters)
 
 
+def _keep_trends(history: History, as_of: date) -> None:
+    for model in ("keyword_trends", "common_keywords"):
+        history.keep(model, history.rows_of(model, as_of))
+
+
 def replay_features(
-    history: History, as_of: date, settings: Settings, vectors: KeywordVectors, users: Sequence[str] | None = None
+    history: History,
+    as_of: date,
+    settings: Settings,
+    vectors: KeywordVectors,
+    users: Sequence[str] | None = None,
+    *,
+    clusters: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Rows of the model `journey_features` as of a past day, of all users unless some are named.
 
     Journeys are those that a full run of that day would find; their ids are those of a first run.
+
+    Parameters
+    ----------
+    clusters : DataFrame, optional
+        From `replay_clusters` of that day and those users, where they are at hand.
     """
-    clusters = replay_clusters(history, as_of, settings, vectors, users)
+    if clusters is None:
+        clusters = replay_clusters(history, as_of, settings, vectors, users)
+    else:
+        history.look_from(as_of, users)
+        _keep_trends(history, as_of)
     constants = {"as_of": pl.lit(as_of), "scope": pl.lit("all_users"), "algorithm_version": pl.lit("")}
     history.keep("clusters", clusters)
     identities = continue_journeys(clusters, _NO_JOURNEYS)
@@ -137,11 +156,14 @@ def labelled_snapshots(
         see there; null for never); sorted by user and journey.
     """
     ranking = settings.ranking
+    ahead: dict[date, pl.DataFrame] = {}  # clusters of later days that are snapshots too
     for done, as_of in enumerate(days, start=1):
         later = as_of + timedelta(days=ranking.return_days)
         clusters = replay_clusters(history, later, settings, vectors, users)
+        if later in days:
+            ahead[later] = clusters
         used = history.query(_DAYS_OF_USE, {"as_of": as_of, "later": later, "action_names": action_names(settings)})
-        features = replay_features(history, as_of, settings, vectors, users)
+        features = replay_features(history, as_of, settings, vectors, users, clusters=ahead.pop(as_of, None))
         returned = days_to_return(history, as_of, settings)
         came_back = days_came_back(history.query(_MEMBERS, {}), clusters, used)
         # Trees look at 32 bits, and the snapshots of many days are held at once.

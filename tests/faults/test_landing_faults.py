@@ -329,7 +329,7 @@ def test_a_day_that_is_not_over_waits(tmp_path: Path) -> None:
     write_day(landing, source="searches", day=DAY, frame=searches())
     for ahead in (0, 1, 4_000):
         write_day(landing, source="searches", day=date.today() + timedelta(days=ahead), frame=searches())
-    pipeline.run(DAY, "all_users")
+    pipeline.ingest(DAY)
     assert pipeline.table("landed_days")["arrival_day"].to_list() == [DAY]
     assert len(pipeline.table("searches")) == ROWS
 

@@ -117,9 +117,12 @@ def test_a_corrected_day_leaves_nothing_of_users_it_no_longer_holds(tmp_path: Pa
     moment = datetime.combine(day, time(9))
     rows: Rows = {"searches": [("gone", "yoga mat", moment), ("stays", "yoga mat", moment)]}
     runs = _runs(tmp_path / "home", template)
-    for delivery in (rows, {"searches": rows["searches"][1:]}):
+    for delivery, scopes in (
+        (rows, ["all_users"]),
+        ({"searches": rows["searches"][1:]}, ["active_users", "all_users"]),
+    ):
         _take_in(runs, {day: delivery})
-        for scope in ("active_users", "all_users"):
+        for scope in scopes:
             runs.infer(day, scope)
     assert set(runs.table("current_user_journeys")["user_id"]) == {"stays"}
     for name in set(OF_USERS) - {"user_snapshots"}:

@@ -167,11 +167,8 @@ def share_caught(caught: Caught, *faults: str) -> float:
     return sum(found) / len(found)
 
 
-@pytest.mark.parametrize(
-    "size",
-    [WorldSize(users=60, days=36, watched=4, planted=1), pytest.param(FULL_SIZE, marks=pytest.mark.slow)],
-    ids=["small", "full"],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [WorldSize(users=60, days=36, watched=4, planted=1), FULL_SIZE], ids=["small", "full"])
 def test_faults_planted_into_a_simulated_world_are_caught(
     tmp_path: Path, figures: Callable[..., None], size: WorldSize
 ) -> None:
