@@ -178,6 +178,60 @@ def test_objects_over_several_lines_are_read(tmp_path: Path) -> None:
     assert users(read_bytes(tmp_path, content.encode(), "part.ndjson")) == ["u0", "u1", "u2"]
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"data": ...},
+        {"total": 3, "next": None, "ids": [1, 2], "note": "a [{ b", "results": ...},
+        {"errors": [], "links": [{"rel": "self"}], "hits": {"total": {"value": 3}, "hits": ...}},
+        {"d": {"results": ..., "__count": "3"}},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("name", ["part.json", "part.ndjson"])
+def test_an_object_around_rows_is_none(tmp_path: Path, around: dict[str, Any], indent: int | None, name: str) -> None:
+    rows = [search(user_id=f"u{n}", query='a }, { [b] " c') for n in range(3)]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(inner) for key, inner in value.items()}
+        return rows if value is ... else value
+
+    landed = read_bytes(tmp_path, json.dumps(filled(around), indent=indent).encode(), name)
+    assert landed.accepted.select("user_id", "query").rows() == [(f"u{n}", 'a }, { [b] " c') for n in range(3)]
+    assert reasons(landed) == []
+
+
+def test_each_line_may_be_an_object_around_rows(tmp_path: Path) -> None:
+    pages = [{"page": n, "data": [search(user_id=f"u{n}{m}") for m in range(2)]} for n in range(2)]
+    lines = [*pages, search(user_id="v"), {"page": 3, "data": []}]
+    landed = read_bytes(tmp_path, "".join(f"{json.dumps(line)}\n" for line in lines).encode(), "part.ndjson")
+    assert users(landed) == ["u00", "u01", "u10", "u11", "v"]
+    assert landed.rejected["row"].to_list() == ['{"page": 3, "data": []}']
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_object_around_rows_that_is_cut_costs_the_row_it_is_cut_in(tmp_path: Path, indent: int | None) -> None:
+    content = json.dumps({"total": 3, "data": [search(user_id=f"u{n}") for n in range(3)]}, indent=indent)
+    landed = read_bytes(tmp_path, content[: content.index("u2")].encode(), "part.json")
+    assert users(landed) == ["u0", "u1"]
+    assert landed.days["rows_rejected"].item() == 1
+
+
+def test_a_list_of_objects_in_a_row_is_a_value(tmp_path: Path) -> None:
+    tags = [{"title": "oak"}, {"title": "table"}]
+    row = {"item_id": "i1", "title": "Oak table", "annotations": tags}
+    landed = read_bytes(tmp_path, json.dumps(row).encode(), "part.json", "items")
+    assert landed.days["rows_read"].item() == 1
+    assert landed.rejected["reason"].to_list() == ["annotations is not a list of texts"]
+
+
+def test_what_an_object_holds_is_counted_where_it_has_no_column_at_all(tmp_path: Path) -> None:
+    hits = [{"_id": str(n), "_source": search()} for n in range(4)]
+    landed = read_bytes(tmp_path, json.dumps({"took": 3, "hits": {"hits": hits}}).encode(), "part.json")
+    assert landed.days["rows_rejected"].item() == 4
+
+
 # ---- columns ----
 
 

@@ -140,6 +140,16 @@ def test_files_outside_a_days_folder(tmp_path: Path) -> None:
     assert found.summary() == "searches: 2 files; engagements.csv, notes.txt"
 
 
+def test_what_an_interrupted_import_left_is_told_with_what_to_do(tmp_path: Path) -> None:
+    found = put(tmp_path, ".import-searches/rows.duckdb", ".import-searches/searches/date=2025-06-25/a.parquet", ".x/y")
+    (left,) = found.passed_over
+    assert (left.path, left.files, left.source) == (".import-searches", 2, None)
+    assert "interrupted" in left.why
+    assert "import searches again" in left.cure
+    assert found.summary() == ".import-searches"
+    assert found.left_out == 1
+
+
 @pytest.mark.parametrize(
     ("name", "source"),
     [

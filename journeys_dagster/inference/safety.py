@@ -346,8 +346,8 @@ def shown_spellings(keywords: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFr
     Returns
     -------
     DataFrame
-        Columns ``user_id``, ``journey_id``, ``respelt_keywords`` (list of struct of ``keyword`` and ``shown``); journeys
-        without any have no row.
+        Columns ``user_id``, ``journey_id``, ``respelt_keywords`` (list of struct of ``keyword`` and ``shown``);
+        journeys without any have no row.
     """
     allowed = verdicts.filter(outcome=ALLOW)["text"]
     return (

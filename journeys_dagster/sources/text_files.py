@@ -10,7 +10,7 @@ import polars as pl
 
 from journeys_dagster.sources.columns import match_columns
 from journeys_dagster.sources.csv_rows import csv_frames, header_line, split_fields
-from journeys_dagster.sources.json_rows import is_document, json_frames, object_keys
+from journeys_dagster.sources.json_rows import ColumnsOf, is_document, json_frames, object_keys
 from journeys_dagster.sources.text_blocks import read_blocks, read_head
 
 
@@ -54,12 +54,17 @@ def text_frames(path: Path, contract: Sequence[str], named: Mapping[str, str]) -
     if form == "csv":
         yield from starmap(Frame, csv_frames(read_blocks(path), contract, named))
         return
-    for rows in json_frames(path, whole=form == "document"):
+    for rows in json_frames(path, lambda keys: len(match_columns(keys, contract, named)), whole=form == "document"):
         yield Frame((), match_columns(object_keys(rows), contract, named), rows)
 
 
-def text_columns(path: Path) -> list[str]:
+def text_columns(path: Path, columns_of: ColumnsOf) -> list[str]:
     """Names of a CSV file's header, split at the sign that gives the most of them, or keys of the first JSON objects.
+
+    Parameters
+    ----------
+    columns_of : callable
+        How many of the columns that are wanted some names are.
 
     Raises
     ------
@@ -70,7 +75,7 @@ def text_columns(path: Path) -> list[str]:
     if form == "empty":
         return []
     if form != "csv":
-        return object_keys(next(json_frames(path, whole=form == "document")))
+        return object_keys(next(json_frames(path, columns_of, whole=form == "document")))
     lines = next(read_blocks(path)).lines()
     line, separators, _ = header_line(lines)
     split = (split_fields(line, separator, is_padded=True) or [] for separator in separators)
