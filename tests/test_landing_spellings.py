@@ -96,7 +96,11 @@ def test_utf_16_with_its_mark_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "name"),
-    [(b"Obj\x01" + bytes(90), "Avro"), (b"ORC" + bytes(90), "ORC"), (b"PK\x03\x04" + bytes(90), "Excel")],
+    [
+        *((b"Obj\x01" + bytes(90), "Avro"), (b"ORC" + bytes(90), "ORC"), (b"PK\x03\x04" + bytes(90), "Excel")),
+        (b"INSERT INTO searches (user_id, query, occurred_at) VALUES ('u1', 'oak', '2025-06-01');\n", "SQL"),
+        (b"-- a dump\n\nCOPY public.searches (user_id, query, occurred_at) FROM stdin;\nu1\toak\t2025-06-01\n", "SQL"),
+    ],
 )
 def test_another_format_is_named(tmp_path: Path, content: bytes, name: str) -> None:
     (reason,) = reasons(read_bytes(tmp_path, content, "part-7"))
@@ -252,6 +256,14 @@ def test_names_of_columns_are_known_in_parquet_and_json_too(tmp_path: Path) -> N
     assert users(read(tmp_path)) == ["j", "k", "p"]
 
 
+def test_the_table_before_each_name_is_no_part_of_it(tmp_path: Path) -> None:
+    content = f"logs.user_id\tlogs.query\tlogs.occurred_at\nu1\toak\t{TIME}\n"
+    assert users(read_bytes(tmp_path, content.encode(), "000000_0")) == ["u1"]
+    # Of two tables it may tell which of two columns is meant.
+    (reason,) = reasons(read_bytes(tmp_path, content.replace("logs.q", "l.q").encode(), "000000_0"))
+    assert "names no column" in reason
+
+
 def test_two_columns_that_could_be_meant_are_named(tmp_path: Path) -> None:
     (reason,) = reasons(read_bytes(tmp_path, f"User_ID,userid,query,occurred_at\nx,{LINE}".encode()))
     assert "columns User_ID, userid could each be user_id" in reason
@@ -330,6 +342,20 @@ def test_blocks_of_any_size_give_the_same_rows(
     assert in_blocks.rejected.equals(whole.rejected)
 
 
+def test_a_carriage_return_is_no_part_of_a_time(tmp_path: Path) -> None:
+    table = pa.table({"user_id": ["u1"], "query": ["oak"], "occurred_at": [f"{TIME}\r"]})
+    pq.write_table(table, tmp_path / "part.parquet")
+    assert users(read(tmp_path)) == ["u1"]
+
+
+def test_a_rejected_line_is_kept_without_its_end(tmp_path: Path) -> None:
+    content = f'{HEADER}u1,o"ak\r\nu2\r\nK\xffche\r\n{LINE}'
+    landed = read_bytes(tmp_path, content.encode("latin-1"))
+    assert sorted(landed.rejected["row"]) == ["K\ufffdche", 'u1,o"ak', "u2"]
+    (tmp_path / "part.csv").write_text(f"{HEADER}u1,oak\r\n{LINE}")
+    assert read(tmp_path).rejected["row"].to_list() == ["u1,oak"]
+
+
 # ---- ids ----
 
 
@@ -370,6 +396,8 @@ def test_a_number_that_is_no_exact_whole_one_is_no_id(tmp_path: Path, value: flo
     [
         *(r"\N", "NULL", "null", "None", "nan", "NaN", "undefined", "[object Object]", "0", "-1", "(not set)", "N/A"),
         *("00000000-0000-0000-0000-000000000000", "<NA>", "anonymous", " NULL ", "0.0"),
+        *("NA", "n.a.", "-", "?", "#REF!", "(none)", "Not set", "__HIVE_DEFAULT_PARTITION__", "0000000000", "0" * 32),
+        *("{00000000-0000-0000-0000-000000000000}", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "[object Undefined]"),
     ],
 )
 def test_a_word_for_nobody_is_no_user(tmp_path: Path, user_id: str) -> None:
@@ -379,10 +407,10 @@ def test_a_word_for_nobody_is_no_user(tmp_path: Path, user_id: str) -> None:
 
 
 def test_what_stands_for_nobody_is_a_setting(tmp_path: Path) -> None:
-    (tmp_path / "part.csv").write_text(f"{HEADER}0,oak,{TIME}\nNobody,oak,{TIME}\n")
+    (tmp_path / "part.csv").write_text(f"{HEADER}0,oak,{TIME}\n00,oak,{TIME}\nNobody,oak,{TIME}\n")
     landing = LANDING.model_copy(update={"no_user": ["nobody"]})
     landed = read_days(declared_sources(Settings())["searches"], {DAY: tmp_path}, landing)
-    assert users(landed) == ["0"]
+    assert users(landed) == ["0", "00"]
 
 
 def test_an_item_may_have_the_number_0_but_not_the_word_null(tmp_path: Path) -> None:
@@ -423,6 +451,15 @@ def test_capitals_and_blanks_of_an_action_mean_nothing(tmp_path: Path) -> None:
         ("Sun Jun 1 12:00:01 UTC 2025", datetime(2025, 6, 1, 12, 0, 1)),
         ("Sun Jun 01 2025 12:00:01 GMT+0200 (Central European Summer Time)", datetime(2025, 6, 1, 10, 0, 1)),
         ("Jun 1, 2025 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("01-JUN-2025 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01T14:00:01+02:00[Europe/Berlin]", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01T12:00:01Z[UTC]", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 12:00:01 Etc/GMT+2", datetime(2025, 6, 1, 14, 0, 1)),
+        ("2025-06-01 12:00:01 Etc/GMT-10", datetime(2025, 6, 1, 2, 0, 1)),
+        ("2025-6-1 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025/6/1 9:05", datetime(2025, 6, 1, 9, 5)),
+        ("2025.06.01 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("20250601120001", datetime(2025, 6, 1, 12, 0, 1)),
     ],
 )
 def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: datetime) -> None:
@@ -434,7 +471,14 @@ def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: 
     [
         *("01/06/2025 12:00", "1.6.2025", "06-01-2025", "01.06.25 12:00", "2025-06-01 12:00 PST", "12:00"),
         *("2025-06-01 12:00 Middle/Earth", "2025-06-01 12:00:00 +25:00", "Foo 1, 2025 12:00", "20251301", "2025-366"),
-        *("2025-06-01 12:00 PM", "2025-06-01T12:00:00 UTC+junk"),
+        *(
+            "2025-06-01 12:00 PM",
+            "2025-06-01T12:00:00 UTC+junk",
+            "01-JUN-25 12:00:01",
+            "20251301120001",
+            "2025-6-31 12:00",
+        ),
+        *("2025-06-01 12:00 Etc/GMT+99", "2025-06-01 12:00 Foo/+1", "19700101000", "17487792010000"),
     ],
 )
 def test_a_time_that_is_not_plain_is_not_guessed(written: str) -> None:
@@ -518,6 +562,8 @@ def test_a_time_that_is_not_read_says_why(tmp_path: Path, written: str, said: st
         ("('oak',)", ["oak"]),
         ("(oak)", ["(oak)"]),
         *(("{}", []), ("[]", []), ("N/A", []), ("(no genres listed)", []), ("None|oak", ["oak"])),
+        *(("WrappedArray(oak, red pine)", ["oak", "red pine"]), ("List(oak)", ["oak"]), ("ArrayBuffer()", [])),
+        *(('"[""oak"",""red pine""]"', ["oak", "red pine"]), ("Set (queen)", ["Set (queen)"])),
         *(('{"a": 1}', None), ("[{'name': 'oak'}]", None), ("[[oak]]", None)),
     ],
 )

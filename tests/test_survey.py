@@ -41,11 +41,13 @@ def test_a_zone_in_order_has_nothing_passed_over(tmp_path: Path) -> None:
         "searches/date=2025-06-25/Thumbs.db",
         "searches/date=2025-06-25/part-1.parquet.inprogress",
         "searches/date=2025-06-25/part-1.csv.tmp",
+        "searches/date=2025-06-25/part-2.csv.part",
+        "searches/date=2025-06-25/part-2.csv.filepart",
         ".DS_Store",
     )
     assert found.passed_over == []
     assert found.summary() == ""
-    assert found.left_out == 10
+    assert found.left_out == 12
     assert found.marked_at_root == {"items"}
     zone = LandingZone(path=str(tmp_path))
     assert found.days == zone.landed_days(SOURCES)
@@ -90,6 +92,10 @@ def test_a_zone_that_is_not_there_is_empty(tmp_path: Path) -> None:
         ("date=2025-02-30", "find out which day its rows arrived on, and rename it to that"),
         ("date=2025-13-01", "find out which day its rows arrived on, and rename it to that"),
         ("05-06-2025", "rename it to date=YYYY-MM-DD"),
+        ("date=2025\u201106\u201125", "rename it to date=2025-06-25"),
+        ("20250625-20250630", "split its files by day into date=YYYY-MM-DD"),
+        ("2025-06-25_2025-06-30", "split its files by day into date=YYYY-MM-DD"),
+        ("250625", "if it holds a day's rows, name it date=YYYY-MM-DD; else take it away"),
         ("2025-W26", "split its files by day into date=YYYY-MM-DD"),
         ("year=2025/week=26", "split its files by day into date=YYYY-MM-DD"),
         ("2025-06", "split its files by day into date=YYYY-MM-DD"),

@@ -22,7 +22,10 @@ from journeys_dagster.tables import quote_literal
 
 _NO_DATA = ("_", ".")
 """Beginnings of names that are no data: marks of producers, and hidden files."""
-_UNFINISHED = (".tmp", ".temp", ".inprogress", ".unfinished", ".partial", ".part~", ".crdownload", ".swp", ".crc", "~")
+_UNFINISHED = (
+    *(".tmp", ".temp", ".inprogress", ".unfinished", ".partial", ".part", ".filepart", ".part~", ".crdownload"),
+    *(".download", ".swp", ".crc", "~"),
+)
 _OF_THE_SYSTEM = frozenset({"thumbs.db", "desktop.ini"})
 _PARQUET = b"PAR1"
 _MAX_REASON = 200

@@ -1,5 +1,6 @@
 """Text files of a landing zone as rows, by what they hold. What a row must hold is the contract's matter."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
@@ -11,7 +12,10 @@ import polars as pl
 from journeys_dagster.sources.columns import match_columns
 from journeys_dagster.sources.csv_rows import csv_frames, header_line, split_fields
 from journeys_dagster.sources.json_rows import ColumnsOf, is_document, json_frames, object_keys
-from journeys_dagster.sources.text_blocks import read_blocks, read_head
+from journeys_dagster.sources.text_blocks import UnreadableFileError, read_blocks, read_head
+
+# The names in its brackets would be taken for a header.
+_SQL = re.compile(r"(?:--[^\n]*\s+)*(?:insert\s+into|create\s+table|copy)\s+[^\s,;|]+\s*\(", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ def _form(path: Path) -> Literal["csv", "lines", "document", "empty"]:
     text = head.decode("utf-16" if is_utf16 else "utf-8-sig", errors="ignore").lstrip()
     if not text:
         return "empty"
+    if _SQL.match(text):
+        raise UnreadableFileError("its format (SQL) is not read; write Parquet, CSV or NDJSON")
     called = {suffix.lower() for suffix in path.suffixes}
     if text.startswith("{") or (text.startswith("[") and not called & {".csv", ".tsv"}):
         return "document" if is_document(text) else "lines"
