@@ -26,8 +26,8 @@ from journeys_dagster.tables import Table, boolean, double, text, texts
 TABLE = Table(
     name="safety_verdicts",
     kind="kept",
-    description="Whether each distinct name and keyword, as typed and in the spelling to show, may be shown, by the policy, "
-    "and as a name by a language model too where one is asked; decided once per policy, model and settings.",
+    description="Whether each distinct name and keyword, as typed and in the spelling to show, may be shown, by the "
+    "policy, and as a name by a language model too where one is asked; decided once per policy, model and settings.",
     grain="one row per revision and text, and one more for a name that a language model was asked about",
     columns={
         "revision": text("policy, model that reads and settings"),

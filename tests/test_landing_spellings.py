@@ -22,6 +22,7 @@ from test_landing_reader import DAY, HEADER, LANDING, TIME, counts, read, reason
 from journeys_dagster.settings import Settings, SettingsError
 from journeys_dagster.sources import text_blocks
 from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.cures import cure
 from journeys_dagster.sources.reader import LandedRows, read_days
 from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sql.connection import start_duckdb
@@ -236,6 +237,38 @@ def test_what_an_object_holds_is_counted_where_it_has_no_column_at_all(tmp_path:
     assert landed.days["rows_rejected"].item() == 4
 
 
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "list"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_by_column_is_told_for_the_whole_file(tmp_path: Path, orient: str, indent: int | None) -> None:
+    rows = [search(user_id=f"u{n}") for n in range(3)]
+    content = {
+        "columns": {name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]},
+        "index": {str(n): row for n, row in enumerate(rows)},
+        "split": {"columns": list(rows[0]), "index": [0, 1, 2], "data": [list(row.values()) for row in rows]},
+        "list": {name: [row[name] for row in rows] for name in rows[0]},
+    }[orient]
+    landed = read_bytes(tmp_path, json.dumps(content, indent=indent).encode(), "part.json")
+    assert landed.days["unreadable_files"].to_list() == [1]
+    assert reasons(landed)[0].startswith("unreadable file: it holds JSON by column")
+    assert cure(reasons(landed)[0])
+
+
+@pytest.mark.parametrize(
+    ("written", "query"),
+    [
+        (r"oak \ud83c", "oak "),
+        (r"\udf32 oak", " oak"),
+        (r"oak \ud83c\udf32", "oak 🌲"),
+        (r"oak \\ud83c", r"oak \ud83c"),
+        (r"\uD83C\uDF32\uD83C", "🌲"),
+    ],
+)
+def test_half_a_character_costs_itself(tmp_path: Path, written: str, query: str) -> None:
+    line = json.dumps(search(query="oak")).replace('"oak"', f'"{written}"')
+    landed = read_bytes(tmp_path, f"{line}\n{json.dumps(search(user_id='u2'))}\n".encode(), "part.ndjson")
+    assert landed.accepted["query"].to_list() == [query, "oak"]
+
+
 # ---- columns ----
 
 
@@ -369,6 +402,7 @@ def test_a_whole_number_is_one_id_in_every_type(tmp_path: Path) -> None:
         pa.array([b"7"]),
         pa.array([" 7 "]),
         pa.array(["\ufeff7\u00a0"]),
+        pa.array(['="7"']),
     ]
     for number, column in enumerate(columns):
         table = pa.table({"user_id": column, "query": ["oak"], "occurred_at": [TIME]})
@@ -404,6 +438,13 @@ def test_a_word_for_nobody_is_no_user(tmp_path: Path, user_id: str) -> None:
     landed = read_bytes(tmp_path, f"{HEADER}{user_id},null,{TIME}\n{LINE}".encode())
     assert users(landed) == ["u1"]
     assert reasons(landed) == ["user_id is a word for nobody or nothing (landing.no_user)"]
+
+
+def test_a_header_that_is_written_again_is_no_row(tmp_path: Path) -> None:
+    content = "item_id,title\ni1,Oak\nitem_id,title\ni2,Fir\n"
+    landed = read_bytes(tmp_path, content.encode(), source="items")
+    assert landed.accepted["item_id"].to_list() == ["i1", "i2"]
+    assert landed.days["rows_rejected"].item() == 1
 
 
 def test_what_stands_for_nobody_is_a_setting(tmp_path: Path) -> None:

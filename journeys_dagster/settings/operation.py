@@ -49,8 +49,8 @@ class LandingSettings(OperationSection):
             *("{00000000-0000-0000-0000-000000000000}", "ffffffff-ffff-ffff-ffff-ffffffffffff", "0", "-1"),
             *("anonymous", "anon", "guest", "unknown"),
         ],
-        description="What stands where nobody is known, whatever its capitals: such a user id rejects its row, and with "
-        "0 so do several zeros. Those that are no number are no id of anything else either.",
+        description="What stands where nobody is known, whatever its capitals: such a user id rejects its row, and "
+        "with 0 so do several zeros. Those that are no number are no id of anything else either.",
     )
     days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
 

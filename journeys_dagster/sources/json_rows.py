@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from journeys_dagster.sources.text_blocks import NOT_UTF8, read_blocks
+from journeys_dagster.sources.text_blocks import NOT_UTF8, UnreadableFileError, read_blocks
 
 ColumnsOf = Callable[[Sequence[str]], int]
 """How many of the columns that are wanted an object with these keys has."""
@@ -17,6 +17,10 @@ _NEXT_OBJECT = re.compile(r"(?<=\})\s*(?=\{)")
 _BETWEEN_OBJECTS = re.compile(r"[\s,\[\]\x1e]*")
 """Commas, the brackets of an array, and the sign that sets records apart (RFC 7464)."""
 _SEVERAL_OBJECTS = r"\}[\s,\x1e]*\{|^\s*\[\s*\{|^\s*\x1e|\}\s*,\s*$"
+_SURROGATE = r"\\u[dD][89a-fA-F]"
+_ESCAPES = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 _HAS_OBJECTS_WITHIN = r"(?s)^\s*\{.*\[\s*\{"
 _TEXT = r'"(?:[^"\\\n]|\\.)*+"'
 _UP_TO_OBJECTS = re.compile(rf'(?:[^"\[\]]|{_TEXT}|\[(?:[^"\[\]{{}}]|{_TEXT})*+\])*+\[\s*(?=\{{)')
@@ -52,10 +56,16 @@ def _json_frame(
 ) -> pl.DataFrame:
     rows = pl.DataFrame({"row_number": numbers, "line": lines}, schema={"row_number": pl.Int64, "line": pl.String})
     rows = rows.filter(pl.col("line").str.strip_chars(" \t\r") != "")
+    halved = pl.col("line").str.contains(_SURROGATE)
+    if rows.select(halved.any()).item():
+        whole = pl.col("line").map_elements(_without_half_characters, return_dtype=pl.String)
+        rows = rows.with_columns(line=pl.when(halved).then(whole).otherwise("line"))
     glued = pl.col("line").str.contains(_SEVERAL_OBJECTS) | pl.col("line").str.contains(_HAS_OBJECTS_WITHIN)
+    if len(rows) == 1 and numbers[0] == 1:
+        glued = pl.lit(value=True)
     if rows.select(glued.any()).item():
         apart = rows.filter(glued)
-        values = [_rows_of(line, columns_of, is_whole=len(rows) == 1) for line in apart["line"]]
+        values = [_rows_of(line, columns_of, is_whole=len(rows) == 1 and numbers[0] == 1) for line in apart["line"]]
         apart = apart.with_columns(line=pl.Series(values)).explode("line")
         rows = pl.concat([rows.filter(~glued), apart]).sort("row_number", maintain_order=True)
     if not bad_lines:
@@ -67,9 +77,17 @@ def _json_frame(
 
 
 def _rows_of(text: str, columns_of: ColumnsOf, *, is_whole: bool) -> list[str]:
-    """Objects of a text, in place of those around rows what they hold."""
+    """Objects of a text, in place of those around rows what they hold.
+
+    Raises
+    ------
+    UnreadableFileError
+        The text is all of its file, and holds columns and not rows: to count it as one row would say too little.
+    """
     values = _json_values(text)
     is_whole &= len(values) == 1
+    if is_whole and _holds_columns(values[0], columns_of):
+        raise UnreadableFileError("it holds JSON by column: write one object a row (in pandas, orient='records')")
     return [row for value in values for row in _rows_within(value, columns_of, is_whole=is_whole) or [value]]
 
 
@@ -94,6 +112,23 @@ def _rows_within(text: str, columns_of: ColumnsOf, *, is_whole: bool) -> list[st
     return best
 
 
+def _holds_columns(text: str, columns_of: ColumnsOf) -> bool:
+    """Whether an object has a list or an object for each column, objects by number, or rows beside a list of names."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(value, dict) or not value:
+        return False
+    names = value.get("columns")
+    if isinstance(names, list) and columns_of([name for name in names if isinstance(name, str)]):
+        return True
+    if not all(isinstance(each, list | dict) for each in value.values()):
+        return False
+    within = next(iter(value.values()))
+    return columns_of(list(value)) > 1 or (isinstance(within, dict) and columns_of(list(within)) > 1)
+
+
 def _json_values(text: str) -> list[str]:
     """Objects that were written one after the other, and whatever lies between them and is none, each as it is."""
     values, place = [], 0
@@ -109,6 +144,11 @@ def _json_values(text: str) -> list[str]:
         values.append(text[place:end].strip())
         place = end
     return values
+
+
+def _without_half_characters(text: str) -> str:
+    """A text that was cut within an emoji ends in the half of it, which is no character."""
+    return _ESCAPES.sub(lambda found: "" if found[1] else found[0], text)
 
 
 def _after_gap(text: str, place: int, between: re.Pattern[str] = _BETWEEN_OBJECTS) -> int:

@@ -115,7 +115,8 @@ def _field_checks(name: str, field: Field, source: Source, landing: LandingSetti
 
 def _placeholder_check(name: str, landing: LandingSettings) -> str:
     """Of a user every placeholder of the settings; of another thing those that are no plain number."""
-    words = [word.lower() for word in landing.no_user]
+    # A header that was written again, where files were joined, names its columns.
+    words = [*(word.lower() for word in landing.no_user), name]
     if name != "user_id":
         words = [word for word in words if not word.removeprefix("-").isdigit()]
     listed = ", ".join(quote_literal(word) for word in words) or "null"

@@ -168,13 +168,16 @@ _WITHOUT_VALUE = ", ".join(quote_literal(word) for word in _NO_VALUES)
 VALUE_MACROS = (
     # A trace of addresses, of markup, of entities, or of UTF-8 that was read as another encoding.
     r"""create macro has_wrapping(text) as regexp_matches(
-        text, '%[0-9A-Fa-f]{2}|\S\+\S|& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>|[Â-ÅÎ-ÑÖ-Ûâã-ïð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ«»]'
+        text,
+        '%[0-9A-Fa-f]{2}|\S\+\S|& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>'
+        || '|[Â-ÅÎ-ÑÖ-Ûâã-ïð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ«»]'
     )""",
     # Most ids are plain. Blanks around the others mean nothing, nor does the fraction of a whole number.
     r"""create macro written_id(raw) as case
         when regexp_full_match(raw, '[A-Za-z0-9_:@-]+') then raw
+        -- A spreadsheet keeps a number's zeros where it is a formula.
         else regexp_replace(
-            regexp_replace(raw, '^[\s\p{C}\p{Z}]+|[\s\p{C}\p{Z}]+$', '', 'g'), '^(-?\d+)\.0+$', '\1'
+            regexp_replace(raw, '^[\s\p{C}\p{Z}]+|[\s\p{C}\p{Z}]+$', '', 'g'), '^(?:(-?\d+)\.0+|="([^"]*)")$', '\1\2'
         )
     end""",
     f"""create macro whole_number(number) as case
