@@ -269,6 +269,11 @@ def test_half_a_character_costs_itself(tmp_path: Path, written: str, query: str)
     assert landed.accepted["query"].to_list() == [query, "oak"]
 
 
+def test_half_a_character_makes_no_two_users_one(tmp_path: Path) -> None:
+    lines = [json.dumps(search(user_id="u")).replace('"u"', f'"u{half}"') for half in ("", r"\ud83c")]
+    assert users(read_bytes(tmp_path, "\n".join(lines).encode(), "part.ndjson")) == ["u", "u\ufffd"]
+
+
 # ---- columns ----
 
 

@@ -147,8 +147,8 @@ def _json_values(text: str) -> list[str]:
 
 
 def _without_half_characters(text: str) -> str:
-    """A text that was cut within an emoji ends in the half of it, which is no character."""
-    return _ESCAPES.sub(lambda found: "" if found[1] else found[0], text)
+    """A text that was cut within an emoji ends in the half of it: in the sign for what is no character."""
+    return _ESCAPES.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
 
 
 def _after_gap(text: str, place: int, between: re.Pattern[str] = _BETWEEN_OBJECTS) -> int:

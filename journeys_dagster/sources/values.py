@@ -169,7 +169,7 @@ VALUE_MACROS = (
     # A trace of addresses, of markup, of entities, or of UTF-8 that was read as another encoding.
     r"""create macro has_wrapping(text) as regexp_matches(
         text,
-        '%[0-9A-Fa-f]{2}|\S\+\S|& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>'
+        '%[0-9A-Fa-f]{2}|\S\+\S|\x{FFFD}|& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>'
         || '|[Â-ÅÎ-ÑÖ-Ûâã-ïð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ«»]'
     )""",
     # Most ids are plain. Blanks around the others mean nothing, nor does the fraction of a whole number.

@@ -110,6 +110,6 @@ create or replace macro with_percents_read(text) as
         else text
     end;
 
--- Read right twice, as some texts were read wrong twice.
+-- Read right twice, as some texts were read wrong twice; what could not be read at all is left out.
 create or replace macro clean_text(raw_text) as
-    without_tags(with_entities_read(with_utf8_read_right(with_utf8_read_right(with_percents_read(raw_text)))));
+    without_tags(with_entities_read(with_utf8_read_right(with_utf8_read_right(with_percents_read(replace(raw_text, chr(65533), ''))))));
