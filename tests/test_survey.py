@@ -1,5 +1,6 @@
 """The survey of a landing zone: what is read, what is left out on purpose, and what is passed over, with the cure."""
 
+import io
 import os
 from datetime import date
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from journeys_dagster.cli import landing_reports
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
@@ -259,3 +262,17 @@ def test_everything_in_a_zone_is_a_day_left_out_or_passed_over(
         (landing / name).touch()
     found = survey(landing, SOURCES)
     assert found.left_out + len(found.passed_over) == len(names)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_to_do_is_not_cut_off_a_table_of_long_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(landing_reports, "err", Console(file=printed, width=width))
+    landing_reports.print_passed_over(put(tmp_path, "searches/year=2025/month=06/day=25/hour=10/part.csv"), tmp_path)
+    lines = printed.getvalue().splitlines()
+    assert {len(line) for line in lines} == {width}
+    cells = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    assert "".join(row[0].strip() for row in cells) == "searches/year=2025/month=06/day=25"
+    assert "".join(row[-1].strip() for row in cells).endswith("searches/date=2025-06-25")
