@@ -17,7 +17,7 @@ from journeys_dagster.inference.titles import (
     title_keywords,
 )
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.reads import JOURNEYS, members, members_in_order
+from journeys_dagster.orchestration.reads import JOURNEYS, SPELLINGS, members, members_in_order
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import double, text, texts
@@ -40,7 +40,6 @@ _CENTRALITY = """
     where as_of <= $as_of
         and keyword in (select keyword from clusters where as_of = $as_of and {of_batch})
 """
-_SPELLINGS = "select word, shown from spellings where as_of = $as_of order by word"
 _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_of <= $as_of"
 
 
@@ -98,7 +97,7 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         "former": _FORMER,
         "centrality": _CENTRALITY,
         "usual": _USUAL,
-        "spellings": _SPELLINGS,
+        "spellings": SPELLINGS,
     },
     read=with_titles,
     empty_until_trained=(NAMING_MODEL,),

@@ -12,10 +12,11 @@ from journeys_dagster.inference.llm_safety import SAFETY_PROMPT, SafetyAnswer, s
 from journeys_dagster.inference.safety import check_frame, checked_text, verdict_revision
 from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, BLOCK, load_policy
+from journeys_dagster.inference.spelling import misspelt, respelt
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
 from journeys_dagster.orchestration.asset import Run, table_asset
-from journeys_dagster.orchestration.reads import embeddings_of
+from journeys_dagster.orchestration.reads import SPELLINGS, embeddings_of
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
 from journeys_dagster.resources.warehouse import Warehouse
@@ -25,8 +26,8 @@ from journeys_dagster.tables import Table, boolean, double, text, texts
 TABLE = Table(
     name="safety_verdicts",
     kind="kept",
-    description="Whether each distinct name and keyword may be shown, by the policy, and as a name by a language model "
-    "too where one is asked; decided once per policy, model and settings.",
+    description="Whether each distinct name and keyword, as typed and in the spelling to show, may be shown, by the "
+    "policy, and as a name by a language model too where one is asked; decided once per policy, model and settings.",
     grain="one row per revision and text, and one more for a name that a language model was asked about",
     columns={
         "revision": text("policy, model that reads and settings"),
@@ -71,19 +72,21 @@ _OF_TEXTS = f"""
 @table_asset(
     TABLE,
     kinds={"python", "pytorch"},
-    sql=[_SHOWN],
+    sql=[_SHOWN, SPELLINGS],
     deps=["keyword_embeddings"],
     needs=frozenset({"embedder"}),
     llm=("safety",),
 )
 def safety_verdicts(run: Run) -> dg.MaterializeResult:
-    """Check the names and keywords that have no verdict yet."""
+    """Check the names and keywords that have no verdict yet, and the spellings in which keywords may be shown."""
     warehouse, settings = run.warehouse, run.settings
     checked = 0
     for day in run.days:
         shown = warehouse.query(_SHOWN, {"as_of": day})
         names = shown.filter("is_name")["text"]
-        checked += check_new_texts(warehouse, settings, run.vectors, shown["text"], names=names, llm=run.llm)
+        usual = respelt(pl.col("text"), misspelt(warehouse.query(SPELLINGS, {"as_of": day})))
+        texts = pl.concat([shown["text"], shown.filter(~pl.col("is_name")).select(usual)["text"]])
+        checked += check_new_texts(warehouse, settings, run.vectors, texts, names=names, llm=run.llm)
     policy = load_policy(settings.safety.policy)
     run.log(f"{checked} new texts checked by policy {policy.revision}")
     return _report(warehouse, verdict_revision(settings, policy), checked)

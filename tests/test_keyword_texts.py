@@ -37,13 +37,14 @@ TOPICS = (
     "dr. seuss", "u.s. map", "plug in hybrid", "mr. bean", "street food", "lane splitting", "via ferrata", "wegmans",
     "platz", "rue morgue", "dinner @ home", "rock 'n' roll", "lamps (brass)", "fish & chips", "pizza < 10",
     "tom, dick and harry", "a4 paper", "select comfort mattress", "drop earrings", "update kitchen cabinets",
-    "1 kg flour", "24 hour gym", "size 6-8",
+    "1 kg flour", "24 hour gym", "size 6-8", "what's opera", "don't starve", "o'neill", "wood+metal", "50%ac",
 )  # fmt: skip
 NO_TOPICS = (
     # Nothing, little, and what says nothing.
     "", " ", "?", "...", "-", "a", "7", "42", "2025", "12,50 €", "24/7", "2025-06-28", "+", "the", "How to",
     "what is the", "and or", "wie ist das", "comment", "para que", "login", "Sign in", "log-in", "test", "test 123",
-    "asdf", "qwertz", "n/a", "null", "&nbsp;", "<br>",
+    "asdf", "qwertz", "n/a", "null", "&nbsp;", "<br>", "it's", "that’s it", "i'm", "don't", "isn&#39;t it", "let's go",
+    "how%20to", "and+the",
     # The web.
     "www.example.org", "https://example.com/a?b=c", "HTTP://LOCALHOST:8080", "example.com", "example.co.uk/lamps",
     "shop.example.de login", "localhost", "mailto:me", "?utm_source=mail&utm_id=4", "/var/log/messages",
@@ -93,6 +94,12 @@ WRAPPED = {
     "борщ": ["Ð±Ð¾Ñ€Ñ‰"],
     "ラーメン": ["ãƒ©ãƒ¼ãƒ¡ãƒ³"],
     "zupa żurek": ["zupa Å¼urek"],
+    "café table & chairs": ["caf%C3%A9+table+%26+chairs", "caf%C3%A9%20table%20%26amp%3B%20chairs"],
+    "garden shed": ["garden+shed", "garden%20shed"],
+    "c++": ["C++"],
+    "50%ac": ["50%ac"],
+    "100%ff": ["100%ff"],
+    "disney+ shows": ["Disney+ shows"],
     "": ["&nbsp;", "<br/>"],
 }  # fmt: skip
 

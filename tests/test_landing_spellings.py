@@ -22,6 +22,7 @@ from test_landing_reader import DAY, HEADER, LANDING, TIME, counts, read, reason
 from journeys_dagster.settings import Settings, SettingsError
 from journeys_dagster.sources import text_blocks
 from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.cures import cure
 from journeys_dagster.sources.reader import LandedRows, read_days
 from journeys_dagster.sources.work_database import prepare_values
 from journeys_dagster.sql.connection import start_duckdb
@@ -96,7 +97,11 @@ def test_utf_16_with_its_mark_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "name"),
-    [(b"Obj\x01" + bytes(90), "Avro"), (b"ORC" + bytes(90), "ORC"), (b"PK\x03\x04" + bytes(90), "Excel")],
+    [
+        *((b"Obj\x01" + bytes(90), "Avro"), (b"ORC" + bytes(90), "ORC"), (b"PK\x03\x04" + bytes(90), "Excel")),
+        (b"INSERT INTO searches (user_id, query, occurred_at) VALUES ('u1', 'oak', '2025-06-01');\n", "SQL"),
+        (b"-- a dump\n\nCOPY public.searches (user_id, query, occurred_at) FROM stdin;\nu1\toak\t2025-06-01\n", "SQL"),
+    ],
 )
 def test_another_format_is_named(tmp_path: Path, content: bytes, name: str) -> None:
     (reason,) = reasons(read_bytes(tmp_path, content, "part-7"))
@@ -178,6 +183,97 @@ def test_objects_over_several_lines_are_read(tmp_path: Path) -> None:
     assert users(read_bytes(tmp_path, content.encode(), "part.ndjson")) == ["u0", "u1", "u2"]
 
 
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"data": ...},
+        {"total": 3, "next": None, "ids": [1, 2], "note": "a [{ b", "results": ...},
+        {"errors": [], "links": [{"rel": "self"}], "hits": {"total": {"value": 3}, "hits": ...}},
+        {"d": {"results": ..., "__count": "3"}},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("name", ["part.json", "part.ndjson"])
+def test_an_object_around_rows_is_none(tmp_path: Path, around: dict[str, Any], indent: int | None, name: str) -> None:
+    rows = [search(user_id=f"u{n}", query='a }, { [b] " c') for n in range(3)]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: filled(inner) for key, inner in value.items()}
+        return rows if value is ... else value
+
+    landed = read_bytes(tmp_path, json.dumps(filled(around), indent=indent).encode(), name)
+    assert landed.accepted.select("user_id", "query").rows() == [(f"u{n}", 'a }, { [b] " c') for n in range(3)]
+    assert reasons(landed) == []
+
+
+def test_each_line_may_be_an_object_around_rows(tmp_path: Path) -> None:
+    pages = [{"page": n, "data": [search(user_id=f"u{n}{m}") for m in range(2)]} for n in range(2)]
+    lines = [*pages, search(user_id="v"), {"page": 3, "data": []}]
+    landed = read_bytes(tmp_path, "".join(f"{json.dumps(line)}\n" for line in lines).encode(), "part.ndjson")
+    assert users(landed) == ["u00", "u01", "u10", "u11", "v"]
+    assert landed.rejected["row"].to_list() == ['{"page": 3, "data": []}']
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_an_object_around_rows_that_is_cut_costs_the_row_it_is_cut_in(tmp_path: Path, indent: int | None) -> None:
+    content = json.dumps({"total": 3, "data": [search(user_id=f"u{n}") for n in range(3)]}, indent=indent)
+    landed = read_bytes(tmp_path, content[: content.index("u2")].encode(), "part.json")
+    assert users(landed) == ["u0", "u1"]
+    assert landed.days["rows_rejected"].item() == 1
+
+
+def test_a_list_of_objects_in_a_row_is_a_value(tmp_path: Path) -> None:
+    tags = [{"title": "oak"}, {"title": "table"}]
+    row = {"item_id": "i1", "title": "Oak table", "annotations": tags}
+    landed = read_bytes(tmp_path, json.dumps(row).encode(), "part.json", "items")
+    assert landed.days["rows_read"].item() == 1
+    assert landed.rejected["reason"].to_list() == ["annotations is not a list of texts"]
+
+
+def test_what_an_object_holds_is_counted_where_it_has_no_column_at_all(tmp_path: Path) -> None:
+    hits = [{"_id": str(n), "_source": search()} for n in range(4)]
+    landed = read_bytes(tmp_path, json.dumps({"took": 3, "hits": {"hits": hits}}).encode(), "part.json")
+    assert landed.days["rows_rejected"].item() == 4
+
+
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "list"])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_by_column_is_told_for_the_whole_file(tmp_path: Path, orient: str, indent: int | None) -> None:
+    rows = [search(user_id=f"u{n}") for n in range(3)]
+    content = {
+        "columns": {name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]},
+        "index": {str(n): row for n, row in enumerate(rows)},
+        "split": {"columns": list(rows[0]), "index": [0, 1, 2], "data": [list(row.values()) for row in rows]},
+        "list": {name: [row[name] for row in rows] for name in rows[0]},
+    }[orient]
+    landed = read_bytes(tmp_path, json.dumps(content, indent=indent).encode(), "part.json")
+    assert landed.days["unreadable_files"].to_list() == [1]
+    assert reasons(landed)[0].startswith("unreadable file: it holds JSON by column")
+    assert cure(reasons(landed)[0])
+
+
+@pytest.mark.parametrize(
+    ("written", "query"),
+    [
+        (r"oak \ud83c", "oak "),
+        (r"\udf32 oak", " oak"),
+        (r"oak \ud83c\udf32", "oak 🌲"),
+        (r"oak \\ud83c", r"oak \ud83c"),
+        (r"\uD83C\uDF32\uD83C", "🌲"),
+    ],
+)
+def test_half_a_character_costs_itself(tmp_path: Path, written: str, query: str) -> None:
+    line = json.dumps(search(query="oak")).replace('"oak"', f'"{written}"')
+    landed = read_bytes(tmp_path, f"{line}\n{json.dumps(search(user_id='u2'))}\n".encode(), "part.ndjson")
+    assert landed.accepted["query"].to_list() == [query, "oak"]
+
+
+def test_half_a_character_makes_no_two_users_one(tmp_path: Path) -> None:
+    lines = [json.dumps(search(user_id="u")).replace('"u"', f'"u{half}"') for half in ("", r"\ud83c")]
+    assert users(read_bytes(tmp_path, "\n".join(lines).encode(), "part.ndjson")) == ["u", "u\ufffd"]
+
+
 # ---- columns ----
 
 
@@ -196,6 +292,14 @@ def test_names_of_columns_are_known_in_parquet_and_json_too(tmp_path: Path) -> N
     pl.DataFrame([{"USER_ID": "p", "QUERY": "oak", "OCCURRED_AT": TIME}]).write_parquet(tmp_path / "a.parquet")
     write_rows(tmp_path / "b.ndjson", [{"userId": "j", "query": "oak", "occurredAt": TIME}, search(user_id="k")])
     assert users(read(tmp_path)) == ["j", "k", "p"]
+
+
+def test_the_table_before_each_name_is_no_part_of_it(tmp_path: Path) -> None:
+    content = f"logs.user_id\tlogs.query\tlogs.occurred_at\nu1\toak\t{TIME}\n"
+    assert users(read_bytes(tmp_path, content.encode(), "000000_0")) == ["u1"]
+    # Of two tables it may tell which of two columns is meant.
+    (reason,) = reasons(read_bytes(tmp_path, content.replace("logs.q", "l.q").encode(), "000000_0"))
+    assert "names no column" in reason
 
 
 def test_two_columns_that_could_be_meant_are_named(tmp_path: Path) -> None:
@@ -276,6 +380,20 @@ def test_blocks_of_any_size_give_the_same_rows(
     assert in_blocks.rejected.equals(whole.rejected)
 
 
+def test_a_carriage_return_is_no_part_of_a_time(tmp_path: Path) -> None:
+    table = pa.table({"user_id": ["u1"], "query": ["oak"], "occurred_at": [f"{TIME}\r"]})
+    pq.write_table(table, tmp_path / "part.parquet")
+    assert users(read(tmp_path)) == ["u1"]
+
+
+def test_a_rejected_line_is_kept_without_its_end(tmp_path: Path) -> None:
+    content = f'{HEADER}u1,o"ak\r\nu2\r\nK\xffche\r\n{LINE}'
+    landed = read_bytes(tmp_path, content.encode("latin-1"))
+    assert sorted(landed.rejected["row"]) == ["K\ufffdche", 'u1,o"ak', "u2"]
+    (tmp_path / "part.csv").write_text(f"{HEADER}u1,oak\r\n{LINE}")
+    assert read(tmp_path).rejected["row"].to_list() == ["u1,oak"]
+
+
 # ---- ids ----
 
 
@@ -289,6 +407,7 @@ def test_a_whole_number_is_one_id_in_every_type(tmp_path: Path) -> None:
         pa.array([b"7"]),
         pa.array([" 7 "]),
         pa.array(["\ufeff7\u00a0"]),
+        pa.array(['="7"']),
     ]
     for number, column in enumerate(columns):
         table = pa.table({"user_id": column, "query": ["oak"], "occurred_at": [TIME]})
@@ -316,6 +435,8 @@ def test_a_number_that_is_no_exact_whole_one_is_no_id(tmp_path: Path, value: flo
     [
         *(r"\N", "NULL", "null", "None", "nan", "NaN", "undefined", "[object Object]", "0", "-1", "(not set)", "N/A"),
         *("00000000-0000-0000-0000-000000000000", "<NA>", "anonymous", " NULL ", "0.0"),
+        *("NA", "n.a.", "-", "?", "#REF!", "(none)", "Not set", "__HIVE_DEFAULT_PARTITION__", "0000000000", "0" * 32),
+        *("{00000000-0000-0000-0000-000000000000}", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "[object Undefined]"),
     ],
 )
 def test_a_word_for_nobody_is_no_user(tmp_path: Path, user_id: str) -> None:
@@ -324,11 +445,18 @@ def test_a_word_for_nobody_is_no_user(tmp_path: Path, user_id: str) -> None:
     assert reasons(landed) == ["user_id is a word for nobody or nothing (landing.no_user)"]
 
 
+def test_a_header_that_is_written_again_is_no_row(tmp_path: Path) -> None:
+    content = "item_id,title\ni1,Oak\nitem_id,title\ni2,Fir\n"
+    landed = read_bytes(tmp_path, content.encode(), source="items")
+    assert landed.accepted["item_id"].to_list() == ["i1", "i2"]
+    assert landed.days["rows_rejected"].item() == 1
+
+
 def test_what_stands_for_nobody_is_a_setting(tmp_path: Path) -> None:
-    (tmp_path / "part.csv").write_text(f"{HEADER}0,oak,{TIME}\nNobody,oak,{TIME}\n")
+    (tmp_path / "part.csv").write_text(f"{HEADER}0,oak,{TIME}\n00,oak,{TIME}\nNobody,oak,{TIME}\n")
     landing = LANDING.model_copy(update={"no_user": ["nobody"]})
     landed = read_days(declared_sources(Settings())["searches"], {DAY: tmp_path}, landing)
-    assert users(landed) == ["0"]
+    assert users(landed) == ["0", "00"]
 
 
 def test_an_item_may_have_the_number_0_but_not_the_word_null(tmp_path: Path) -> None:
@@ -369,6 +497,15 @@ def test_capitals_and_blanks_of_an_action_mean_nothing(tmp_path: Path) -> None:
         ("Sun Jun 1 12:00:01 UTC 2025", datetime(2025, 6, 1, 12, 0, 1)),
         ("Sun Jun 01 2025 12:00:01 GMT+0200 (Central European Summer Time)", datetime(2025, 6, 1, 10, 0, 1)),
         ("Jun 1, 2025 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("01-JUN-2025 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01T14:00:01+02:00[Europe/Berlin]", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01T12:00:01Z[UTC]", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 12:00:01 Etc/GMT+2", datetime(2025, 6, 1, 14, 0, 1)),
+        ("2025-06-01 12:00:01 Etc/GMT-10", datetime(2025, 6, 1, 2, 0, 1)),
+        ("2025-6-1 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025/6/1 9:05", datetime(2025, 6, 1, 9, 5)),
+        ("2025.06.01 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
+        ("20250601120001", datetime(2025, 6, 1, 12, 0, 1)),
     ],
 )
 def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: datetime) -> None:
@@ -380,7 +517,14 @@ def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: 
     [
         *("01/06/2025 12:00", "1.6.2025", "06-01-2025", "01.06.25 12:00", "2025-06-01 12:00 PST", "12:00"),
         *("2025-06-01 12:00 Middle/Earth", "2025-06-01 12:00:00 +25:00", "Foo 1, 2025 12:00", "20251301", "2025-366"),
-        *("2025-06-01 12:00 PM", "2025-06-01T12:00:00 UTC+junk"),
+        *(
+            "2025-06-01 12:00 PM",
+            "2025-06-01T12:00:00 UTC+junk",
+            "01-JUN-25 12:00:01",
+            "20251301120001",
+            "2025-6-31 12:00",
+        ),
+        *("2025-06-01 12:00 Etc/GMT+99", "2025-06-01 12:00 Foo/+1", "19700101000", "17487792010000"),
     ],
 )
 def test_a_time_that_is_not_plain_is_not_guessed(written: str) -> None:
@@ -464,6 +608,8 @@ def test_a_time_that_is_not_read_says_why(tmp_path: Path, written: str, said: st
         ("('oak',)", ["oak"]),
         ("(oak)", ["(oak)"]),
         *(("{}", []), ("[]", []), ("N/A", []), ("(no genres listed)", []), ("None|oak", ["oak"])),
+        *(("WrappedArray(oak, red pine)", ["oak", "red pine"]), ("List(oak)", ["oak"]), ("ArrayBuffer()", [])),
+        *(('"[""oak"",""red pine""]"', ["oak", "red pine"]), ("Set (queen)", ["Set (queen)"])),
         *(('{"a": 1}', None), ("[{'name': 'oak'}]", None), ("[[oak]]", None)),
     ],
 )

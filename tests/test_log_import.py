@@ -1,6 +1,7 @@
 """One file becomes a landing zone by day: whole or not at all, by the same contract as a run."""
 
 import gzip
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from journeys_dagster.sources.columns import guess_columns
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.log_import import LogImportError
 from journeys_dagster.sources.reader import read_days
+from journeys_dagster.sources.survey import survey
 from journeys_dagster.sources.writer import SIMULATED_MARKER
 
 SOURCES = declared_sources(Settings())
@@ -204,9 +206,20 @@ def test_an_import_that_is_killed_leaves_nothing_and_can_be_run_again(
     process.wait()
     assert not (home / "landing" / "searches").exists()
     assert hidden(home) == [".import-searches"]
+    (left,) = survey(home / "landing", SOURCES).passed_over
+    assert left.path == ".import-searches"
     assert run(tmp_path / "log.csv", "--source", "searches")[0] == 0
     assert len(landed(home)) == 9
     assert hidden(home) == []
+    assert not survey(home / "landing", SOURCES).passed_over
+
+
+def test_an_answer_of_a_service_is_a_log(home: Path, tmp_path: Path) -> None:
+    rows = [{"customer": f"u{day.day}", "search term": "oak", "ts": f"{day} 10:00:00"} for day in DAYS]
+    (tmp_path / "log.json").write_text(json.dumps({"count": 3, "date": "2025-06-05", "events": rows}))
+    status, said = run(tmp_path / "log.json", "--source", "searches")
+    assert status == 0, said
+    assert landed(home)["user_id"].to_list() == ["u1", "u2", "u4"]
 
 
 def test_names_are_guessed_in_order_and_no_column_twice() -> None:

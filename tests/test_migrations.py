@@ -262,6 +262,18 @@ def test_the_former_confidence_becomes_the_probability_of_a_return(older: Wareho
         assert found.rows() == [(0.75, 0.75)]
 
 
+def test_keywords_of_before_are_shown_as_they_were_typed(older: Warehouse):
+    keyword = "{'keyword': 'oak', 'weight': 1.5, 'sources': ['search'], 'last_seen': timestamp '2025-06-30'}"
+    with duckdb.connect(older.path) as connection:
+        columns = connection.sql("select column_name, column_type from (describe user_journeys)").fetchall()
+        usual = {"DATE": "date '2025-06-30'", "TIMESTAMP": "timestamp '2025-06-30'", "VARCHAR": "'x'"}
+        row = [f"[{keyword}]" if name == "keywords" else usual.get(kind, "1") for name, kind in columns]
+        connection.execute(f"insert into user_journeys values ({', '.join(row)})")
+    older.migrate()
+    (listed,) = older.query("select keywords from user_journeys")["keywords"][0]
+    assert (listed["keyword"], listed["shown"], listed["weight"], listed["sources"]) == ("oak", "oak", 1.5, ["search"])
+
+
 def test_what_the_check_costs(older: Warehouse, figures: Callable[..., None]):
     older.migrate()
     rounds = 200

@@ -305,8 +305,9 @@ def test_escape_markdown_leaves_ordinary_text_readable():
 # The journeys table
 
 
-def keyword(text: str, *sources: str, weight: float = 1.0) -> dict[str, object]:
-    return {"keyword": text, "weight": weight, "sources": list(sources), "last_seen": datetime(2024, 5, 1, 9)}
+def keyword(text: str, *sources: str, weight: float = 1.0, shown: str | None = None) -> dict[str, object]:
+    seen = datetime(2024, 5, 1, 9)
+    return {"keyword": text, "shown": shown or text, "weight": weight, "sources": list(sources), "last_seen": seen}
 
 
 def journeys(*rows: dict[str, object]) -> pl.DataFrame:
@@ -378,6 +379,19 @@ def test_heaviest_keywords_come_first_and_the_rest_are_counted():
     words = [keyword(f"word{i}", "search", weight=float(i)) for i in range(8)]
     text = " ".join(render(journeys({"keywords": words}), width=160).split())
     assert "word7 (search), word6 (search), word5 (search), word4 (search), word3 (search), +3 more" in text
+
+
+def test_keywords_are_read_as_they_are_shown_and_a_mistake_is_no_keyword_of_its_own():
+    words = [
+        keyword("sourdogh loaf", "search", weight=3.0, shown="sourdough loaf"),
+        keyword("oven", "board", weight=2.0),
+        keyword("sourdough loaf", "search", "engagement", weight=1.0),
+    ]
+    text = " ".join(render(journeys({"keywords": words}), width=160).split())
+    assert "sourdough loaf (search, engagement), oven (board)" in text
+    assert "sourdogh" not in text
+    assert "more" not in text
+    assert "sourdough loaf, oven, sourdough loaf" in markdown_table(journeys({"keywords": words}).select("keywords"))
     assert "word2" not in text
 
 
@@ -445,6 +459,7 @@ def test_records_are_json():
     assert second["keywords"] == [
         {
             "keyword": "shaker cabinets",
+            "shown": "shaker cabinets",
             "weight": 1.0,
             "sources": ["search", "board"],
             "last_seen": "2024-05-01T09:00:00",

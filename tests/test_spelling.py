@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from journeys_dagster import infer_journeys, notebook
 from journeys_dagster.inference.members import number_journeys
 from journeys_dagster.inference.naming import name_journeys
+from journeys_dagster.inference.safety import shown_spellings
 from journeys_dagster.inference.spelling import dictionary, misspelt, respelt
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import query_parameters
@@ -166,7 +167,7 @@ def test_names_are_shown_in_the_usual_spelling_and_stay_distinct():
     ]
 
 
-def test_from_end_to_end_the_name_is_mended_and_the_keyword_is_as_it_was_typed(monkeypatch: pytest.MonkeyPatch):
+def test_from_end_to_end_what_is_shown_is_mended_and_the_keyword_is_as_it_was_typed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(notebook, "embedder_of_process", lambda *_: EMBEDDER)
     typed = ["loft conversion cost"] * 4 + ["loft convertion cost"]
     searches = pl.DataFrame(
@@ -179,3 +180,26 @@ def test_from_end_to_end_the_name_is_mended_and_the_keyword_is_as_it_was_typed(m
     journeys = infer_journeys(searches=searches).sort("user_id")
     assert journeys["name"].to_list() == ["Loft conversion cost"] * 5
     assert [keywords[0]["keyword"] for keywords in journeys["keywords"].to_list()] == typed
+    assert [keywords[0]["shown"] for keywords in journeys["keywords"].to_list()] == ["loft conversion cost"] * 5
+
+
+def test_only_a_spelling_that_was_judged_and_is_allowed_is_shown():
+    spelt = pl.DataFrame(
+        [
+            ("ann", "j", "weding cake", "wedding cake"),
+            ("ann", "j", "weding shoes", "wedding shoes"),
+            ("ben", "k", "cocane", "cocaine"),
+            ("ben", "k", "gutiar", "Guitar"),
+        ],
+        schema=["user_id", "journey_id", "keyword", "shown"],
+        orient="row",
+    )
+    verdicts = pl.DataFrame(
+        {"text": ["wedding cake", "cocaine", "guitar", "weding shoes"], "outcome": ["allow", "block", "quiet", "allow"]}
+    )
+    cake = {"keyword": "weding cake", "shown": "wedding cake"}
+    assert shown_spellings(spelt, verdicts).rows() == [("ann", "j", [cake])]
+    allowed = verdicts.with_columns(outcome=pl.lit("allow"))
+    guitar = [{"keyword": "cocane", "shown": "cocaine"}, {"keyword": "gutiar", "shown": "Guitar"}]
+    assert shown_spellings(spelt, allowed).rows() == [("ann", "j", [cake]), ("ben", "k", guitar)]
+    assert shown_spellings(spelt.clear(), verdicts).is_empty()

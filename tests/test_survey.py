@@ -1,5 +1,6 @@
 """The survey of a landing zone: what is read, what is left out on purpose, and what is passed over, with the cure."""
 
+import io
 import os
 from datetime import date
 from pathlib import Path
@@ -7,7 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from journeys_dagster.cli import landing_reports
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
@@ -41,11 +44,13 @@ def test_a_zone_in_order_has_nothing_passed_over(tmp_path: Path) -> None:
         "searches/date=2025-06-25/Thumbs.db",
         "searches/date=2025-06-25/part-1.parquet.inprogress",
         "searches/date=2025-06-25/part-1.csv.tmp",
+        "searches/date=2025-06-25/part-2.csv.part",
+        "searches/date=2025-06-25/part-2.csv.filepart",
         ".DS_Store",
     )
     assert found.passed_over == []
     assert found.summary() == ""
-    assert found.left_out == 10
+    assert found.left_out == 12
     assert found.marked_at_root == {"items"}
     zone = LandingZone(path=str(tmp_path))
     assert found.days == zone.landed_days(SOURCES)
@@ -90,6 +95,10 @@ def test_a_zone_that_is_not_there_is_empty(tmp_path: Path) -> None:
         ("date=2025-02-30", "find out which day its rows arrived on, and rename it to that"),
         ("date=2025-13-01", "find out which day its rows arrived on, and rename it to that"),
         ("05-06-2025", "rename it to date=YYYY-MM-DD"),
+        ("date=2025\u201106\u201125", "rename it to date=2025-06-25"),
+        ("20250625-20250630", "split its files by day into date=YYYY-MM-DD"),
+        ("2025-06-25_2025-06-30", "split its files by day into date=YYYY-MM-DD"),
+        ("250625", "if it holds a day's rows, name it date=YYYY-MM-DD; else take it away"),
         ("2025-W26", "split its files by day into date=YYYY-MM-DD"),
         ("year=2025/week=26", "split its files by day into date=YYYY-MM-DD"),
         ("2025-06", "split its files by day into date=YYYY-MM-DD"),
@@ -138,6 +147,16 @@ def test_files_outside_a_days_folder(tmp_path: Path) -> None:
         "notes.txt": "move it into SOURCE/date=YYYY-MM-DD",
     }
     assert found.summary() == "searches: 2 files; engagements.csv, notes.txt"
+
+
+def test_what_an_interrupted_import_left_is_told_with_what_to_do(tmp_path: Path) -> None:
+    found = put(tmp_path, ".import-searches/rows.duckdb", ".import-searches/searches/date=2025-06-25/a.parquet", ".x/y")
+    (left,) = found.passed_over
+    assert (left.path, left.files, left.source) == (".import-searches", 2, None)
+    assert "interrupted" in left.why
+    assert "import searches again" in left.cure
+    assert found.summary() == ".import-searches"
+    assert found.left_out == 1
 
 
 @pytest.mark.parametrize(
@@ -243,3 +262,17 @@ def test_everything_in_a_zone_is_a_day_left_out_or_passed_over(
         (landing / name).touch()
     found = survey(landing, SOURCES)
     assert found.left_out + len(found.passed_over) == len(names)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_to_do_is_not_cut_off_a_table_of_long_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(landing_reports, "err", Console(file=printed, width=width))
+    landing_reports.print_passed_over(put(tmp_path, "searches/year=2025/month=06/day=25/hour=10/part.csv"), tmp_path)
+    lines = printed.getvalue().splitlines()
+    assert {len(line) for line in lines} == {width}
+    cells = [line.strip("│").split("│") for line in lines if line.startswith("│")]
+    assert "".join(row[0].strip() for row in cells) == "searches/year=2025/month=06/day=25"
+    assert "".join(row[-1].strip() for row in cells).endswith("searches/date=2025-06-25")

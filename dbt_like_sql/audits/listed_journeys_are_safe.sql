@@ -1,14 +1,19 @@
 /*
 model: user_journeys
 blocking: true
-description: Every listed journey passed the safety check, lists no blocked keyword, and is notified only if allowed.
+description: >
+  Every listed journey passed the safety check, lists no blocked keyword and shows none in a spelling that was not
+  judged, and is notified only if allowed.
 */
 with checked as (
     select
         user_journeys.user_id,
         user_journeys.journey_id,
         coalesce(safety.outcome, 'block') as outcome,
-        coalesce(safety.unlisted_keywords, []) as unlisted_keywords
+        coalesce(safety.unlisted_keywords, []) as unlisted_keywords,
+        coalesce(safety.respelt_keywords, []) as respelt_keywords,
+        -- Of most journeys there is nothing, and nothing is carried along.
+        list_filter(user_journeys.keywords, lambda each: each.shown is distinct from each.keyword) as respelt
     from user_journeys
     left join safety
         on safety.as_of = $as_of
@@ -19,7 +24,8 @@ with checked as (
         -- Of most there is nothing more to see, and their keywords need not be carried along.
         and (coalesce(safety.outcome, 'block') <> 'allow'
             or not user_journeys.may_notify
-            or len(safety.unlisted_keywords) > 0)
+            or len(safety.unlisted_keywords) > 0
+            or len(respelt) > 0)
 )
 
 select user_journeys.as_of, user_journeys.user_id, user_journeys.journey_id
@@ -30,4 +36,10 @@ where user_journeys.as_of = $as_of
         checked.outcome not in ('allow', 'unknown', 'quiet')
         or user_journeys.may_notify <> (checked.outcome = 'allow')
         or list_has_any(list_transform(user_journeys.keywords, lambda k: k.keyword), checked.unlisted_keywords)
+        or len(list_filter(
+            checked.respelt,
+            lambda each: not list_contains(
+                checked.respelt_keywords, struct_pack(keyword := each.keyword, shown := each.shown)
+            )
+        )) > 0
     )

@@ -4,7 +4,10 @@
 -- a look at that is faster than the rest.
 create or replace macro category_parts(raw_text) as
     case
-        when not regexp_matches(raw_text, '[/.>»›→|\\_]|::') then [raw_text]
+        when not regexp_matches(raw_text, '[/.>»›→|\\_]|::|^\s*[a-z]{2}:') then [raw_text]
+        -- The language, and then a name without blanks.
+        when regexp_full_match(trim(raw_text), '(?:ar|da|de|en|es|fi|fr|it|ja|nl|pl|pt|ru|sv|zh):[\p{L}\p{M}\p{N}-]+')
+            then [replace(trim(raw_text)[4:], '-', ' ')]
         when regexp_matches(
             trim(raw_text),
             '(?i)<|^(?:[a-z][a-z0-9+.-]*://|www\.|\S+@\S+$)'
@@ -25,6 +28,9 @@ create or replace macro category_parts(raw_text) as
                                 or regexp_matches(part, '^\s*/|\s/\s|/.*/')
                                 or not regexp_matches(part, '(?:^|/)\s*[^\p{Lu}\s/]')
                             ) then string_split(part, '/')
+                        -- A number within says nothing, and parts all the same.
+                        when regexp_full_match(trim(part), '/?\p{L}[^/]+(?:/(?:\p{L}[^/]+|\d+))*/\d+(?:/\p{L}[^/]+)+/?')
+                            then string_split(part, '/')
                         when regexp_full_match(trim(part), '(?:\p{L}[\p{L}\p{M}\p{N}_&-]{2,}\.)+\p{L}[\p{L}\p{M}\p{N}_&-]{2,}')
                             or regexp_full_match(
                                 trim(part), '(?:\p{L}[\p{L}\p{M}\p{N}_&-]+\.){2,}\p{L}[\p{L}\p{M}\p{N}_&-]+'

@@ -52,12 +52,13 @@ def rejected_table(rejected: Iterable[dict[str, Any]]) -> Table:
 
 
 def plain_table(*heads: str, first_width: int | None = None) -> Table:
-    """A table whose cells are text as it is; its first column is not made narrower than told."""
+    """A table whose cells are text as it is; its first column is as wide as told."""
     table = Table()
     for head in heads:
         right = head in {"files", "rows", "days"}
         table.add_column(head, justify="right" if right else "left", overflow="fold", no_wrap=right)
-    table.columns[0].min_width = first_width
+    # Not its least width: a table that is made narrower and then has one grows past the line's end, and is cut there.
+    table.columns[0].width = first_width
     return table
 
 

@@ -333,6 +333,30 @@ def journey_outcomes(
     return pl.concat([clear, others]).sort(_JOURNEY)
 
 
+def shown_spellings(keywords: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Of each journey the keywords that are shown in another spelling, where that one is allowed.
+
+    Parameters
+    ----------
+    keywords : DataFrame
+        Columns ``user_id``, ``journey_id``, ``keyword``, ``shown``, in the order in which they are to be listed.
+    verdicts : DataFrame
+        Columns of `VERDICT_SCHEMA`, of `checked_text` of what is shown.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user_id``, ``journey_id``, ``respelt_keywords`` (list of struct of ``keyword`` and ``shown``);
+        journeys without any have no row.
+    """
+    allowed = verdicts.filter(outcome=ALLOW)["text"]
+    return (
+        keywords.filter(checked_text(pl.col("shown")).is_in(allowed.implode()))
+        .group_by(_JOURNEY, maintain_order=True)
+        .agg(respelt_keywords=pl.struct("keyword", "shown"))
+    )
+
+
 def _is_share(units: pl.Expr, share: float) -> pl.Expr:
     """Whether some units are any, and the share of the journey's weight or more."""
     return (units > 0) & (units / pl.col("weight_units") >= share)

@@ -24,6 +24,7 @@ JOURNEYS = """
     select user_id, cluster, journey_id
     from journey_identities where as_of = $as_of and {of_batch}
 """
+SPELLINGS = "select word, shown from spellings where as_of = $as_of order by word"
 
 
 def in_order(events: pl.DataFrame) -> pl.DataFrame:

@@ -62,14 +62,19 @@ def _stage(stage: str | None) -> Text:
 
 
 def _keywords(keywords: Sequence[Mapping[str, Any]]) -> Text:
-    heaviest = sorted(keywords, key=lambda keyword: -(keyword["weight"] or 0.0))
+    # Two that differ by a mistake alone are one to whoever reads.
+    by_shown: dict[str, list[str]] = {}
+    for keyword in sorted(keywords, key=lambda keyword: -(keyword["weight"] or 0.0)):
+        sources = by_shown.setdefault(keyword["shown"] or "", [])
+        sources += [source for source in keyword["sources"] or [] if source not in sources]
+    heaviest = list(by_shown.items())
     line = Text()
-    for index, keyword in enumerate(heaviest[:_MAX_KEYWORDS]):
-        line.append(", " if index else "").append(isolated(keyword["keyword"] or ""))
-        if keyword["sources"]:
-            line.append(f" ({printable(', '.join(keyword['sources']))})", style="dim")
-    if len(keywords) > _MAX_KEYWORDS:
-        line.append(f", +{len(keywords) - _MAX_KEYWORDS} more", style="dim")
+    for index, (shown, sources) in enumerate(heaviest[:_MAX_KEYWORDS]):
+        line.append(", " if index else "").append(isolated(shown))
+        if sources:
+            line.append(f" ({printable(', '.join(sources))})", style="dim")
+    if len(heaviest) > _MAX_KEYWORDS:
+        line.append(f", +{len(heaviest) - _MAX_KEYWORDS} more", style="dim")
     return line
 
 

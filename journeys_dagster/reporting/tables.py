@@ -31,8 +31,8 @@ def markdown_table(frame: pl.DataFrame, *, max_rows: int = 10) -> str:
     ----------
     frame
         Any columns. Floats are written with four significant digits or as whole numbers, points in time to
-        the minute, nulls as nothing, lists with commas, lists of structs by their first field, arrays and
-        long lists of numbers by their length (``[384 floats]``), binary by its length.
+        the minute, nulls as nothing, lists with commas, lists of structs by their field ``shown`` or else their
+        first, arrays and long lists of numbers by their length (``[384 floats]``), binary by its length.
     max_rows
         The most rows to show.
 
@@ -82,9 +82,9 @@ def _plain_list(values: list[Any], dtype: pl.List | pl.Array) -> str:
         kind = "float" if inner.is_float() else "integer" if inner.is_integer() else "number"
         return f"[{len(values)} {kind}{'' if len(values) == 1 else 's'}]"
     if isinstance(inner, pl.Struct) and inner.fields:
-        first = inner.fields[0]
-        values = [None if value is None else value[first.name] for value in values[:_MAX_WIDTH]]
-        inner = _instance(first.dtype)
+        told = next((field for field in inner.fields if field.name == "shown"), inner.fields[0])
+        values = [None if value is None else value[told.name] for value in values[:_MAX_WIDTH]]
+        inner = _instance(told.dtype)
     texts = [_plain(value, inner) for value in values[:_MAX_WIDTH]]
     if isinstance(inner, pl.List | pl.Array):
         texts = [f"[{text}]" for text in texts]

@@ -41,33 +41,16 @@ class LandingSettings(OperationSection):
     )
     no_user: list[str] = Field(
         default=[
-            *(
-                r"\N",
-                "null",
-                "none",
-                "nil",
-                "nan",
-                "nat",
-                "undefined",
-                "[object object]",
-                "(not set)",
-                "(null)",
-                "<null>",
-            ),
-            *(
-                "n/a",
-                "#n/a",
-                "<na>",
-                "00000000-0000-0000-0000-000000000000",
-                "0",
-                "-1",
-                "anonymous",
-                "guest",
-                "unknown",
-            ),
+            *(r"\N", "null", "none", "nil", "nan", "nat", "undefined", "[object object]"),
+            *("[object undefined]", "[object null]", "(not set)", "(null)", "<null>", "(none)", "<none>"),
+            *("na", "n/a", "#n/a", "n.a.", "<na>", "#null!", "#ref!", "#value!"),
+            *("#name?", "-", "--", "?", "''", "(empty)", "(blank)", "(not provided)"),
+            *("not set", "not_set", "__hive_default_partition__", "00000000-0000-0000-0000-000000000000"),
+            *("{00000000-0000-0000-0000-000000000000}", "ffffffff-ffff-ffff-ffff-ffffffffffff", "0", "-1"),
+            *("anonymous", "anon", "guest", "unknown"),
         ],
-        description="What stands where nobody is known, whatever its capitals: such a user id rejects its row. Those "
-        "that are no number are no id of anything else either.",
+        description="What stands where nobody is known, whatever its capitals: such a user id rejects its row, and "
+        "with 0 so do several zeros. Those that are no number are no id of anything else either.",
     )
     days_per_batch: Count = Field(32, description="Landing days read and written in one transaction.")
 

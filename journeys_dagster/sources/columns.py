@@ -7,6 +7,7 @@ from journeys_dagster.errors import JourneysError
 
 _NO_LETTER = re.compile(r"[\W_]+")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w \-.]{0,29}")
+_TABLE = re.compile(r"\w+(?:\.\w+)*")
 _SHOWN = 12
 _USUAL_NAMES: Mapping[str, str] = {
     "user_id": "user customer customer_id visitor visitor_id member member_id account account_id client client_id uid "
@@ -48,9 +49,13 @@ def match_columns(found: Sequence[str], contract: Iterable[str], named: Mapping[
         The one that is spelled as wanted first, then those that differ by blanks, capitals and signs alone.
     """
     matched: dict[str, list[str]] = {}
+    # Hive writes its table before each name.
+    tables = {name.rpartition(".")[0] for name in found}
+    table = tables.pop() if len(tables) == 1 else ""
+    prefix = f"{table}." if _TABLE.fullmatch(table) else ""
     for column in contract:
         wanted = named.get(column, column)
-        alike = [name for name in found if _bare(name) == _bare(wanted)]
+        alike = [name for name in found if _bare(wanted) in {_bare(name), _bare(name.removeprefix(prefix))}]
         if alike:
             matched[column] = sorted(alike, key=lambda name: name != wanted)
     return matched

@@ -134,6 +134,7 @@ def _csv_rows(block: Block, dialect: _Dialect, number: int, *, is_last: bool) ->
 def _malformed(place: int, line: str, bad_lines: Mapping[str, str]) -> tuple[int, str, str]:
     if line.startswith(BAD_LINE):
         return place, bad_lines[line.rstrip("\n")], NOT_UTF8
+    line = line.rstrip("\r\n")
     return place, line, _BACKSLASH if '\\"' in line else _DOES_NOT_SPLIT
 
 
@@ -149,7 +150,7 @@ def _plain_rows(text: str, dialect: _Dialect, number: int) -> pl.DataFrame:
     good = lines.filter(splits).select(
         "row_number", *(_empty_is_null(fields.field(f"field_{index}"), dialect, names[index]) for index in range(width))
     )
-    bad = lines.filter(~splits).with_columns(pl.col("line") + "\n", fault=pl.lit(_DOES_NOT_SPLIT))
+    bad = lines.filter(~splits).with_columns(fault=pl.lit(_DOES_NOT_SPLIT))
     return pl.concat([good, bad], how="diagonal")
 
 

@@ -33,6 +33,7 @@ _CURES: Mapping[str, str] = {
     r"the line has a backslash before a quote\b.*": "have the writer double quotes, not escape them",
     r"the line is not a JSON object\b.*": "write one JSON object on each line, and nothing else",
     r"(the line|unreadable file: it) (is not UTF-8|begins as UTF-16)\b.*": "save it as UTF-8",
+    r"unreadable file: it holds JSON by column\b.*": "write one JSON object on each line",
     r"unreadable file: it is a folder\b.*": "move its files up, into the day's own folder",
     r"unreadable file: it is a pipe\b.*": "write a plain file",
     r"unreadable file: its name is not UTF-8\b.*": "rename the file",

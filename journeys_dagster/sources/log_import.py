@@ -18,7 +18,7 @@ from journeys_dagster.sources.files import display_name, failure_text, found_col
 from journeys_dagster.sources.reader import check_files
 from journeys_dagster.sources.text_blocks import UNPACKING_ERRORS, UnreadableFileError
 from journeys_dagster.sources.work_database import prepare_values
-from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
+from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS, UNFINISHED_IMPORT
 from journeys_dagster.sql.connection import start_duckdb
 from journeys_dagster.tables import quote_literal
 
@@ -80,9 +80,14 @@ def name_columns(files: Sequence[Path], source: Source, told: Mapping[str, str])
     LogImportError
         A file cannot be read, has not the columns that were told, or one that is needed was not found.
     """
+
+    def columns_of(names: Sequence[str]) -> int:
+        found = match_columns(names, source.fields, told)
+        return len(found.keys() | guess_columns(names, source.fields, told).keys())
+
     with start_duckdb() as connection:
         try:
-            found = found_columns(connection, files[0])
+            found = found_columns(connection, files[0], columns_of)
         except (UnreadableFileError, duckdb.Error, OSError, *UNPACKING_ERRORS) as error:
             raise LogImportError(f"{files[0]} cannot be read: {failure_text(error, files[0])}") from None
     has = f"{files[0].name} has {shown_names(found)}"
@@ -169,7 +174,7 @@ def _refuse(landing_zone: Path, place: Path, source: Source, day: date | None) -
 
 @contextmanager
 def _staging(landing_zone: Path, source: Source) -> Iterator[Path]:
-    staging = landing_zone / f".import-{source.name}"
+    staging = landing_zone / f"{UNFINISHED_IMPORT}{source.name}"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:

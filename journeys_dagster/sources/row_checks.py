@@ -115,11 +115,15 @@ def _field_checks(name: str, field: Field, source: Source, landing: LandingSetti
 
 def _placeholder_check(name: str, landing: LandingSettings) -> str:
     """Of a user every placeholder of the settings; of another thing those that are no plain number."""
-    words = [word.lower() for word in landing.no_user]
+    # A header that was written again, where files were joined, names its columns.
+    words = [*(word.lower() for word in landing.no_user), name]
     if name != "user_id":
         words = [word for word in words if not word.removeprefix("-").isdigit()]
     listed = ", ".join(quote_literal(word) for word in words) or "null"
-    return f"when lower(\"{name}\") in ({listed}) then '{name} is a word for nobody or nothing (landing.no_user)'"
+    zeros = f" or regexp_full_match(\"{name}\", '0+')" if "0" in words else ""
+    return (
+        f"when lower(\"{name}\") in ({listed}){zeros} then '{name} is a word for nobody or nothing (landing.no_user)'"
+    )
 
 
 def _cut(text: str) -> str:

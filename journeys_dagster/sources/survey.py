@@ -21,7 +21,7 @@ from journeys_dagster.sources.folder_names import (
     not_a_day,
 )
 from journeys_dagster.sources.landed_days import LandedDay, day_as_it_lies, entries_of, named_as
-from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS
+from journeys_dagster.sources.writer import SIMULATED_MARKER, SUCCESS, UNFINISHED_IMPORT
 
 _MOST_COUNTED = 100_000
 """Files of one passed-over folder that are counted: it may be anything, and as large."""
@@ -125,6 +125,8 @@ def survey(landing: Path, sources: Collection[str]) -> Survey:
     for name, entry in sorted(entries_of(landing).items()):
         if name in sources and _is_folder(entry):
             _survey_source(found, entry, name)
+        elif name.removeprefix(UNFINISHED_IMPORT) in sources and _is_folder(entry):
+            _survey_import(found, entry, name.removeprefix(UNFINISHED_IMPORT))
         elif _is_left_out(name):
             found.left_out += 1
         else:
@@ -192,6 +194,16 @@ def _survey_folders(
     path = "/".join(filter(None, [source, *map(_printable, names)]))
     files = _count(folder)
     found.passed_over.append(PassedOver(path=path, kind="folder", files=files, source=source, why=why, cure=cure))
+
+
+def _survey_import(found: Survey, folder: os.DirEntry[str], source: str) -> None:
+    found.passed_over.append(
+        PassedOver(
+            path=folder.name, kind="folder", files=_count(folder),
+            why=f"an import of {source} that is under way, or was interrupted: none of its days is here",
+            cure=f"if none is running, import {source} again, which clears it away; else wait",
+        )
+    )  # fmt: skip
 
 
 def _survey_stranger(found: Survey, entry: os.DirEntry[str], sources: Collection[str]) -> None:

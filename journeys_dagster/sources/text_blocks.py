@@ -136,7 +136,7 @@ def _decoded(content: bytes) -> Block:
             lines.append(line.decode())
         except UnicodeDecodeError:
             mark = f"{BAD_LINE}{next(_bad_line_numbers)}"
-            block.bad_lines[mark] = line.decode(errors="replace")
+            block.bad_lines[mark] = line.decode(errors="replace").rstrip("\r\n")
             lines.append(f"{mark}\n")
     block.text = "".join(lines)
     return block

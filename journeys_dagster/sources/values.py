@@ -18,6 +18,8 @@ _FRACTION_TYPE = re.compile(r"FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)")
 _JSON_TEXT_TYPES = "('VARCHAR', 'BIGINT', 'UBIGINT')"
 _WHOLE_NUMBER = r"^\s*([+-]?\d+)(\.0*)?\s*$"
 _LARGEST_EXACT = 2**53
+# A carriage return stays in the last column of files that were read without minding it.
+_BLANKS = "' ' || chr(9) || chr(10) || chr(13)"
 _ISO_TIME = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?"
 _CLOCK = r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?"
 # An offset may be followed by its zone's letters. Letters alone, but for UTC's, mean another zone in another place.
@@ -25,27 +27,30 @@ _ZONE = (
     r"[Zz]|UTC|GMT|(?:UTC|GMT)?[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?(?: [A-Z]{2,5}| \(.*\))?"
     r"|[A-Z][A-Za-z_]+(?:/[A-Za-z0-9_+-]+)+"
 )
+# Java writes the zone's name behind the offset that it had.
+_ZONE_NAME = r"(?:\[[A-Za-z0-9/_+-]+\])?"
 _YEAR_FIRST = (
-    r"^(\d{4}-\d{2}-\d{2}|\d{4}/\d{2}/\d{2}|\d{8}|\d{4}-\d{3}|\d{4}-?W\d{2}-?[1-7])"
-    rf"(?:[Tt ]+({_CLOCK}|\d{{2}}(?:\d{{2}}(?:\d{{2}}(?:[.,]\d+)?)?)?))?\s*({_ZONE})?$"
+    r"^(\d{4}-\d{1,2}-\d{1,2}|\d{4}/\d{1,2}/\d{1,2}|\d{4}\.\d{1,2}\.\d{1,2}|\d{8}|\d{4}-\d{3}|\d{4}-?W\d{2}-?[1-7])"
+    rf"(?:[Tt ]+({_CLOCK}|\d{{2}}(?:\d{{2}}(?:\d{{2}}(?:[.,]\d+)?)?)?))?\s*(?:({_ZONE}){_ZONE_NAME})?$"
 )
 _WEEKDAY = r"^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? "
 _NAMED_MONTH = (
-    (rf"^(\d{{1,2}})[ /-]([A-Z][a-z]{{2}})[a-z]*[ /-](\d{{4}})[: ,T]+({_CLOCK})\s*({_ZONE})?$", r"\3 \2 \1|\4|\5"),
+    (rf"^(\d{{1,2}})[ /-]([A-Z][A-Za-z]{{2}})[a-z]*[ /-](\d{{4}})[: ,T]+({_CLOCK})\s*({_ZONE})?$", r"\3 \2 \1|\4|\5"),
     (rf"^([A-Z][a-z]{{2}})[a-z]*\.? (\d{{1,2}}),? (\d{{4}})[, T]+({_CLOCK})\s*({_ZONE})?$", r"\3 \1 \2|\4|\5"),
     (rf"^([A-Z][a-z]{{2}}) +(\d{{1,2}}) ({_CLOCK}) ?({_ZONE})? (\d{{4}})$", r"\5 \1 \2|\3|\4"),
 )
 _NO_VALUES = ("", "null", "none", "nan", "n/a", "na", "nil", r"\n", "-", "undefined", "(no genres listed)", "(not set)")
-_APART = r"[,;~^•·¦\t\x1e\x1f]|::|^\s*#\S+\s+#"
+_APART = r"[,;~^•·¦\t\n\x1e\x1f]|::|^\s*#\S+\s+#"
 """What may set a list's entries apart, and seldom stands in a phrase."""
 _TAGS = r"^\s*(?:<[A-Za-z0-9][^<>/=]*>)+\s*$"
 _MARKUP = r"^\s*<(?:b|br|div|em|hr|i|img|li|ol|p|span|strong|u|ul)>\s*$"
 _CALL = r"^\s*\w*\(\s*([\[{].*[\]}])\s*(?:,\s*dtype=\w+\s*)?\)\s*$"
 """A list within a call, as Python prints sets and NumPy arrays."""
+_SCALA = r"^\s*(?:Wrapped)?(?:Array|List|Seq|Set|Vector|Buffer)(?:Buffer|Seq)?\(((?s:.*))\)\s*$"
 _TUPLE = r"""^\s*\(\s*(['"].*['"])\s*,?\s*\)\s*$"""
 _TWICE = r'^\s*"\s*\[.*\]\s*"\s*$'
 """JSON that was written as a text of JSON."""
-_BRACKETS = "|".join([r"^\s*[\[{].*[\]}]\s*$", _TAGS, _CALL, _TUPLE, _TWICE])
+_BRACKETS = "|".join([r"^\s*[\[{].*[\]}]\s*$", _TAGS, _CALL, _SCALA, _TUPLE, _TWICE])
 # A quoted text, or a run without quotes, of a list as Postgres, DuckDB, Python and NumPy write it.
 _ELEMENT = r"""[\s,]*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.|'')*'|[^,\s"'][^,]*)"""
 
@@ -124,7 +129,7 @@ def _as_integer(raw: str, column_type: str) -> str:
 
 def _as_time(raw: str, column_type: str, time_unit: TimeUnit | None) -> str:
     if column_type == "VARCHAR":
-        written = f"written_time(trim({raw}))"
+        written = f"written_time(trim({raw}, {_BLANKS}))"
         return f"coalesce({written}, {_of_number(raw, time_unit)})" if time_unit else written
     if column_type == "TIMESTAMP WITH TIME ZONE" or column_type.startswith("TIMESTAMPTZ"):
         return f"try_cast({raw} as timestamptz) at time zone 'UTC'"
@@ -161,15 +166,18 @@ def _with_year_first(text: str) -> str:
 
 _WITHOUT_VALUE = ", ".join(quote_literal(word) for word in _NO_VALUES)
 VALUE_MACROS = (
-    # A trace of markup, of entities, or of UTF-8 that was read as another encoding.
+    # A trace of addresses, of markup, of entities, or of UTF-8 that was read as another encoding.
     r"""create macro has_wrapping(text) as regexp_matches(
-        text, '& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>|[Â-ÅÎ-ÑÖ-Ûâã-ïð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ«»]'
+        text,
+        '%[0-9A-Fa-f]{2}|\S\+\S|\x{FFFD}|& ?amp|&[#A-Za-z]|<[A-Za-z/!]|\]\]>'
+        || '|[Â-ÅÎ-ÑÖ-Ûâã-ïð][\x{80}-\x{BF}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ«»]'
     )""",
     # Most ids are plain. Blanks around the others mean nothing, nor does the fraction of a whole number.
     r"""create macro written_id(raw) as case
         when regexp_full_match(raw, '[A-Za-z0-9_:@-]+') then raw
+        -- A spreadsheet keeps a number's zeros where it is a formula.
         else regexp_replace(
-            regexp_replace(raw, '^[\s\p{C}\p{Z}]+|[\s\p{C}\p{Z}]+$', '', 'g'), '^(-?\d+)\.0+$', '\1'
+            regexp_replace(raw, '^[\s\p{C}\p{Z}]+|[\s\p{C}\p{Z}]+$', '', 'g'), '^(?:(-?\d+)\.0+|="([^"]*)")$', '\1\2'
         )
     end""",
     f"""create macro whole_number(number) as case
@@ -190,17 +198,18 @@ VALUE_MACROS = (
         when regexp_full_match(day, '\d{8}') then try_strptime(day, '%Y%m%d')
         when regexp_full_match(day, '\d{4}-\d{3}') then try_strptime(day, '%Y-%j')
         when regexp_matches(day, '[A-Z]') then try_strptime(day, '%Y %b %d')
-        else try_cast(replace(day, '/', '-') as timestamp)
+        else try_cast(translate(day, '/.', '--') as timestamp)
     end as date)""",
     r"""create macro offset_minutes(zone) as case
-        when not regexp_matches(zone, '[+-]\d') then 0
+        when not regexp_matches(zone, '[+-]\d\d') then 0
         else cast(regexp_extract(zone, '([+-])\d', 1) || '1' as integer) * (
             60 * cast(regexp_extract(zone, '[+-](\d\d)', 1) as integer)
             + coalesce(try_cast(regexp_extract(zone, '[+-]\d\d:?(\d\d)', 1) as integer), 0)
         )
     end""",
     r"""create macro in_utc(local, zone) as case
-        when zone in ('', 'Z', 'z', 'UTC', 'GMT') or regexp_matches(zone, '[+-]\d')
+        -- At the beginning only: Etc/GMT+2 is a name, of what is two hours behind.
+        when zone in ('', 'Z', 'z', 'UTC', 'GMT') or regexp_matches(zone, '^(?:UTC|GMT)?[+-]\d\d')
             then local - to_minutes(offset_minutes(zone))
         when list_contains(getvariable('time_zones'), zone) then timezone(zone, local) at time zone 'UTC'
     end""",
@@ -217,7 +226,8 @@ VALUE_MACROS = (
     rf"""create macro written_time(written) as case
         when regexp_full_match(written, '{_ISO_TIME}') then try_cast(written as timestamptz) at time zone 'UTC'
         when regexp_matches(written, {quote_literal(_YEAR_FIRST)}) then year_first_time(written)
-        when regexp_matches(written, '[A-Z][a-z]{{2}}.*\d:\d\d')
+        when regexp_full_match(written, '(?:19|20)\d{{12}}') then try_strptime(written, '%Y%m%d%H%M%S')
+        when regexp_matches(written, '[A-Z][A-Za-z]{{2}}.*\d:\d\d')
             then named_month_time(regexp_replace(written, '{_WEEKDAY}', ''))
     end""",
     # The cast alone would turn nested objects into texts.
@@ -239,8 +249,12 @@ VALUE_MACROS = (
         when regexp_matches(written, {quote_literal(_CALL)}) then regexp_extract(written, {quote_literal(_CALL)}, 1)
         when regexp_matches(written, {quote_literal(_TUPLE)})
             then '[' || regexp_extract(written, {quote_literal(_TUPLE)}, 1) || ']'
-        when regexp_matches(written, {quote_literal(_TWICE)}) and json_valid(written)
-            then json_extract_string(written, '$')
+        when regexp_matches(written, {quote_literal(_SCALA)})
+            then '[' || regexp_extract(written, {quote_literal(_SCALA)}, 1) || ']'
+        when regexp_matches(written, {quote_literal(_TWICE)}) then case
+            when json_valid(written) then json_extract_string(written, '$')
+            else replace(trim(written)[2:-2], '""', '"')
+        end
         else written
     end""",
     r"""create macro bare_list(written) as case

@@ -14,6 +14,8 @@ from journeys_dagster.errors import ExpectedError
 SUCCESS = "_SUCCESS"
 # In a landing zone that holds a simulated world; real data must not be mixed with it.
 SIMULATED_MARKER = "SIMULATED.json"
+# An import's folder begins with it until all of its days are written.
+UNFINISHED_IMPORT = ".import-"
 _PART = "part-0.parquet"
 
 

@@ -28,8 +28,10 @@ select
     cast(user_journeys.namer as varchar) as namer, -- what the name is from: keyword, or a language model
     cast(user_journeys.may_notify as boolean) as may_notify, -- false: neither notify nor show its name
     cast(
-        user_journeys.keywords as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
-    ) as keywords, -- heaviest first
+        user_journeys.keywords as struct(
+            keyword varchar, shown varchar, weight double, sources varchar[], last_seen timestamp
+        )[]
+    ) as keywords, -- heaviest first, as typed, and in the spelling to show
     cast(
         if(today.read_on < user_journeys.evergreen_until, 'evergreen', 'situational') as varchar
     ) as lifecycle, -- evergreen or situational, as of read_on

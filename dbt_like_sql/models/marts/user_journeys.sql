@@ -21,6 +21,7 @@ with safe as (
         last_seen,
         safety.outcome = 'allow' as may_notify,
         safety.unlisted_keywords,
+        safety.respelt_keywords,
         rankings.confidence,
         rankings.return_probability,
         rankings.ranker,
@@ -47,6 +48,10 @@ listed as materialized (
     qualify row_number() over (partition by user_id order by place) <= $max_journeys_per_user
 ),
 
+spellings_to_show as (
+    select user_id, journey_id, unnest(respelt_keywords) as spelling from listed
+),
+
 journey_keywords as (
     select
         listed.user_id,
@@ -55,6 +60,7 @@ journey_keywords as (
         arg_min(
             struct_pack(
                 keyword := clusters.keyword,
+                shown := coalesce(spelling.shown, clusters.keyword),
                 weight := clusters.weight,
                 sources := clusters.sources,
                 last_seen := clusters.last_seen
@@ -67,6 +73,8 @@ journey_keywords as (
         and journey_identities.user_id = listed.user_id and journey_identities.journey_id = listed.journey_id
     join clusters on clusters.as_of = $as_of
         and clusters.user_id = listed.user_id and clusters.cluster = journey_identities.cluster
+    left join spellings_to_show on spellings_to_show.user_id = listed.user_id
+        and spellings_to_show.journey_id = listed.journey_id and spelling.keyword = clusters.keyword
     where clusters.keyword_rank <= $max_keywords_per_journey + len(listed.unlisted_keywords)
         and not list_contains(listed.unlisted_keywords, clusters.keyword)
     group by listed.user_id, listed.journey_id
@@ -99,8 +107,10 @@ select
     cast(details.namer as varchar) as namer, -- what the name is from: keyword, or a language model
     cast(details.may_notify as boolean) as may_notify, -- false for a sensitive journey: neither notify nor show its name
     cast(
-        journey_keywords.keywords as struct(keyword varchar, weight double, sources varchar[], last_seen timestamp)[]
-    ) as keywords, -- heaviest first
+        journey_keywords.keywords as struct(
+            keyword varchar, shown varchar, weight double, sources varchar[], last_seen timestamp
+        )[]
+    ) as keywords, -- heaviest first, as typed, and in the spelling to show
     cast(details.lifecycle as varchar) as lifecycle, -- evergreen or situational
     cast(details.stage as varchar) as stage, -- evergreen, ongoing or ended, as of this day
     cast(details.phase as varchar) as phase, -- inspiration, action, or unknown
