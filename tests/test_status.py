@@ -19,6 +19,7 @@ from journeys_dagster.cli import cli
 from journeys_dagster.cli.home_status import home_status
 from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.trained_models import STAGE_MODEL
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.writer import write_day
 
@@ -155,6 +156,19 @@ def test_a_changed_algorithm_is_explained_part_by_part(inferred: Pipeline, monke
     for said in ("clusters.distance_threshold 0.54 → 0.62", "model journey_features changed", "step stages changed"):
         assert said in output
     assert f"journeys run --date {DAY} --scope all_users" in " ".join(output.split())
+
+
+def test_models_say_what_was_decided_at_the_last_training_and_why(inferred: Pipeline) -> None:
+    # Promoted a week ago, refused yesterday.
+    trained = [(7, "old", True, "promoted: won"), (1, "new", False, "refused: lost")]
+    rows = [
+        {"as_of": DAY - timedelta(days=ago), "model_id": name, "promoted": promoted, "decision": why, "card": "{}"}
+        for ago, name, promoted, why in trained
+    ]
+    inferred.warehouse.replace_table(STAGE_MODEL, [pl.DataFrame(rows)])
+    said = " ".join(printed(inferred.home).stdout.replace("│", " ").split())
+    assert f"old of {DAY - timedelta(days=7)}; last trained {DAY - timedelta(days=1)}, refused: lost" in said
+    assert home_status(inferred.home, inferred.settings)["models"]["ranking_model"]["decision"] is None
 
 
 def test_days_held_up_and_runs_that_were_not_finished(inferred: Pipeline) -> None:

@@ -57,6 +57,9 @@ def test_the_wheel_works_in_an_empty_folder(installed: Run, tmp_path: Path) -> N
     assert all(Path(path).is_relative_to(tmp_path / "venv") for path in found.stdout.split())
     demo = installed("journeys", "demo", "--users", "20", "--days", "20")
     assert "journeys listed" in demo.stdout
+    # Its twenty days are too few to learn from: the demo says so.
+    for model in ("ranking_model", "stage_model"):
+        assert f"{model}: no model, not trained: " in demo.stdout
     assert [path.name for path in work.iterdir()] == [".journeys"]
     dagster_home = Path(installed("journeys", "init").stdout.strip())
     assert dagster_home == work / ".journeys" / "dagster"

@@ -1,6 +1,7 @@
 """The commands that fill a home, beside `run`: simulate, train, and all as a demo. Nothing is computed here."""
 
 import time
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 import click
@@ -47,7 +48,7 @@ def train_command(day: datetime | None) -> None:
     home = Home.from_environment()
     with plain_errors():
         settings = load_settings()
-        _train(home, settings, as_of=day.date() if day else None)
+        _print_decisions(_train(home, settings, as_of=day.date() if day else None))
 
 
 @click.command("demo")
@@ -55,16 +56,19 @@ def train_command(day: datetime | None) -> None:
 @click.option("--days", default=120, show_default=True, type=click.IntRange(2))
 @click.option("--seed", default=7, show_default=True, type=int)
 def demo_command(users: int, days: int, seed: int) -> None:
-    """A simulated platform, from an empty home to journeys."""
+    """A simulated platform, from an empty home to journeys by models that are trained on it."""
     began = time.monotonic()
     home = Home.from_environment()
     with plain_errors():
         settings = load_settings()
         last_day = _simulate(home, users=users, days=days, seed=seed)
-        run(home, settings, as_of=last_day - timedelta(days=1), scope="all_users")
-        run(home, settings, as_of=last_day, scope="active_users")
-        warehouse = home.warehouse(settings)
-        print_counts(warehouse, last_day)
+        day_before = last_day - timedelta(days=1)
+        run(home, settings, as_of=day_before, scope="all_users")
+        decisions = _train(home, settings, as_of=day_before)
+        # Everyone, so that no list is of the day before the models.
+        run(home, settings, as_of=last_day, scope="all_users")
+        print_counts(home.warehouse(settings), last_day)
+        _print_decisions(decisions)
         show_journeys(home.look_up(), None, sample=3)
     out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
     out.print("  journeys show --sample 10  more users")
@@ -81,7 +85,8 @@ def _simulate(home: Home, *, users: int, days: int, seed: int, half: Half | None
     return summary.last_day
 
 
-def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
+def _train(home: Home, settings: Settings, *, as_of: date | None) -> dict[str, str]:
+    """Train the models; what was decided of each, and why."""
     from journeys_dagster.definitions import build_defs
     from journeys_dagster.orchestration.runs import train
 
@@ -92,5 +97,9 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> None:
     defs = build_defs(settings=settings, home=home)
     with home.dagster_instance() as instance, progress_bar("replay history and train", total=None) as advance:
         report = train(defs, instance, as_of=as_of, begun=advance, warn=say)
-    for model, said in report.items():
-        out.print(f"{model}: {said.get('model_id', 'no model')}, {said['decision']}")
+    return {model: f"{said.get('model_id', 'no model')}, {said['decision']}" for model, said in report.items()}
+
+
+def _print_decisions(decisions: Mapping[str, str]) -> None:
+    for model, decision in decisions.items():
+        out.print(f"{model}: {decision}", highlight=False, markup=False)

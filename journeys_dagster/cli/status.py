@@ -140,7 +140,7 @@ def _models(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if "model_id" not in model:
             yield name, f"of {model['as_of']}, {model['keywords']:,} keywords" if model["as_of"] else "none yet"
             continue
-        trained = f"; last trained {model['last_trained']}" if model["last_trained"] else ""
+        trained = f"; last trained {model['last_trained']}, {model['decision']}" if model["last_trained"] else ""
         yield name, (f"{model['model_id']} of {model['as_of']}" if model["model_id"] else "none in use") + trained
 
 

@@ -60,7 +60,7 @@ _LAST_FULL = "select as_of, algorithm_version from inferred_days where scope = '
 _PARTS = "select part, value from algorithm_parts where algorithm_version = $version"
 _MODEL = """
     select arg_max(model_id, as_of) filter (promoted) as model_id, max(as_of) filter (promoted) as as_of,
-        max(as_of) as last_trained
+        max(as_of) as last_trained, arg_max(decision, as_of) as decision
     from {table}
 """
 _TRAINED = ("ranking_model", "stage_model")
@@ -255,7 +255,7 @@ def _models(warehouse: _Warehouse) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for table in _TRAINED:
         found = warehouse.rows(_MODEL.format(table=table), table)
-        models[table] = found[0] if found else {"model_id": None, "as_of": None, "last_trained": None}
+        models[table] = found[0] if found else dict.fromkeys(("model_id", "as_of", "last_trained", "decision"))
     naming = warehouse.rows("select max(as_of) as as_of, count(*) as keywords from naming_model", "naming_model")
     models["naming_model"] = naming[0] if naming else {"as_of": None, "keywords": 0}
     return models
