@@ -8,7 +8,10 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
-    "demo": ("journeys_dagster.cli.pipeline:demo_command", "A simulated platform, from an empty home to journeys."),
+    "demo": (
+        "journeys_dagster.cli.pipeline:demo_command",
+        "A simulated platform: from an empty home to trained models and journeys.",
+    ),
     "evaluate": ("lab.command:evaluate", "How good the journeys are, where the truth is known."),
     "export": (
         "journeys_dagster.cli.warehouse:export_command",

@@ -56,7 +56,7 @@ def train_command(day: datetime | None) -> None:
 @click.option("--days", default=120, show_default=True, type=click.IntRange(2))
 @click.option("--seed", default=7, show_default=True, type=int)
 def demo_command(users: int, days: int, seed: int) -> None:
-    """A simulated platform, from an empty home to journeys by models that are trained on it."""
+    """A simulated platform: from an empty home to trained models and journeys."""
     began = time.monotonic()
     home = Home.from_environment()
     with plain_errors():
