@@ -9,6 +9,7 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.inference.embedding import MULTILINGUAL_MODEL, UNREADABLE, embed_frame
+from journeys_dagster.inference.title_library import texts_to_embed
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
@@ -43,7 +44,7 @@ _MISSING = """
     )
 
     select distinct keyword
-    from strongest
+    from (select keyword from strongest union all select unnest($titles::varchar[]))
     where keyword not in (select keyword from keyword_embeddings where model_revision = $model_revision)
     order by keyword
 """
@@ -99,6 +100,7 @@ def keyword_embeddings(run: Run) -> dg.MaterializeResult:
             "as_of": day,
             "model_revision": embedder.revision,
             "max_keywords_per_user": settings.clusters.max_keywords_per_user,
+            "titles": texts_to_embed(settings.embedding.model),
         }
         missing = warehouse.query(_MISSING, params)
         done = 0

@@ -1,23 +1,34 @@
-"""What each journey is called, by its best keyword and, where one is used, by a language model."""
+"""What each journey is called: by its keywords, what they share, a title of the library, or a language model."""
 
 from datetime import date
 
 import polars as pl
 
 from assets.naming_model import TABLE as NAMING_MODEL
-from journeys_dagster.inference.frames import Frames
+from journeys_dagster.inference.frames import Frames, with_codes
 from journeys_dagster.inference.members import journey_weight_units, with_journeys
+from journeys_dagster.inference.name_candidates import MIN_KEYWORDS
+from journeys_dagster.inference.name_chooser import chosen_titles
 from journeys_dagster.inference.naming import name_journeys
+from journeys_dagster.inference.title_library import library_of
 from journeys_dagster.inference.titles import (
-    KEYWORD_NAMER,
+    NAMERS,
     TITLE_PROMPT,
+    TITLE_SCHEMA,
     NameAnswer,
     apply_titles,
     kept_titles,
     title_keywords,
 )
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.reads import JOURNEYS, SPELLINGS, members, members_in_order
+from journeys_dagster.orchestration.reads import (
+    JOURNEYS,
+    SPELLINGS,
+    members,
+    members_in_order,
+    read_embeddings,
+    read_library,
+)
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import double, text, texts
@@ -46,19 +57,24 @@ _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_o
 def with_titles(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """Journeys and their keywords in order, and the titles that a language model gives where it is used."""
     ordered = members_in_order(frames)
-    return {**ordered, "titles": _titles(snapshot, ordered)}
+    large = ordered["members"].filter(pl.len().over("user_id", "cluster") >= MIN_KEYWORDS)
+    return {
+        **ordered,
+        "titles": _titles(snapshot, ordered),
+        "embeddings": read_embeddings(snapshot, large),
+        "library": read_library(snapshot),
+    }
 
 
 def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
     """Titles by the language model, of the snapshot before or new; none where it is not used."""
-    schema = {"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "title_keywords": pl.List(pl.String)}
-    titles = pl.DataFrame(schema=schema)
+    titles = pl.DataFrame(schema=TITLE_SCHEMA)
     if snapshot.llm is None:
         return titles
     members, journeys = with_journeys(frames["members"], frames["journeys"]), frames["journeys"]
     signatures = title_keywords(members.with_columns(journeys.select(_JOURNEY)[members["journey"]]))
     same = pl.col("algorithm_version") == snapshot.constants["algorithm_version"]
-    by_model = frames["former"].filter(pl.col("namer") != KEYWORD_NAMER, same)
+    by_model = frames["former"].filter(~pl.col("namer").is_in(NAMERS), same)
     titles = kept_titles(signatures, by_model.select(*_JOURNEY, "title_keywords", title="name"))
     new = signatures.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
     # Equal journeys of different users are asked about once.
@@ -72,10 +88,13 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         },
         schema={"signature": pl.String, "title": pl.String},
     )
-    named = new.join(made.drop_nulls(), on="signature", maintain_order="left").select(list(schema))
+    named = new.join(made.drop_nulls(), on="signature", maintain_order="left").select(titles.columns)
     for note, count in (("titles_kept", len(titles)), ("titles_new", len(named)), ("untitled", len(new) - len(named))):
         snapshot.note(note, count)
-    return pl.concat([titles.select(list(schema)), named])
+    of_model = pl.concat([titles, named]).with_columns(
+        keyword=pl.lit(None, dtype=pl.String), namer=pl.lit(snapshot.settings.llm.model)
+    )
+    return of_model.select(list(TITLE_SCHEMA))
 
 
 @snapshot_asset(
@@ -83,10 +102,10 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
     columns={
         "journey_id": text("the journey"),
         "name": text("the journey's name"),
-        "keyword": text("the keyword the name was made from"),
+        "keyword": text("the keyword the name was made from, or else the best one"),
         "centrality": double("how central the keyword is in everyone's journeys; 0 before models are trained"),
         "name_score": double("how good a name the keyword is, 0 to 1"),
-        "namer": text("what named it: keyword, or the language model's name"),
+        "namer": text("what named it: keyword, phrase, library, or the language model's name"),
         "keyword_name": text("the name by keyword, to compare"),
         "title_keywords": texts("keywords that the model's title was made from, masked", nullable=True),
     },
@@ -100,6 +119,7 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         "spellings": SPELLINGS,
     },
     read=with_titles,
+    deps=("keyword_embeddings",),
     empty_until_trained=(NAMING_MODEL,),
     kinds={"polars"},
     heavy=True,
@@ -107,8 +127,9 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
 )
 def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Name of each journey: its best keyword by closeness to its centroid, centrality in everyone's journeys,
-    frequency, source and readability, misspelt words in the usual spelling, or the title a language model gave it;
-    distinct within a user.
+    frequency, source and readability; or what comes nearer to a person's words: another keyword, a phrase that they
+    share, a title of the library, or the title a language model gave it. Misspelt words in the usual spelling; distinct
+    within a user.
     """
     journeys, titles = frames["journeys"], frames["titles"]
     keywords = with_journeys(frames["members"], journeys)
@@ -121,5 +142,19 @@ def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         former=frames["former"],
         spellings=frames["spellings"],
     )
+    large, vectors = with_codes(keywords.filter(pl.len().over("journey") >= MIN_KEYWORDS), frames["embeddings"])
+    chosen = chosen_titles(
+        journeys,
+        large,
+        vectors,
+        named,
+        settings.naming,
+        library=library_of(frames["library"]),
+        known=frames["centrality"],
+        usual=frames["usual"]["usual"][0],
+        former=frames["former"],
+        spellings=frames["spellings"],
+    )
     weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
-    return apply_titles(named, titles, weights, namer=settings.llm.model)
+    others = chosen.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
+    return apply_titles(named, pl.concat([titles, others]), weights)

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import operator
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
@@ -104,37 +105,19 @@ def name_journeys(
         The weights add up to 0 or less.
     """
     words, word = number_words(keywords["keyword"])
-    words = _words(words, known, usual, {} if spellings is None else misspelt(spellings))
+    words = known_words(words, known, usual, {} if spellings is None else misspelt(spellings))
     places = _by_weight(journeys, journey_weight_units(keywords, len(journeys)))
     place = places["place"].to_numpy()[keywords["journey"].to_numpy()]
     was_name = np.zeros(len(keywords), dtype=np.bool_)
     if former is not None:
         was_name = word == _former_words(journeys, former, words)[keywords["journey"].to_numpy()]
     of_word = words[word]
-    parts = {
-        "closeness": pl.col("centroid_similarity").clip(0.0, 1.0),
-        "centrality": of_word["centrality"].clip(0.0, 1.0),
-        "frequency": _of_largest(keywords["events"], place),
-        "keyword": _of_largest(keywords["weight"], place),
-        "search": pl.col("is_searched").cast(pl.Float64),
-        "readability": of_word["readability"],
-        "stability": pl.Series(was_name).cast(pl.Float64),
-    }
-    weights: dict[str, float] = {name: getattr(settings, f"{name}_weight") for name in parts}
-    total = sum(weights.values())
-    if total <= 0:
-        raise ValueError("the weights of naming add up to 0 or less: raise one of them")
-    weighted = (
-        (pl.lit(part) if isinstance(part, pl.Series) else part) * (weights[name] / total)
-        for name, part in parts.items()
-    )
-    # One after the other: Polars adds columns up in another order, and to other bits, where it has other threads.
-    score = functools.reduce(operator.add, weighted)
+    score = keyword_score(keyword_parts(keywords, of_word, place, was_name), settings)
     candidates = keywords.select(
         place=pl.lit(pl.Series(place)),
         word=pl.lit(pl.Series(word)),
         is_readable=pl.lit(of_word["readability"] >= READABLE),
-        name_score=score.clip(0.0, 1.0),
+        name_score=score,
     )
     ordered = places.sort("place")
     named = _distinct_names(candidates, ordered["user"], words["name"]).sort("place")
@@ -144,6 +127,47 @@ def name_journeys(
         .with_columns(named["name"], of_name["keyword"], of_name["centrality"], named["name_score"])
         .sort(_JOURNEY)
     )
+
+
+def keyword_parts(
+    keywords: pl.DataFrame, of_word: pl.DataFrame, place: NDArray[np.int64], was_name: NDArray[np.bool_]
+) -> dict[str, pl.Series]:
+    """What speaks for each keyword, from 0 to 1 each, by the name of its weight; the rows are those of `keywords`."""
+    return {
+        "closeness": keywords["centroid_similarity"].clip(0.0, 1.0),
+        "centrality": of_word["centrality"].clip(0.0, 1.0),
+        "frequency": _of_largest(keywords["events"], place),
+        "keyword": _of_largest(keywords["weight"], place),
+        "search": keywords["is_searched"].cast(pl.Float64),
+        "readability": of_word["readability"],
+        "stability": pl.Series(was_name).cast(pl.Float64),
+    }
+
+
+def keyword_score(parts: Mapping[str, pl.Series], settings: NamingSettings) -> pl.Series:
+    """Their weighted mean.
+
+    Raises
+    ------
+    ValueError
+        The weights add up to 0 or less.
+    """
+    weights: dict[str, float] = {name: getattr(settings, f"{name}_weight") for name in parts}
+    total = sum(weights.values())
+    if total <= 0:
+        raise ValueError("the weights of naming add up to 0 or less: raise one of them")
+    weighted = (part * (weights[name] / total) for name, part in parts.items())
+    # One after the other: Polars adds columns up in another order, and to other bits, where it has other threads.
+    return functools.reduce(operator.add, weighted).clip(0.0, 1.0)
+
+
+def known_words(
+    words: pl.DataFrame, known: pl.DataFrame | None, usual: float, misspelt_words: dict[str, str]
+) -> pl.DataFrame:
+    """What is known of distinct keywords: ``name``, ``readability`` and ``centrality``."""
+    keyword = pl.col("keyword")
+    words = words.with_columns(name=display_name(respelt(keyword, misspelt_words)), readability=readability(keyword))
+    return words.with_columns(centrality=pl.lit(usual)) if known is None else with_centrality(words, known, usual=usual)
 
 
 def _by_weight(journeys: pl.DataFrame, journey_weights: NDArray[np.int64]) -> pl.DataFrame:
@@ -156,15 +180,6 @@ def _by_weight(journeys: pl.DataFrame, journey_weights: NDArray[np.int64]) -> pl
         .with_columns(user=pl.col("user_id").rle_id(), place=pl.int_range(pl.len()))
         .sort("row")
     )
-
-
-def _words(
-    words: pl.DataFrame, known: pl.DataFrame | None, usual: float, misspelt_words: dict[str, str]
-) -> pl.DataFrame:
-    """What is known of distinct keywords: ``name``, ``readability`` and ``centrality``."""
-    keyword = pl.col("keyword")
-    words = words.with_columns(name=display_name(respelt(keyword, misspelt_words)), readability=readability(keyword))
-    return words.with_columns(centrality=pl.lit(usual)) if known is None else with_centrality(words, known, usual=usual)
 
 
 def _former_words(journeys: pl.DataFrame, former: pl.DataFrame, words: pl.DataFrame) -> NDArray[np.int64]:

@@ -13,6 +13,8 @@ from journeys_dagster.inference.naming import READABLE, readability
 from journeys_dagster.llm.masking import mask
 
 KEYWORD_NAMER = "keyword"
+NAMERS = (KEYWORD_NAMER, "phrase", "library")
+"""What names a journey without a language model."""
 TITLE_PROMPT = "name_journey"
 STRONGEST = 8
 """Keywords of a journey that its title is made from; they are its signature."""
@@ -20,6 +22,11 @@ LONGEST_KEYWORD = 60
 """Longer searches are sentences, and seldom what a journey is called; nor are they sent."""
 KEEP_SHARE = 0.5
 """A title stays while at least so much of the keywords that it was made from is still among the strongest."""
+TITLE_SCHEMA = {
+    **{"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "keyword": pl.String, "namer": pl.String},
+    "title_keywords": pl.List(pl.String),
+}
+"""Of titles: of what keyword each is made, if of one; what gave it; and what a language model was told."""
 _JOURNEY = ["user_id", "journey_id"]
 _GROUNDED_SHARE = 1 / 3
 _MOST_WORDS = 10
@@ -142,9 +149,7 @@ def kept_titles(signatures: pl.DataFrame, former: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def apply_titles(
-    names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.DataFrame, *, namer: str
-) -> pl.DataFrame:
+def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.DataFrame) -> pl.DataFrame:
     """Call journeys by their titles where these are distinct within the user, else by their best keyword.
 
     A title is given up that is the keyword name of another journey of the user, whatever the capitals, or the title of
@@ -155,11 +160,10 @@ def apply_titles(
     names : DataFrame
         From `journeys_dagster.inference.naming.name_journeys`.
     titles : DataFrame
-        Columns ``user_id``, ``journey_id``, ``title``, ``title_keywords``; at most one row per journey.
+        Columns ``user_id``, ``journey_id``, ``title``, ``keyword`` (null unless the title is one), ``namer`` and
+        ``title_keywords`` (null unless it is a language model's); at most one row per journey.
     journey_weights : DataFrame
         Columns ``user_id``, ``journey_id``, ``weight_units``: the weight of the journey's keywords.
-    namer : str
-        The value of ``namer`` for titles.
 
     Returns
     -------
@@ -176,16 +180,16 @@ def apply_titles(
         .unique(["user_id", "key"], keep="first", maintain_order=True)
         .join(taken, on=["user_id", "key"], how="left")
         .filter(pl.col("owner").is_null() | (pl.col("owner") == pl.col("journey_id")))
-        .select(*_JOURNEY, "title", "title_keywords")
+        .select(*_JOURNEY, "title", "title_keywords", "namer", chosen="keyword")
     )
-    has_title = pl.col("title").is_not_null()
     return (
         names.join(winners, on=_JOURNEY, how="left", maintain_order="left")
         .with_columns(
             keyword_name=pl.col("name"),
             name=pl.coalesce("title", "name"),
-            namer=pl.when(has_title).then(pl.lit(namer)).otherwise(pl.lit(KEYWORD_NAMER)),
+            keyword=pl.coalesce("chosen", "keyword"),
+            namer=pl.col("namer").fill_null(KEYWORD_NAMER),
         )
-        .drop("title")
+        .drop("title", "chosen")
         .sort(_JOURNEY)
     )

@@ -1,0 +1,103 @@
+"""Phrases that a journey's keywords share: seven metal signs of seven kinds are "metal signs"."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.inference.word_forms import FUNCTION_WORDS, plural, singular, tokens
+
+MIN_SHARED = 3
+"""Keywords of a journey that must share a phrase."""
+_LONGEST = 3
+_MODIFIER_WORDS = (
+    "antique assorted asstd beautiful big black blue box bronze brown circular classic colourful cosy cream cute dark "
+    "deluxe design designs diy double easy english extra fancy folding french giant glossy gold golden gorgeous gray "
+    "green grey hanging heavy huge ivory jumbo large left light little long lovely luxury matte medium mini modern "
+    "narrow natural old open orange pack pastel piece pieces pink plain pretty purple quick rectangular red regency "
+    "retro right round rustic scandinavian set shabby shiny short silver simple single size skinny slim small soft "
+    "square style sweet tall thick thin tiny top traditional turquoise union victorian vintage white wide wooden "
+    "yellow"
+)
+_MODIFIERS = frozenset(_MODIFIER_WORDS.split())
+"""Words that say of what kind the next one is: no phrase ends at one."""
+
+
+def shared_phrases(
+    words: pl.Series, word: NDArray[np.int64], journey: NDArray[np.int64], is_searched: NDArray[np.bool_]
+) -> pl.DataFrame:
+    """Phrases of one to three words that `MIN_SHARED` keywords of a journey have, the last word in any number.
+
+    Of phrases within each other that the same keywords share, the longest counts. What is no one's own words, but said
+    of items, gets the plural. What a keyword says already is left out.
+
+    Parameters
+    ----------
+    words : Series of str
+        Distinct keywords.
+    word, journey, is_searched : arrays of shape (keywords,)
+        Of each keyword of a journey: its row of `words`, its journey, and whether somebody searched for it.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``journey`` (int64), ``phrase`` (str), ``row`` (int64, of `word`): the keywords that have it; sorted.
+    """
+    rows = pl.DataFrame({"journey": journey, "word": word, "is_searched": is_searched}).with_row_index("row")
+    found = rows.cast({"row": pl.Int64}).join(_phrases_of(words), on="word")
+    of_key = (
+        found.group_by("journey", "key")
+        .agg(pl.len().alias("shared"), pl.col("length").first(), pl.col("is_searched").any(), members="row")
+        .filter(pl.col("shared") >= MIN_SHARED)
+        .with_columns(pl.col("members").list.sort())
+        # "metal" and "sign" say less than "metal sign", where all that have one have the other.
+        .sort("journey", "length", "key", descending=[False, True, False])
+        .unique(["journey", "members"], keep="first", maintain_order=True)
+    )
+    usual = (
+        found.join(of_key, on=["journey", "key"], how="semi")
+        .group_by("journey", "key", "phrase")
+        .agg(uses=pl.len())
+        .sort("journey", "key", "uses", "phrase", descending=[False, False, True, False])
+        .unique(["journey", "key"], keep="first", maintain_order=True)
+    )
+    shown = of_key.join(usual, on=["journey", "key"])
+    in_plural = {phrase: _in_plural(phrase) for phrase in shown["phrase"].unique()}
+    is_own = pl.col("is_searched")
+    phrase = pl.when(is_own).then("phrase").otherwise(pl.col("phrase").replace(in_plural))
+    said = rows.select("journey", phrase=words.gather(word))
+    return (
+        shown.with_columns(phrase=phrase)
+        .join(said, on=["journey", "phrase"], how="anti")
+        .unique(["journey", "phrase"], keep="first", maintain_order=True)
+        .select("journey", "phrase", row="members")
+        .explode("row")
+        .sort("journey", "phrase", "row")
+    )
+
+
+def _phrases_of(words: pl.Series) -> pl.DataFrame:
+    """Phrases of distinct keywords: ``word`` (int64, the row), ``phrase``, ``key`` (its last word in the singular)."""
+    rows = [(row, *each) for row, text in enumerate(words) for each in _phrases(tokens(text))]
+    schema = {"word": pl.Int64, "phrase": pl.String, "key": pl.String, "length": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").unique(["word", "key"], keep="first", maintain_order=True)
+
+
+def _phrases(parts: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    for start, first in enumerate(parts):
+        if first in FUNCTION_WORDS:
+            continue
+        for end in range(start, min(start + _LONGEST, len(parts))):
+            last = parts[end]
+            if last in FUNCTION_WORDS:
+                continue
+            if last in _MODIFIERS or last.isdigit() or len(last) < 3:
+                continue
+            before = parts[start:end]
+            yield " ".join([*before, last]), " ".join([*before, singular(last)]), end - start + 1
+
+
+def _in_plural(phrase: str) -> str:
+    before, space, last = phrase.rpartition(" ")
+    return f"{before}{space}{plural(last)}"
