@@ -65,7 +65,7 @@ def name_candidates(members: Members, library: TitleLibrary) -> pl.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``journey``, ``name`` (in lower case) and `FEATURES` (float32, null where a source has none), by journey.
+        Columns ``journey``, ``name`` (in lower case) and `FEATURES` (float32, null where there is none), by journey.
     """
     from journeys_dagster.inference import name_candidates_kernel as kernel
 
@@ -76,7 +76,9 @@ def name_candidates(members: Members, library: TitleLibrary) -> pl.DataFrame:
     centres, middles = centroids(vectors, word, weight, starts), centroids(vectors, word, even, starts)
     nearest, expected, closest = _expected_titles(centres, library)
 
-    phrases = shared_phrases(members.words, word, rows["journey"].to_numpy(), rows["search"].to_numpy() > 0.0)
+    phrases = shared_phrases(
+        *(members.words, word, rows["journey"].to_numpy(), rows["search"].to_numpy() > 0.0), plurals=library.words
+    )
     phrase_starts = segment_starts(phrases.select("journey", "phrase"))
     phrase = phrases[phrase_starts[:-1]]
     member = phrases["row"].to_numpy()

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import BUNDLED_MODEL
-from journeys_dagster.inference.word_forms import stems
+from journeys_dagster.inference.word_forms import stems, tokens
 
 TITLES = Path(__file__).with_suffix(".txt")
 VECTORS = Path(__file__).with_suffix(".safetensors")
@@ -70,6 +70,11 @@ class TitleLibrary:
     def texts(self) -> tuple[str, ...]:
         """The titles in lower case, as keywords are."""
         return tuple(title.lower() for title in self.titles)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """All words of the titles, in lower case."""
+        return frozenset(word for text in self.texts for word in tokens(text))
 
     @classmethod
     def of(cls, titles: Path, vectors: Path) -> "TitleLibrary":

@@ -1,6 +1,7 @@
 """Words of a text and the forms of English ones: what two texts have in common whatever the endings."""
 
 import re
+from collections.abc import Container
 from functools import lru_cache
 
 from journeys_dagster.inference.spelling import dictionary
@@ -34,8 +35,8 @@ def singular(word: str) -> str:
     return word
 
 
-def plural(word: str) -> str:
-    """An English word in the plural; as it is where the dictionary has no such plural."""
+def plural(word: str, known: Container[str] = ()) -> str:
+    """An English word in the plural; as it is where neither the dictionary nor `known` has that."""
     if _NO_PLURAL.search(word):
         return word
     if word.endswith(("ch", "sh")):
@@ -44,7 +45,7 @@ def plural(word: str) -> str:
         many = f"{word[:-1]}ies"
     else:
         many = f"{word}s"
-    return many if many in dictionary() else word
+    return many if many in dictionary() or many in known else word
 
 
 @lru_cache(maxsize=200_000)

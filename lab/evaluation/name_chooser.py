@@ -13,7 +13,7 @@ from journeys_dagster.inference.name_candidates import FEATURES, Members, name_c
 from journeys_dagster.inference.safety import check_texts
 from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, load_policy
-from journeys_dagster.inference.segments import centroid_similarity, centroids, segment_starts
+from journeys_dagster.inference.segments import centroid_similarity, centroids
 from journeys_dagster.inference.title_library import TITLES, VECTORS, TitleLibrary, make_library
 from journeys_dagster.settings import Settings
 
@@ -64,7 +64,7 @@ class Pairs:
         return make_library(titles, self.title_vectors[kept], middles[of], number[self.title_of[of]])
 
     def examples(self) -> pl.DataFrame:
-        """Candidates of the pairs, each with a library that has none of its fold's titles, as `examples_of` gives them."""
+        """Candidates of the pairs as `examples_of` gives them, with libraries that lack the titles of a pair's fold."""
         fold = np.random.default_rng(_SEED).integers(0, _FOLDS, len(self.titles))
         parts = []
         for number in range(_FOLDS):
@@ -95,7 +95,9 @@ class Pairs:
             true = own[found["journey"].to_numpy()]
             cosine = np.einsum("ij,ij->i", vectors, self.title_vectors[true], dtype=np.float64)
             is_exact = found["name"] == pl.Series([self.titles[number].lower() for number in true])
-            parts.append(found.with_columns(is_exact=is_exact, cosine=pl.Series(cosine), weight_of=pl.lit(_PAIRS_WEIGHT)))
+            parts.append(
+                found.with_columns(is_exact=is_exact, cosine=pl.Series(cosine), weight_of=pl.lit(_PAIRS_WEIGHT))
+            )
         return pl.concat(parts)
 
 
@@ -112,7 +114,7 @@ def examples_of(found: pl.DataFrame, true_names: pl.Series, embedder: TextEmbedd
     Returns
     -------
     DataFrame
-        With ``is_exact``, ``cosine`` and ``weight_of``: a type of journey that many have counts less often than it is met.
+        With ``is_exact``, ``cosine`` and ``weight_of``: what many journeys are counts less often than it is met.
     """
     true = true_names.gather(found["journey"])
     texts = pl.concat([found["name"], true_names]).unique().sort()
@@ -121,18 +123,22 @@ def examples_of(found: pl.DataFrame, true_names: pl.Series, embedder: TextEmbedd
     cosine = np.einsum("ij,ij->i", vectors[one], vectors[other], dtype=np.float64)
     times = true_names.to_frame("true").with_columns(times=pl.len().over("true"))["times"].gather(found["journey"])
     weight = 1.0 / times.sqrt()
-    return found.with_columns(is_exact=found["name"] == true, cosine=pl.Series(cosine), weight_of=weight / weight.mean())
+    return found.with_columns(
+        is_exact=found["name"] == true, cosine=pl.Series(cosine), weight_of=weight / weight.mean()
+    )
 
 
 def fit_chooser(examples: Sequence[pl.DataFrame]) -> "xgboost.Booster":
-    """Trees that expect of a candidate how near it is to what a person would say: the same words, or the same meaning."""
+    """Trees that expect how near a candidate is to what a person would say: the same words, or the same meaning."""
     import xgboost
 
     rows = pl.concat([part.select(*FEATURES, "is_exact", "cosine", "weight_of") for part in examples])
     cosine = pl.when("is_exact").then(1.0).otherwise("cosine")
     means = _ALIKE * (cosine >= ALIKE).cast(pl.Float64) + (1.0 - _ALIKE) * cosine
     target = rows.select(_EXACT * pl.col("is_exact").cast(pl.Float64) + (1.0 - _EXACT) * means).to_series()
-    matrix = xgboost.DMatrix(rows.select(FEATURES).to_numpy(), label=target.to_numpy(), weight=rows["weight_of"].to_numpy())
+    matrix = xgboost.DMatrix(
+        rows.select(FEATURES).to_numpy(), label=target.to_numpy(), weight=rows["weight_of"].to_numpy()
+    )
     return xgboost.train(_TREES, matrix, _ROUNDS)
 
 

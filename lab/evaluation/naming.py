@@ -12,20 +12,23 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
-from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.members import number_journeys
+from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, embedder_of_process
+from journeys_dagster.inference.members import journey_weight_units, number_journeys
+from journeys_dagster.inference.name_candidates import LIBRARY, PHRASE, name_candidates
+from journeys_dagster.inference.name_chooser import chosen_titles, named_members
 from journeys_dagster.inference.naming import name_journeys
-from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
+from journeys_dagster.inference.title_library import GRID, bundled_library, library_of
+from journeys_dagster.inference.titles import TITLE_SCHEMA, apply_titles
+from journeys_dagster.monitoring.bootstrap import Mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
 from lab.benchmark import HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import Corpus, read_log, world_corpus, world_history
 from lab.evaluation.identity import Step, snapshots, steps_of
-from lab.evaluation.statistics import gain_text, intervals, majority
+from lab.evaluation.naming_quality import BEST_KEYWORD, SHIPPED, Found
+from lab.evaluation.statistics import majority
 from lab.simulation.journey_types import Half
 
-MEASURES = ("exact", "cosine", "alike")
-SHIPPED = "shipped"
 ALIKE = 0.7
 """Cosine from which a picked name counts as meaning the true one."""
 MIN_KEYWORDS = 3
@@ -61,17 +64,31 @@ class Naming:
         world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
         with run.step("keywords, embeddings and names"):
             corpus = world_corpus(world, run.settings, run.vectors)
-            history = world_history(world, run.settings)
-            report, gains = evaluate_naming(corpus, history, run.settings, run.vectors.embedder)
+            found = evaluate_naming(corpus, world_history(world, run.settings), run.settings, run.vectors)
+        reports = {
+            "all": found.report(),
+            "covered": found.report(covered=True),
+            "not covered": found.report(covered=False),
+        }
+        gains = {"all": found.gains(), "covered": found.gains(covered=True), "not covered": found.gains(covered=False)}
+        title = f"journeys of three keywords and more; {self.users} users, seed {self.seed}"
         return Result(
-            {"seed": self.seed, "half": self.half, "namers": report, "cosine_gains": gains},
-            {f"journeys of three keywords and more; {self.users} users, seed {self.seed}": report},
-            ["cosine higher by " + ", ".join(f"{gain_text(gain)} than {name}" for name, gain in gains.items())],
+            {"seed": self.seed, "half": self.half, "namers": reports["all"], "by_types": reports, "gains": gains},
+            {f"{title}: {types}": report for types, report in reports.items()},
+            [f"above the {BEST_KEYWORD}, {types}: " + _gain_text(of) for types, of in gains.items()],
         )
 
 
+def _gain_text(gains: Mapping[str, Mean]) -> str:
+    return ", ".join(f"{name} {gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" for name, gain in gains.items())
+
+
 def name_in(
-    history: History, members: pl.DataFrame, settings: Settings, former: pl.DataFrame | None = None
+    history: History,
+    members: pl.DataFrame,
+    settings: Settings,
+    vectors: KeywordVectors | None = None,
+    former: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Name journeys of a history, with everyone's clusters that are kept in it.
 
@@ -79,47 +96,128 @@ def name_in(
     ----------
     members : DataFrame
         As `name_journeys` takes it, with ``sources`` (list of str) in place of ``is_searched``.
+    vectors : KeywordVectors, optional
+        By default journeys are named by their best keyword alone.
     former : DataFrame, optional
-        As `name_journeys` takes it.
+        What this gave for the snapshots before.
     """
     newest = history.query("select max(as_of) as as_of from clusters", {})["as_of"][0]
     known = history.rows_of("keyword_centrality", newest)
-    usual = known["usual"].max() or 0.0
+    usual: float = known["usual"].max() or 0.0  # type: ignore[assignment]
     searched = members.with_columns(is_searched=pl.col("sources").list.contains("search"))
     journeys, keywords = number_journeys(searched)
-    return name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)  # type: ignore[arg-type]
+    named = name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)
+    titles = pl.DataFrame(schema=TITLE_SCHEMA)
+    if vectors is not None:
+        coded = vectors.code(keywords)
+        titles = chosen_titles(
+            *(journeys, coded, vectors.vectors, named, settings.naming),
+            library=library_of(_titles_by(vectors)),
+            known=known,
+            usual=usual,
+            former=former,
+        )
+    weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
+    return apply_titles(named, titles, weights)
 
 
-def evaluate_naming(
-    corpus: Corpus, history: History, settings: Settings, embedder: TextEmbedder
-) -> tuple[pl.DataFrame, dict[str, Mean]]:
-    """Name the journeys found in a corpus by each method to pick a keyword, and compare with what they truly are.
+def _titles_by(vectors: KeywordVectors) -> pl.DataFrame:
+    """Vectors of the library's titles by another model than the bundled one."""
+    is_bundled = vectors.embedder.identity == embedder_of_process(BUNDLED_MODEL).identity
+    texts = [] if is_bundled else list(bundled_library().texts)
+    coded = vectors.code(pl.DataFrame({"keyword": texts}, schema={"keyword": pl.String}))
+    embedding = pl.Series(vectors.vectors[coded["code"].to_numpy()].tolist(), dtype=pl.List(pl.Float32))
+    return coded.select("keyword").with_columns(embedding=embedding)
+
+
+def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vectors: KeywordVectors) -> Found:
+    """Name the journeys found in a corpus by each method, and compare with what they truly are.
 
     The true name of a journey is that of most of its keywords' weight. Journeys of `MIN_KEYWORDS` and more count.
-
-    Returns
-    -------
-    report : DataFrame
-        One row per method: ``namer``, ``journeys``, and for each of `MEASURES` its mean over users with ``_low`` and
-        ``_high``: ``exact`` (the true name, whatever its capitals), ``cosine`` (of the embeddings of both names) and
-        ``alike`` (a cosine of `ALIKE` or more). ``best possible`` always picks the keyword nearest to the true name.
-    gains : dict of str to Mean
-        How much larger the cosine of what is shipped is than each other's, as a share.
     """
+    embedder = vectors.embedder
     keywords = _truly_named(_clustered(corpus, settings), corpus, embedder)
     everyone = keywords.with_columns(as_of=pl.lit(history.span[1]))
     history.keep("clusters", everyone.select("as_of", "user_id", "keyword", "centroid_similarity"))
-    shipped = name_in(history, keywords, settings).select(*_JOURNEY, "keyword")
-    methods = {SHIPPED: keywords.join(shipped, on=[*_JOURNEY, "keyword"], how="semi", maintain_order="left")}
-    others = _baseline_scores(keywords, corpus, embedder)
-    methods |= {name: _picked(keywords, score) for name, score in others.items()}
-    qualities = {name: _quality(rows) for name, rows in methods.items()}
-    report = [
-        {"namer": name, "journeys": int(quality["journeys"].sum()), **intervals(quality, MEASURES)}
-        for name, quality in qualities.items()
-    ]
-    ours = qualities.pop(SHIPPED)["cosine"]
-    return pl.DataFrame(report), {name: bootstrap_gain(ours, other["cosine"]) for name, other in qualities.items()}
+    counted = keywords.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
+    journeys = counted.select(*_JOURNEY, "true_name").unique().sort(_JOURNEY)
+    shipped = name_in(history, keywords, settings, vectors)
+    candidates = _candidates(history, keywords, settings, vectors)
+    methods = {SHIPPED: shipped, BEST_KEYWORD: shipped.with_columns(name="keyword_name")}
+    methods |= {name: _picked(keywords, score) for name, score in _baseline_scores(keywords, corpus, embedder).items()}
+    methods |= {
+        f"{source} where there is one": rows for source, rows in _by_source(candidates, methods[BEST_KEYWORD]).items()
+    }
+    names = {
+        name: journeys.join(rows.select(*_JOURNEY, "name"), on=_JOURNEY, how="left") for name, rows in methods.items()
+    }
+    judged = _judged(names, embedder)
+    judged["best possible"] = _best_possible(candidates, journeys, embedder)
+    covered = _covered(journeys["true_name"], vectors)
+    return Found({name: rows.with_columns(is_covered=covered) for name, rows in judged.items()}, shipped)
+
+
+def _candidates(history: History, keywords: pl.DataFrame, settings: Settings, vectors: KeywordVectors) -> pl.DataFrame:
+    """The chooser's candidates of a corpus, with user and journey."""
+    newest = history.query("select max(as_of) as as_of from clusters", {})["as_of"][0]
+    known = history.rows_of("keyword_centrality", newest)
+    searched = keywords.with_columns(is_searched=pl.col("sources").list.contains("search"))
+    journeys, numbered = number_journeys(searched)
+    usual: float = known["usual"].max() or 0.0  # type: ignore[assignment]
+    coded = vectors.code(numbered)
+    members, numbers = named_members(coded, vectors.vectors, settings.naming, known=known, usual=usual)
+    found = name_candidates(members, library_of(_titles_by(vectors)))
+    return pl.concat([journeys[numbers][found["journey"]], found], how="horizontal")
+
+
+def _by_source(candidates: pl.DataFrame, best: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """The nearest phrase, and the nearest title, of each journey that has one; else its best keyword."""
+    rows = {}
+    for number, source in enumerate((PHRASE, LIBRARY), start=1):
+        chosen = (
+            candidates.filter(pl.col("source") == number)
+            .sort(*_JOURNEY, "closeness", "name", descending=[False, False, True, False])
+            .unique(_JOURNEY, keep="first", maintain_order=True)
+            .select(*_JOURNEY, chosen="name")
+        )
+        rows[source] = best.join(chosen, on=_JOURNEY, how="left").with_columns(name=pl.coalesce("chosen", "name"))
+    return rows
+
+
+def _judged(names: Mapping[str, pl.DataFrame], embedder: TextEmbedder) -> dict[str, pl.DataFrame]:
+    """Each journey's name by each method, with `MEASURES`; whatever the capitals."""
+    lower = {name: rows.with_columns(pl.col("name").str.to_lowercase()) for name, rows in names.items()}
+    texts = pl.concat([pl.concat([rows["name"], rows["true_name"]]) for rows in lower.values()]).unique().sort()
+    vectors = embedder.embed(texts.to_list())
+    judged = {}
+    for name, rows in lower.items():
+        places = (texts.search_sorted(rows[column]).to_numpy() for column in ("name", "true_name"))
+        cosine = np.einsum("ij,ij->i", *(vectors[place] for place in places), dtype=np.float64)
+        is_exact = rows["name"] == rows["true_name"]
+        judged[name] = rows.with_columns(
+            exact=is_exact.cast(pl.Float64),
+            cosine=pl.Series(cosine),
+            alike=(is_exact | pl.Series(cosine >= ALIKE)).cast(pl.Float64),
+        )
+    return judged
+
+
+def _best_possible(candidates: pl.DataFrame, journeys: pl.DataFrame, embedder: TextEmbedder) -> pl.DataFrame:
+    """The candidate that is nearest to the true name."""
+    rows = candidates.select(*_JOURNEY, "name").join(journeys, on=_JOURNEY)
+    return (
+        _judged({"": rows}, embedder)[""]
+        .sort(*_JOURNEY, "exact", "cosine", "name", descending=[False, False, True, True, False])
+        .unique(_JOURNEY, keep="first", maintain_order=True)
+    )
+
+
+def _covered(true_names: pl.Series, vectors: KeywordVectors) -> pl.Series:
+    """Whether the library has a title like the name."""
+    names = true_names.unique().sort()
+    titles = library_of(_titles_by(vectors)).vectors / GRID
+    is_covered = (vectors.embedder.embed(names.to_list()) @ titles.T).max(axis=1) >= ALIKE
+    return pl.Series(is_covered[names.search_sorted(true_names).to_numpy()])
 
 
 def _clustered(corpus: Corpus, settings: Settings) -> pl.DataFrame:
@@ -161,29 +259,14 @@ def _baseline_scores(
         "most frequent": pl.col("weight"),
         "tf-idf": pl.col("weight") * rarity,
         "KeyBERT": keybert,
-        "best possible": pl.col("cosine"),
+        "best keyword possible": pl.col("cosine"),
     }
 
 
 def _picked(keywords: pl.DataFrame, score: pl.Expr | NDArray[np.float64]) -> pl.DataFrame:
     scored = keywords.with_columns(score=score if isinstance(score, pl.Expr) else pl.Series(score))
-    return scored.sort(*_JOURNEY, "score", "keyword", descending=[False, False, True, False]).unique(
-        _JOURNEY, keep="first", maintain_order=True
-    )
-
-
-def _quality(picked: pl.DataFrame) -> pl.DataFrame:
-    return (
-        picked.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
-        .group_by("user_id")
-        .agg(
-            journeys=pl.len(),
-            exact=(pl.col("keyword") == pl.col("true_name")).mean(),
-            cosine=pl.col("cosine").mean(),
-            alike=(pl.col("cosine") >= ALIKE).mean(),
-        )
-        .sort("user_id")
-    )
+    best = scored.sort(*_JOURNEY, "score", "keyword", descending=[False, False, True, False])
+    return best.unique(_JOURNEY, keep="first", maintain_order=True).with_columns(name="keyword")
 
 
 def name_stability(
@@ -206,7 +289,8 @@ def name_stability(
             history.keep("clusters", snapshot.with_columns(as_of=pl.lit(step.as_of)))
         members = snapshot.select(*_JOURNEY, "keyword", "weight", "events", "sources", "centroid_similarity")
         kept = pl.col("keyword").sort().str.join("\n").alias("members")
-        named = name_in(history, members, settings, None if first else names).select(*_JOURNEY, "name", "keyword")
+        before = None if first else names
+        named = name_in(history, members, settings, vectors, before).select(*_JOURNEY, "name", "keyword")
         new = named.join(members.group_by(_JOURNEY).agg(kept), on=_JOURNEY)
         if first:
             names = new
