@@ -14,7 +14,7 @@ _LONGEST = 3
 _MODIFIER_WORDS = (
     "antique assorted asstd beautiful big black blue bronze brown circular classic colourful cosy cream cute dark "
     "deluxe design designs diy double easy english extra fancy folding french giant glossy gold golden gorgeous gray "
-    "green grey hanging heavy huge ivory jumbo large left light little long lovely luxury matte medium mini modern "
+    "green grey hanging heavy huge ivory jumbo large left little long lovely luxury matte medium mini modern "
     "narrow natural old open orange pack pastel piece pieces pink plain pretty purple quick rectangular red regency "
     "retro right round rustic scandinavian set shabby shiny short silver simple single size skinny slim small soft "
     "square style sweet tall thick thin tiny top traditional turquoise union victorian vintage white wide wooden "

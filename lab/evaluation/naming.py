@@ -15,24 +15,27 @@ from journeys_dagster.inference.clustering import cluster_keywords, strongest_ke
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, embedder_of_process
 from journeys_dagster.inference.members import journey_weight_units, number_journeys
 from journeys_dagster.inference.name_candidates import LIBRARY, PHRASE, name_candidates
-from journeys_dagster.inference.name_chooser import chosen_titles, named_members
+from journeys_dagster.inference.name_chooser import MODEL, chosen_titles, named_members
 from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.title_library import GRID, bundled_library, library_of
 from journeys_dagster.inference.titles import TITLE_SCHEMA, apply_titles
 from journeys_dagster.monitoring.bootstrap import Mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
-from lab.benchmark import HALF, HALF_HELP, Result, Run, argument, option
+from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import Corpus, read_log, world_corpus, world_history
 from lab.evaluation.identity import Step, snapshots, steps_of
+from lab.evaluation.name_chooser import Pairs, examples_of, fit_chooser, save_library
 from lab.evaluation.naming_quality import BEST_KEYWORD, SHIPPED, Found
 from lab.evaluation.statistics import majority
 from lab.simulation.journey_types import Half
+from lab.teacher.pairs import load_pairs
 
 ALIKE = 0.7
 """Cosine from which a picked name counts as meaning the true one."""
 MIN_KEYWORDS = 3
 """Of journeys with one keyword or two there is little to choose."""
+_WORLDS = 3
 _JOURNEY = ["user_id", "journey_id"]
 _COMPARED = ("name", "name_before", "members", "members_before")
 
@@ -43,6 +46,9 @@ class Naming:
 
     Against the true names of a simulated world, beside simpler methods to pick a keyword; or, of UCI Online Retail
     (Parquet at PATH), how often journeys keep their name from day to day.
+
+    With --refit-to, the library of titles is made anew from the pairs by hand, and the trees that choose learn from
+    these and from simulated people. The shipped ones are of `--half tune --seed 41`.
     """
 
     name: ClassVar[str] = "naming"
@@ -51,6 +57,9 @@ class Naming:
     days: int = option(60, "Of the simulated world, or the last ones of PATH.", type=click.IntRange(1))
     seed: int = option(31, type=int)
     half: Half | None = option(None, HALF_HELP, type=HALF)
+    refit_to: Path | None = option(
+        None, "Make library and trees anew, from this seed's world and the next two, into this folder.", type=FILE
+    )
 
     def measure(self, run: Run) -> Result:
         """Name journeys, and compare the names."""
@@ -61,6 +70,8 @@ class Naming:
             with run.step("replay") as advance:
                 found = name_stability(history, steps, run.settings, run.vectors, progress=advance)
             return Result(found, {f"the days up to {last}": pl.DataFrame([found])})
+        if self.refit_to is not None:
+            return self._refit(run, self.refit_to)
         world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
         with run.step("keywords, embeddings and names"):
             corpus = world_corpus(world, run.settings, run.vectors)
@@ -77,6 +88,34 @@ class Naming:
             {f"{title}: {types}": report for types, report in reports.items()},
             [f"above the {BEST_KEYWORD}, {types}: " + _gain_text(of) for types, of in gains.items()],
         )
+
+    def _refit(self, run: Run, folder: Path) -> Result:
+        """Make what chooses names anew."""
+        with run.step("pairs"):
+            pairs = Pairs(load_pairs(), run.vectors.embedder, run.settings)
+            library = save_library(pairs.library(), folder)
+            examples = [pairs.examples()]
+        for seed in range(self.seed, self.seed + _WORLDS):
+            world = run.world(users=self.users, days=self.days, seed=seed, half=self.half)
+            with run.step("keywords, embeddings and candidates"):
+                corpus = world_corpus(world, run.settings, run.vectors)
+                keywords = _truly_named(_clustered(corpus, run.settings), corpus, run.vectors.embedder)
+                history = world_history(world, run.settings)
+                _keep_clusters(history, keywords)
+                found = _candidates(history, keywords, run.settings, run.vectors, library)
+                examples.append(_known_examples(found, keywords, run.vectors.embedder))
+        fit_chooser(examples).save_model(folder / MODEL.name)
+        figures = {"titles": len(library.titles), "pairs": len(library.keys), "candidates": sum(map(len, examples))}
+        return Result(figures, {f"written to {folder}": pl.DataFrame([figures])})
+
+
+def _known_examples(found: pl.DataFrame, keywords: pl.DataFrame, embedder: TextEmbedder) -> pl.DataFrame:
+    """Candidates of journeys that have a true name, as examples."""
+    true = keywords.select(*_JOURNEY, "true_name").drop_nulls().unique().sort(_JOURNEY)
+    known = found.drop("journey").join(true, on=_JOURNEY, maintain_order="left")
+    numbers, numbered = number_journeys(known)
+    names = numbers.join(true, on=_JOURNEY, how="left", maintain_order="left")["true_name"]
+    return examples_of(numbered, names, embedder)
 
 
 def _gain_text(gains: Mapping[str, Mean]) -> str:
@@ -137,12 +176,11 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     """
     embedder = vectors.embedder
     keywords = _truly_named(_clustered(corpus, settings), corpus, embedder)
-    everyone = keywords.with_columns(as_of=pl.lit(history.span[1]))
-    history.keep("clusters", everyone.select("as_of", "user_id", "keyword", "centroid_similarity"))
+    _keep_clusters(history, keywords)
     counted = keywords.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
     journeys = counted.select(*_JOURNEY, "true_name").unique().sort(_JOURNEY)
     shipped = name_in(history, keywords, settings, vectors)
-    candidates = _candidates(history, keywords, settings, vectors)
+    candidates = _candidates(history, keywords, settings, vectors, library_of(_titles_by(vectors)))
     methods = {SHIPPED: shipped, BEST_KEYWORD: shipped.with_columns(name="keyword_name")}
     methods |= {name: _picked(keywords, score) for name, score in _baseline_scores(keywords, corpus, embedder).items()}
     methods |= {
@@ -157,7 +195,18 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     return Found({name: rows.with_columns(is_covered=covered) for name, rows in judged.items()}, shipped)
 
 
-def _candidates(history: History, keywords: pl.DataFrame, settings: Settings, vectors: KeywordVectors) -> pl.DataFrame:
+def _keep_clusters(history: History, keywords: pl.DataFrame) -> None:
+    everyone = keywords.with_columns(as_of=pl.lit(history.span[1]))
+    history.keep("clusters", everyone.select("as_of", "user_id", "keyword", "centroid_similarity"))
+
+
+def _candidates(
+    history: History,
+    keywords: pl.DataFrame,
+    settings: Settings,
+    vectors: KeywordVectors,
+    library: TitleLibrary,
+) -> pl.DataFrame:
     """The chooser's candidates of a corpus, with user and journey."""
     newest = history.query("select max(as_of) as as_of from clusters", {})["as_of"][0]
     known = history.rows_of("keyword_centrality", newest)
@@ -166,7 +215,7 @@ def _candidates(history: History, keywords: pl.DataFrame, settings: Settings, ve
     usual: float = known["usual"].max() or 0.0  # type: ignore[assignment]
     coded = vectors.code(numbered)
     members, numbers = named_members(coded, vectors.vectors, settings.naming, known=known, usual=usual)
-    found = name_candidates(members, library_of(_titles_by(vectors)))
+    found = name_candidates(members, library)
     return pl.concat([journeys[numbers][found["journey"]], found], how="horizontal")
 
 
