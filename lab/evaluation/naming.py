@@ -17,7 +17,7 @@ from journeys_dagster.inference.members import journey_weight_units, number_jour
 from journeys_dagster.inference.name_candidates import LIBRARY, PHRASE, name_candidates
 from journeys_dagster.inference.name_chooser import MODEL, chosen_titles, named_members
 from journeys_dagster.inference.naming import name_journeys
-from journeys_dagster.inference.title_library import GRID, bundled_library, library_of
+from journeys_dagster.inference.title_library import GRID, TitleLibrary, bundled_library, library_of
 from journeys_dagster.inference.titles import TITLE_SCHEMA, apply_titles
 from journeys_dagster.monitoring.bootstrap import Mean
 from journeys_dagster.settings import Settings
