@@ -163,7 +163,7 @@ def test_stages_of_a_world() -> None:
 def test_names_of_a_world() -> None:
     result = evaluated("naming", "--users", 4, "--days", 20, "--seed", 3)
     assert result.exit_code == 0, result.output
-    for words in ("shipped", "KeyBERT", "cosine higher by"):
+    for words in ("shipped", "KeyBERT", "above the best keyword"):
         assert words in result.output
 
 

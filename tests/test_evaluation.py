@@ -153,12 +153,20 @@ def test_lifecycles_by_name_and_topic(world: World) -> None:
 
 
 def test_methods_to_name_are_compared_on_the_same_journeys(world: World, corpus: Corpus) -> None:
-    report, gains = evaluate_naming(corpus, History(frames(world), SETTINGS), SETTINGS, EMBEDDER)
+    found = evaluate_naming(corpus, History(frames(world), SETTINGS), SETTINGS, KeywordVectors(EMBEDDER))
+    report = found.report()
     assert report["journeys"].n_unique() == 1
     cosine = dict(report.select("namer", "cosine").iter_rows())
     assert max(cosine, key=lambda namer: cosine[namer]) == "best possible"
     assert cosine["shipped"] > cosine["most frequent"]
-    assert gains.keys() == cosine.keys() - {"shipped"}
+    parts = [found.report(covered=covered)["journeys"][0] for covered in (True, False)]
+    assert sum(parts) == report["journeys"][0]
+    shipped = {
+        name: report.row(by_predicate=pl.col("namer") == name, named=True) for name in ("shipped", "best keyword")
+    }
+    for measure, gain in found.gains().items():
+        assert gain.value == pytest.approx(shipped["shipped"][measure] - shipped["best keyword"][measure])
+        assert gain.low <= gain.value <= gain.high
     assert report["exact"].is_between(0, 1).all()
 
 

@@ -299,10 +299,13 @@ def test_of_equal_titles_the_heavier_journey_has_it_and_none_is_another_journeys
             "journey_id": ids,
             "title": ["New room", "new Room", "RUG", "Rugs"],
             "title_keywords": [["a"]] * 4,
+            "keyword": pl.Series([None] * 4, dtype=pl.String),
+            "namer": "m",
         }
     )
+    names = names.with_columns(keyword=pl.col("name").str.to_lowercase())
     journey_weights = pl.DataFrame({"user_id": "ann", "journey_id": ids, "weight_units": [1, 5, 3, 2]})
-    found = {row["journey_id"]: row for row in apply_titles(names, titles, journey_weights, namer="m").to_dicts()}
+    found = {row["journey_id"]: row for row in apply_titles(names, titles, journey_weights).to_dicts()}
     assert {key: row["name"] for key, row in found.items()} == {
         "light": "Lamp",
         "heavy": "new Room",
