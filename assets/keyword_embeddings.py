@@ -41,10 +41,12 @@ _MISSING = """
         from keywords
         where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
         qualify row_number() over (partition by user_id order by weight desc, keyword) <= $max_keywords_per_user
+        union all
+        select unnest($titles::varchar[]) as keyword
     )
 
     select distinct keyword
-    from (select keyword from strongest union all select unnest($titles::varchar[]))
+    from strongest
     where keyword not in (select keyword from keyword_embeddings where model_revision = $model_revision)
     order by keyword
 """
