@@ -155,6 +155,17 @@ def test_any_text_has_stems(text: str):
     assert plural(text.lower()) is not None
 
 
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_the_nearest_are_the_largest_and_of_equal_ones_the_first(count: int, seed: int):
+    from journeys_dagster.inference.name_candidates_kernel import fill_nearest
+
+    values = np.random.default_rng(seed).integers(-4, 4, (5, 12)).astype(np.float32)
+    nearest = np.zeros((5, count), dtype=np.int64)
+    fill_nearest(values, nearest)
+    assert (nearest == np.argsort(-values, axis=1, kind="stable")[:, :count]).all()
+
+
 WORDS = ["camera film", "film camera", "film developing kit", "35mm film", "darkroom", "old lens", "film scanner"]
 
 

@@ -15,21 +15,40 @@ Ints = NDArray[np.int64]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _sink(values: Vectors, heap: Ints, place: int, size: int) -> None:
+    """Bring an entry to its place; the first of a heap is the smallest value, of equal ones the last column."""
+    while True:
+        below = 2 * place + 1
+        if below >= size:
+            return
+        one, other = heap[below], heap[min(below + 1, size - 1)]
+        if values[other] < values[one] or (values[other] == values[one] and other > one):
+            below += 1
+            one = other
+        here = heap[place]
+        if values[here] < values[one] or (values[here] == values[one] and here > one):
+            return
+        heap[place], heap[below] = one, here
+        place = below
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def fill_nearest(similarity: Vectors, nearest: Ints) -> None:
     """The columns with the largest values of each row, largest first; of equal ones the first."""
     count = nearest.shape[1]
     for row in range(len(similarity)):
-        values = similarity[row]
-        found = 0
-        for column in range(len(values)):
-            if found == count and values[column] <= values[nearest[row, count - 1]]:
-                continue
-            place = min(found, count - 1)
-            while place > 0 and values[column] > values[nearest[row, place - 1]]:
-                nearest[row, place] = nearest[row, place - 1]
-                place -= 1
-            nearest[row, place] = column
-            found = min(found + 1, count)
+        values, heap = similarity[row], nearest[row]
+        for place in range(count):
+            heap[place] = place
+        for place in range(count // 2, -1, -1):
+            _sink(values, heap, place, count)
+        for column in range(count, len(values)):
+            if values[column] > values[heap[0]]:
+                heap[0] = column
+                _sink(values, heap, 0, count)
+        for size in range(count - 1, 0, -1):
+            heap[0], heap[size] = heap[size], heap[0]
+            _sink(values, heap, 0, size)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
