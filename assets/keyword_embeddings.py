@@ -102,7 +102,7 @@ def keyword_embeddings(run: Run) -> dg.MaterializeResult:
             "as_of": day,
             "model_revision": embedder.revision,
             "max_keywords_per_user": settings.clusters.max_keywords_per_user,
-            "titles": texts_to_embed(settings.embedding.model),
+            "titles": texts_to_embed(settings.embedding.model) if settings.naming.titles == "library" else [],
         }
         missing = warehouse.query(_MISSING, params)
         done = 0

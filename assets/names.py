@@ -7,9 +7,9 @@ import polars as pl
 from assets.naming_model import TABLE as NAMING_MODEL
 from journeys_dagster.inference.frames import Frames, with_codes
 from journeys_dagster.inference.members import journey_weight_units, with_journeys
-from journeys_dagster.inference.name_candidates import MIN_KEYWORDS
 from journeys_dagster.inference.name_chooser import chosen_titles
 from journeys_dagster.inference.naming import name_journeys
+from journeys_dagster.inference.phrases import MIN_KEYWORDS, phrase_titles
 from journeys_dagster.inference.title_library import library_of
 from journeys_dagster.inference.titles import (
     NAMERS,
@@ -57,13 +57,11 @@ _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_o
 def with_titles(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """Journeys and their keywords in order, and the titles that a language model gives where it is used."""
     ordered = members_in_order(frames)
+    found = {**ordered, "titles": _titles(snapshot, ordered)}
+    if snapshot.settings.naming.titles == "phrases":
+        return found
     large = ordered["members"].filter(pl.len().over("user_id", "cluster") >= MIN_KEYWORDS)
-    return {
-        **ordered,
-        "titles": _titles(snapshot, ordered),
-        "embeddings": read_embeddings(snapshot, large),
-        "library": read_library(snapshot),
-    }
+    return {**found, "embeddings": read_embeddings(snapshot, large), "library": read_library(snapshot)}
 
 
 def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
@@ -127,9 +125,9 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
 )
 def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Name of each journey: its best keyword by closeness to its centroid, centrality in everyone's journeys,
-    frequency, source and readability; or what comes nearer to a person's words: another keyword, a phrase that they
-    share, a title of the library, or the title a language model gave it. Misspelt words in the usual spelling; distinct
-    within a user.
+    frequency, source and readability; a phrase that its keywords share, where nobody searched; a title of the library,
+    where that is on; or the title a language model gave it. Misspelt words in the usual spelling; distinct within a
+    user.
     """
     journeys, titles = frames["journeys"], frames["titles"]
     keywords = with_journeys(frames["members"], journeys)
@@ -142,19 +140,18 @@ def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         former=frames["former"],
         spellings=frames["spellings"],
     )
-    large, vectors = with_codes(keywords.filter(pl.len().over("journey") >= MIN_KEYWORDS), frames["embeddings"])
-    chosen = chosen_titles(
-        journeys,
-        large,
-        vectors,
-        named,
-        settings.naming,
-        library=library_of(frames["library"]),
-        known=frames["centrality"],
-        usual=frames["usual"]["usual"][0],
-        former=frames["former"],
-        spellings=frames["spellings"],
-    )
+    if settings.naming.titles == "phrases":
+        chosen = phrase_titles(journeys, keywords, former=frames["former"], spellings=frames["spellings"])
+    else:
+        large, vectors = with_codes(keywords.filter(pl.len().over("journey") >= MIN_KEYWORDS), frames["embeddings"])
+        chosen = chosen_titles(
+            *(journeys, large, vectors, named, settings.naming),
+            library=library_of(frames["library"]),
+            known=frames["centrality"],
+            usual=frames["usual"]["usual"][0],
+            former=frames["former"],
+            spellings=frames["spellings"],
+        )
     weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
     others = chosen.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
     return apply_titles(named, pl.concat([titles, others]), weights)

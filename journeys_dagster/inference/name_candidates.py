@@ -17,8 +17,6 @@ from journeys_dagster.inference.title_library import GRID, TitleLibrary, may_add
 from journeys_dagster.inference.word_forms import stems, tokens
 
 KEYWORD, PHRASE, LIBRARY = "keyword", "phrase", "library"
-MIN_KEYWORDS = 3
-"""Of a journey with fewer the best keyword is the name."""
 _NEAREST, _EXPECTING, _LIMIT = 200, 20, 12
 _SHARPNESS = 20.0
 _JOURNEYS_AT_ONCE = 4096

@@ -18,12 +18,12 @@ from journeys_dagster.inference.name_candidates import (
     FEATURES,
     KEYWORD,
     LIBRARY,
-    MIN_KEYWORDS,
     PHRASE,
     Members,
     name_candidates,
 )
 from journeys_dagster.inference.naming import READABLE, display_name, keyword_parts, keyword_score, known_words
+from journeys_dagster.inference.phrases import MIN_KEYWORDS, OF_ONE_KIND, REST
 from journeys_dagster.inference.spelling import misspelt, respelt
 from journeys_dagster.inference.title_library import TitleLibrary
 from journeys_dagster.inference.titles import TITLE_SCHEMA
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 MODEL = Path(__file__).with_suffix(".json")
 GAIN = 0.1
 """By how much a candidate must be better than the best keyword."""
-REST = 0.05
-"""What counts for the candidate that named the journey in the snapshot before."""
-OF_ONE_KIND = 0.5
-"""Share of the keywords of a journey of items alone from which a phrase that they share is its name."""
 _ROWS_AT_ONCE = 500_000
 _SOURCE = (KEYWORD, PHRASE, LIBRARY)
 _JOURNEY = ["user_id", "journey_id"]

@@ -13,7 +13,8 @@ from journeys_dagster.inference.naming import READABLE, readability
 from journeys_dagster.llm.masking import mask
 
 KEYWORD_NAMER = "keyword"
-NAMERS = (KEYWORD_NAMER, "phrase", "library")
+PHRASE_NAMER = "phrase"
+NAMERS = (KEYWORD_NAMER, PHRASE_NAMER, "library")
 """What names a journey without a language model."""
 TITLE_PROMPT = "name_journey"
 STRONGEST = 8

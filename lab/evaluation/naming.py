@@ -17,6 +17,7 @@ from journeys_dagster.inference.members import journey_weight_units, number_jour
 from journeys_dagster.inference.name_candidates import LIBRARY, PHRASE, name_candidates
 from journeys_dagster.inference.name_chooser import MODEL, chosen_titles, named_members
 from journeys_dagster.inference.naming import name_journeys
+from journeys_dagster.inference.phrases import phrase_titles
 from journeys_dagster.inference.title_library import GRID, TitleLibrary, bundled_library, library_of
 from journeys_dagster.inference.titles import TITLE_SCHEMA, apply_titles
 from journeys_dagster.monitoring.bootstrap import Mean
@@ -36,6 +37,7 @@ ALIKE = 0.7
 MIN_KEYWORDS = 3
 """Of journeys with one keyword or two there is little to choose."""
 _WORLDS = 3
+LIBRARY_AND_TREES = "library and trees"
 _JOURNEY = ["user_id", "journey_id"]
 _COMPARED = ("name", "name_before", "members", "members_before")
 
@@ -81,12 +83,16 @@ class Naming:
             "covered": found.report(covered=True),
             "not covered": found.report(covered=False),
         }
-        gains = {"all": found.gains(), "covered": found.gains(covered=True), "not covered": found.gains(covered=False)}
+        gains = {
+            f"{namer}, {types}": found.gains(namer, covered=covered)
+            for namer in (SHIPPED, LIBRARY_AND_TREES)
+            for types, covered in (("all", None), ("covered", True), ("not covered", False))
+        }
         title = f"journeys of three keywords and more; {self.users} users, seed {self.seed}"
         return Result(
             {"seed": self.seed, "half": self.half, "namers": reports["all"], "by_types": reports, "gains": gains},
             {f"{title}: {types}": report for types, report in reports.items()},
-            [f"above the {BEST_KEYWORD}, {types}: " + _gain_text(of) for types, of in gains.items()],
+            [f"above the {BEST_KEYWORD}, {what}: " + _gain_text(of) for what, of in gains.items()],
         )
 
     def _refit(self, run: Run, folder: Path) -> Result:
@@ -147,7 +153,9 @@ def name_in(
     journeys, keywords = number_journeys(searched)
     named = name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)
     titles = pl.DataFrame(schema=TITLE_SCHEMA)
-    if vectors is not None:
+    if settings.naming.titles == "phrases":
+        titles = phrase_titles(journeys, keywords, former=former)
+    elif vectors is not None:
         coded = vectors.code(keywords)
         titles = chosen_titles(
             *(journeys, coded, vectors.vectors, named, settings.naming),
@@ -181,7 +189,12 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     journeys = counted.select(*_JOURNEY, "true_name").unique().sort(_JOURNEY)
     shipped = name_in(history, keywords, settings, vectors)
     candidates = _candidates(history, keywords, settings, vectors, library_of(_titles_by(vectors)))
-    methods = {SHIPPED: shipped, BEST_KEYWORD: shipped.with_columns(name="keyword_name")}
+    by_library = settings.model_copy(update={"naming": settings.naming.model_copy(update={"titles": "library"})})
+    methods = {
+        SHIPPED: shipped,
+        BEST_KEYWORD: shipped.with_columns(name="keyword_name"),
+        LIBRARY_AND_TREES: name_in(history, keywords, by_library, vectors),
+    }
     methods |= {name: _picked(keywords, score) for name, score in _baseline_scores(keywords, corpus, embedder).items()}
     methods |= {
         f"{source} where there is one": rows for source, rows in _by_source(candidates, methods[BEST_KEYWORD]).items()

@@ -44,9 +44,9 @@ class Found:
             rows.append({"namer": namer, "journeys": len(kept), **found})
         return pl.DataFrame(rows)
 
-    def gains(self, *, covered: bool | None = None) -> dict[str, Mean]:
-        """How much more each of `MEASURES` is by what is shipped than by the best keyword."""
-        ours, theirs = self.names[SHIPPED], self.names[BEST_KEYWORD]
+    def gains(self, namer: str, *, covered: bool | None = None) -> dict[str, Mean]:
+        """How much more each of `MEASURES` is by a method than by the best keyword."""
+        ours, theirs = self.names[namer], self.names[BEST_KEYWORD]
         difference = ours.select(MEASURES).to_numpy() - theirs.select(MEASURES).to_numpy()
         if covered is not None:
             chosen = (ours["is_covered"] == covered).to_numpy()
