@@ -12,6 +12,10 @@ _COMMANDS = {
         "journeys_dagster.cli.pipeline:demo_command",
         "A simulated platform: from an empty home to trained models and journeys.",
     ),
+    "distill": (
+        "journeys_dagster.cli.distill:distill_group",
+        "Teach a small language model to title journeys, and use it.",
+    ),
     "evaluate": ("lab.command:evaluate", "How good the journeys are, where the truth is known."),
     "export": (
         "journeys_dagster.cli.warehouse:export_command",
@@ -26,9 +30,14 @@ _COMMANDS = {
         "journeys_dagster.cli.inspect:inspect_command",
         "Look at a landing zone before anything is run: is it ready, and if not, what is to be done.",
     ),
+    "llm": ("journeys_dagster.cli.language_model:llm_group", "The language model in the box as an endpoint."),
     "migrate": (
         "journeys_dagster.cli.warehouse:migrate_command",
         "Bring a warehouse that an older version made to this version's tables, as runs do when they start.",
+    ),
+    "model": (
+        "journeys_dagster.cli.language_model:model_command",
+        "Bring the language model that a package carries into the home, once.",
     ),
     "prune": (
         "journeys_dagster.cli.warehouse:prune_command",

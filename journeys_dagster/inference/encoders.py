@@ -218,10 +218,15 @@ def verified(weights: Path, sha256: str) -> Path:
         It is not, or cannot be read.
     """
     try:
-        with weights.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_sha256(weights)
     except OSError as error:
         raise EmbeddingModelError(f"{weights} cannot be read: {error}; reinstall the package") from error
     if digest != sha256:
         raise EmbeddingModelError(f"{weights} has sha256 {digest}, expected {sha256}; reinstall the package")
     return weights
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal digits of the hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

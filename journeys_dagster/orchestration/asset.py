@@ -128,6 +128,8 @@ class Asset:
         Switches of ``[llm]``: with one of them on, the asset is handed a language model.
     only_with_llm : bool
         Whether there is no such asset while these are off.
+    only_with : callable, optional
+        Takes the settings; says whether there is such an asset.
     partitioned : bool
         Whether it has a partition per day.
     decides : bool
@@ -148,6 +150,7 @@ class Asset:
     needs: frozenset[str] = frozenset()
     llm: tuple[str, ...] = ()
     only_with_llm: bool = False
+    only_with: Callable[[Settings], bool] | None = None
     partitioned: bool = True
     config: type[dg.Config] | None = None
     decides: bool = True
@@ -161,6 +164,8 @@ class Asset:
 
     def is_in_use(self, settings: Settings) -> bool:
         """Whether the code location has it."""
+        if self.only_with is not None:
+            return self.only_with(settings)
         return self.uses_llm(settings) or not self.only_with_llm
 
     def build(self, location: Location) -> dg.AssetsDefinition:
@@ -213,6 +218,7 @@ class Declared(TypedDict, total=False):
     needs: frozenset[str]
     llm: tuple[str, ...]
     only_with_llm: bool
+    only_with: Callable[[Settings], bool]
     config: type[dg.Config]
     decides: bool
     condition: Condition

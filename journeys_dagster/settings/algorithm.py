@@ -203,6 +203,10 @@ class NamingSettings(Section):
     search_weight: Share = Field(0.02, description="Weight of being the user's own words, from a search.")
     readability_weight: Share = Field(0.08, description="Weight of readability (words and characters, no codes).")
     stability_weight: Share = Field(0.03, description="Weight of having named the journey in the snapshot before.")
+    student: str = Field(
+        "",
+        description="Folder of a small language model that titles journeys too, see `journeys distill`. Empty: none.",
+    )
 
 
 class SafetySettings(Section):

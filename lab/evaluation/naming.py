@@ -105,7 +105,7 @@ class Naming:
             world = run.world(users=self.users, days=self.days, seed=seed, half=self.half)
             with run.step("keywords, embeddings and candidates"):
                 corpus = world_corpus(world, run.settings, run.vectors)
-                keywords = _truly_named(_clustered(corpus, run.settings), corpus, run.vectors.embedder)
+                keywords = _truly_named(clustered_keywords(corpus, run.settings), corpus, run.vectors.embedder)
                 history = world_history(world, run.settings)
                 _keep_clusters(history, keywords)
                 found = _candidates(history, keywords, run.settings, run.vectors, library)
@@ -183,7 +183,7 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     The true name of a journey is that of most of its keywords' weight. Journeys of `MIN_KEYWORDS` and more count.
     """
     embedder = vectors.embedder
-    keywords = _truly_named(_clustered(corpus, settings), corpus, embedder)
+    keywords = _truly_named(clustered_keywords(corpus, settings), corpus, embedder)
     _keep_clusters(history, keywords)
     counted = keywords.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
     journeys = counted.select(*_JOURNEY, "true_name").unique().sort(_JOURNEY)
@@ -202,7 +202,7 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     names = {
         name: journeys.join(rows.select(*_JOURNEY, "name"), on=_JOURNEY, how="left") for name, rows in methods.items()
     }
-    judged = _judged(names, embedder)
+    judged = judged_names(names, embedder)
     judged["best possible"] = _best_possible(candidates, journeys, embedder)
     covered = _covered(journeys["true_name"], vectors)
     return Found({name: rows.with_columns(is_covered=covered) for name, rows in judged.items()}, shipped)
@@ -246,7 +246,7 @@ def _by_source(candidates: pl.DataFrame, best: pl.DataFrame) -> dict[str, pl.Dat
     return rows
 
 
-def _judged(names: Mapping[str, pl.DataFrame], embedder: TextEmbedder) -> dict[str, pl.DataFrame]:
+def judged_names(names: Mapping[str, pl.DataFrame], embedder: TextEmbedder) -> dict[str, pl.DataFrame]:
     """Each journey's name by each method, with `MEASURES`; whatever the capitals."""
     lower = {name: rows.with_columns(pl.col("name").str.to_lowercase()) for name, rows in names.items()}
     texts = pl.concat([pl.concat([rows["name"], rows["true_name"]]) for rows in lower.values()]).unique().sort()
@@ -268,7 +268,7 @@ def _best_possible(candidates: pl.DataFrame, journeys: pl.DataFrame, embedder: T
     """The candidate that is nearest to the true name."""
     rows = candidates.select(*_JOURNEY, "name").join(journeys, on=_JOURNEY)
     return (
-        _judged({"": rows}, embedder)[""]
+        judged_names({"": rows}, embedder)[""]
         .sort(*_JOURNEY, "exact", "cosine", "name", descending=[False, False, True, True, False])
         .unique(_JOURNEY, keep="first", maintain_order=True)
     )
@@ -282,7 +282,7 @@ def _covered(true_names: pl.Series, vectors: KeywordVectors) -> pl.Series:
     return pl.Series(is_covered[names.search_sorted(true_names).to_numpy()])
 
 
-def _clustered(corpus: Corpus, settings: Settings) -> pl.DataFrame:
+def clustered_keywords(corpus: Corpus, settings: Settings) -> pl.DataFrame:
     strongest = strongest_keywords(corpus.keywords, limit=settings.clusters.max_keywords_per_user)
     return (
         cluster_keywords(strongest, corpus.vectors, settings.clusters)

@@ -54,7 +54,8 @@ def model_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = folder.parent / "server.log"
-    command = [sys.executable, str(Path(__file__).with_name("qwen_server.py")), str(folder), str(port)]
+    serve = "from journeys_dagster.cli import main; main()"
+    command = [sys.executable, "-c", serve, "llm", "serve", "--model", str(folder), "--port", str(port)]
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output) as process:
         try:
             _wait_for(f"http://127.0.0.1:{port}/health", process, log)

@@ -1,0 +1,256 @@
+"""Whether a student's titles are better than the keyword that names a journey, on journeys whose true name is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import click
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from journeys_dagster.inference.embedding import TextEmbedder, embedder_of_process
+from journeys_dagster.inference.student import Student, Written, student_path
+from journeys_dagster.inference.titles import is_grounded, plain_title, title_keywords
+from journeys_dagster.monitoring.bootstrap import bootstrap_mean
+from journeys_dagster.settings import Settings
+from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
+from lab.evaluation.corpora import Corpus, world_corpus, world_history
+from lab.evaluation.naming import ALIKE, MEASURES, MIN_KEYWORDS, SHIPPED, named_by_keyword
+from lab.evaluation.statistics import intervals
+from lab.simulation.journey_types import Half, read_catalogue
+from lab.teacher.pairs import load_pairs
+
+KEYWORD, STUDENT, LIBRARY, HINDSIGHT = (
+    "keyword",
+    "student",
+    "nearest title of the library",
+    "keyword or student, by the truth",
+)
+_JOURNEY = ["user_id", "journey_id"]
+
+
+@dataclass(frozen=True)
+class StudentNaming:
+    """A student's titles beside keywords and a library of titles, on journeys of a simulated world.
+
+    Where a student writes no title, or none that may be shown, the keyword stays. To be fair, it must not have learnt
+    from titles like these types: train it with --unlike and the same half.
+    """
+
+    name: ClassVar[str] = "evaluate"
+    student: Path = argument()
+    users: int = option(500, "Of the simulated world.", type=click.IntRange(1))
+    days: int = option(60, type=click.IntRange(1))
+    seed: int = option(31, type=int)
+    half: Half | None = option(None, HALF_HELP, type=HALF)
+    per_type: int = option(4, "Journeys of a type, at most.", type=click.IntRange(1))
+    surer_than: tuple[float, ...] = option(
+        (), "Show the student's title where its mean log-probability is above this, too.", multiple=True, type=float
+    )
+    names: Path | None = option(None, "File for all names, as tab-separated text.", type=FILE)
+
+    def measure(self, run: Run) -> Result:
+        """Name journeys by each method, and compare with what they truly are."""
+        world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
+        embedder = run.vectors.embedder
+        with run.step("keywords and their names"):
+            corpus, history = world_corpus(world, run.settings, run.vectors), world_history(world, run.settings)
+            keywords, picked = named_by_keyword(corpus, history, run.settings, embedder)
+            journeys = drawn_journeys(keywords, per_type=self.per_type)
+        with run.step("student") as advance:
+            student = Student(student_path(str(self.student)))
+            asked = journeys["title_keywords"].to_list()
+            written = student.write(asked, progress=lambda done: advance(done / len(asked)))
+        library = load_pairs()["title"].drop_nulls().unique().sort()
+        names = _names(journeys, picked, written, surer_than=self.surer_than)
+        names[LIBRARY] = nearest_titles(journeys, keywords, corpus, library, embedder)
+        scored = _scored(journeys, names, library, embedder)
+        if self.names is not None:
+            _write_names(self.names, journeys, names, written)
+        report = _report(scored)
+        faults = _faults(journeys, written)
+        gains = _gains(scored)
+        notes = [
+            f"{faults['no_title']:.1%} said to be no journey, {faults['malformed']:.1%} malformed, "
+            f"{faults['ungrounded']:.1%} of the others ungrounded"
+        ]
+        figures = {"seed": self.seed, "half": self.half, "types": journeys["true_name"].n_unique(), **faults}
+        title = f"{len(journeys)} journeys of {figures['types']} types, seed {self.seed}; means over types"
+        return Result(
+            figures | {"namers": report, "gains": gains}, {title: report, "more than the keyword": gains}, notes
+        )
+
+
+def unlike_types(pairs: pl.DataFrame, *, half: Half, settings: Settings) -> pl.DataFrame:
+    """Pairs whose title is not alike, at a cosine of `ALIKE` and more, to any journey type of a half."""
+    embedding = settings.embedding
+    embedder = embedder_of_process(embedding.model, embedding.revision, embedding.batch_size)
+    types = [kind.name.lower() for kind in read_catalogue().journeys if kind.half == half]
+    titles = pairs["title"].str.to_lowercase().unique().drop_nulls().sort()
+    nearest = (embedder.embed(titles.to_list()) @ embedder.embed(types).T).max(axis=1)
+    alike = titles.filter(pl.Series(nearest >= ALIKE))
+    return pairs.filter(~pl.col("title").str.to_lowercase().is_in(alike.implode()).fill_null(value=False))
+
+
+def drawn_journeys(keywords: pl.DataFrame, *, per_type: int) -> pl.DataFrame:
+    """Journeys of `MIN_KEYWORDS` and more whose true name is known, so many of each type.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user_id``, ``journey_id``, ``true_name``, ``title_keywords``, sorted.
+    """
+    known = keywords.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
+    return (
+        known.select(*_JOURNEY, "true_name")
+        .unique()
+        .join(title_keywords(known), on=_JOURNEY)
+        .sort(*_JOURNEY)
+        .filter(pl.int_range(pl.len()).shuffle(seed=0).over("true_name") < per_type)
+        .select(*_JOURNEY, "true_name", "title_keywords")
+    )
+
+
+def shown_title(written: Written) -> str | None:
+    """What a student wrote as it may be shown; none where there is no title, or a malformed one."""
+    if written.title is None:
+        return None
+    try:
+        return plain_title(written.title)
+    except ValueError:
+        return None
+
+
+def nearest_titles(
+    journeys: pl.DataFrame, keywords: pl.DataFrame, corpus: Corpus, library: pl.Series, embedder: TextEmbedder
+) -> list[str]:
+    """The library's title that is nearest to each journey's centroid."""
+    vectors = embedder.embed(library.str.to_lowercase().to_list())
+    rows = keywords.join(journeys.select(_JOURNEY).with_row_index("place"), on=_JOURNEY)
+    centroids = np.zeros((len(journeys), vectors.shape[1]))
+    weighted = corpus.vectors[rows["code"].to_numpy()] * rows["weight"].to_numpy()[:, None]
+    np.add.at(centroids, rows["place"].to_numpy(), weighted)
+    return library.gather((centroids @ vectors.T).argmax(axis=1)).to_list()
+
+
+def _names(
+    journeys: pl.DataFrame,
+    picked: Mapping[str, pl.DataFrame],
+    written: list[Written],
+    *,
+    surer_than: tuple[float, ...],
+) -> dict[str, list[str]]:
+    """The name of each journey, by namer."""
+    names = {
+        {SHIPPED: KEYWORD}.get(name, name): journeys.join(
+            rows.select(*_JOURNEY, "keyword"), on=_JOURNEY, how="left", maintain_order="left"
+        )["keyword"].to_list()
+        for name, rows in picked.items()
+    }
+    titles = [shown_title(each) for each in written]
+    names[STUDENT] = [title or word for title, word in zip(titles, names[KEYWORD], strict=True)]
+    for limit in surer_than:
+        names[f"student above {limit:g}"] = [
+            title if title and each.log_probability > limit else word
+            for title, each, word in zip(titles, written, names[KEYWORD], strict=True)
+        ]
+    return names
+
+
+def _scored(
+    journeys: pl.DataFrame, names: Mapping[str, list[str]], library: pl.Series, embedder: TextEmbedder
+) -> pl.DataFrame:
+    """One row per namer and journey: ``true_name``, ``is_covered``, and the measures."""
+    true = journeys["true_name"]
+    types = true.unique().sort()
+    of_type = embedder.embed(types.to_list())
+    covers = (of_type @ embedder.embed(library.str.to_lowercase().to_list()).T).max(axis=1) >= ALIKE
+    place = types.search_sorted(true).to_numpy()
+
+    def rows(namer: str, texts: list[str]) -> pl.DataFrame:
+        lowered = [text.lower() for text in texts]
+        cosine = _row_products(embedder.embed(lowered), of_type[place])
+        return journeys.select(
+            *_JOURNEY,
+            "true_name",
+            namer=pl.lit(namer),
+            is_covered=pl.Series(covers[place]),
+            exact=(pl.Series(lowered) == true).cast(pl.Float64),
+            cosine=pl.Series(cosine),
+            alike=pl.Series(cosine >= ALIKE).cast(pl.Float64),
+        )
+
+    scored = pl.concat([rows(namer, texts) for namer, texts in names.items()])
+    both = scored.filter(pl.col("namer").is_in([KEYWORD, STUDENT]))
+    hindsight = both.sort("cosine", descending=True, maintain_order=True).unique(_JOURNEY, keep="first")
+    return pl.concat([scored, hindsight.with_columns(namer=pl.lit(HINDSIGHT))])
+
+
+def _row_products(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.einsum("ij,ij->i", one, other, dtype=np.float64)
+
+
+def _by_type(scored: pl.DataFrame) -> pl.DataFrame:
+    return (
+        scored.group_by("namer", "is_covered", "true_name", maintain_order=True)
+        .agg(pl.len().alias("journeys"), *(pl.col(measure).mean() for measure in MEASURES))
+        .sort("namer", "true_name")
+    )
+
+
+_TYPES = {"all types": pl.lit(value=True), "covered": pl.col("is_covered"), "not covered": ~pl.col("is_covered")}
+"""Types by whether the library holds a title like their name."""
+
+
+def _report(scored: pl.DataFrame) -> pl.DataFrame:
+    """Means over types of each namer, of all types and by whether the library covers them."""
+    by_type = _by_type(scored)
+    rows = [
+        {"namer": namer, "types": part, "journeys": int(of["journeys"].sum()), **intervals(of, MEASURES)}
+        for namer in scored["namer"].unique(maintain_order=True)
+        for part, chosen in _TYPES.items()
+        if len(of := by_type.filter(chosen, pl.col("namer") == namer))
+    ]
+    return pl.DataFrame(rows)
+
+
+def _gains(scored: pl.DataFrame) -> pl.DataFrame:
+    """What each namer has more than the keyword, over types, with intervals."""
+    by_type = _by_type(scored)
+    words = by_type.filter(pl.col("namer") == KEYWORD)
+    rows = []
+    for namer in scored["namer"].unique(maintain_order=True):
+        for part, chosen in _TYPES.items():
+            ours, theirs = (of.filter(chosen) for of in (by_type.filter(pl.col("namer") == namer), words))
+            if namer == KEYWORD or ours.is_empty():
+                continue
+            row: dict[str, object] = {"namer": namer, "types": part}
+            for measure in MEASURES:
+                gain = bootstrap_mean(ours[measure] - theirs[measure])
+                row |= {measure: gain.value, f"{measure}_low": gain.low, f"{measure}_high": gain.high}
+            rows.append(row)
+    return pl.DataFrame(rows)
+
+
+def _faults(journeys: pl.DataFrame, written: list[Written]) -> dict[str, float]:
+    """Shares of what a student wrote: no title, malformed, and, of what is left, ungrounded."""
+    shown = [shown_title(each) for each in written]
+    titles = [(title, words) for title, words in zip(shown, journeys["title_keywords"], strict=True) if title]
+    malformed = sum(title is None and each.title is not None for title, each in zip(shown, written, strict=True))
+    return {
+        "no_title": sum(each.title is None for each in written) / len(written),
+        "malformed": malformed / len(written),
+        "ungrounded": sum(not is_grounded(title, words.to_list()) for title, words in titles) / max(len(titles), 1),
+    }
+
+
+def _write_names(file: Path, journeys: pl.DataFrame, names: Mapping[str, list[str]], written: list[Written]) -> None:
+    columns = {name: names[name] for name in (KEYWORD, STUDENT, LIBRARY)}
+    journeys.select(
+        "true_name",
+        **{name: pl.Series(column) for name, column in columns.items()},
+        log_probability=pl.Series([each.log_probability for each in written]),
+        keywords=pl.col("title_keywords").list.join(" | "),
+    ).write_csv(file, separator="\t")
