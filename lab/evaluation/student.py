@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder, embedder_of_process
 from journeys_dagster.inference.student import Student, Written, student_path
-from journeys_dagster.inference.titles import is_grounded, plain_title, title_keywords
+from journeys_dagster.inference.titles import is_grounded, title_keywords, well_formed
 from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from journeys_dagster.settings import Settings
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
@@ -113,16 +113,6 @@ def drawn_journeys(keywords: pl.DataFrame, *, per_type: int) -> pl.DataFrame:
     )
 
 
-def shown_title(written: Written) -> str | None:
-    """What a student wrote as it may be shown; none where there is no title, or a malformed one."""
-    if written.title is None:
-        return None
-    try:
-        return plain_title(written.title)
-    except ValueError:
-        return None
-
-
 def nearest_titles(
     journeys: pl.DataFrame, keywords: pl.DataFrame, corpus: Corpus, library: pl.Series, embedder: TextEmbedder
 ) -> list[str]:
@@ -149,7 +139,7 @@ def _names(
         )["keyword"].to_list()
         for name, rows in picked.items()
     }
-    titles = [shown_title(each) for each in written]
+    titles = [well_formed(each.title) for each in written]
     names[STUDENT] = [title or word for title, word in zip(titles, names[KEYWORD], strict=True)]
     for limit in surer_than:
         names[f"student above {limit:g}"] = [
@@ -236,7 +226,7 @@ def _gains(scored: pl.DataFrame) -> pl.DataFrame:
 
 def _faults(journeys: pl.DataFrame, written: list[Written]) -> dict[str, float]:
     """Shares of what a student wrote: no title, malformed, and, of what is left, ungrounded."""
-    shown = [shown_title(each) for each in written]
+    shown = [well_formed(each.title) for each in written]
     titles = [(title, words) for title, words in zip(shown, journeys["title_keywords"], strict=True) if title]
     malformed = sum(title is None and each.title is not None for title, each in zip(shown, written, strict=True))
     return {

