@@ -33,7 +33,7 @@ ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 _MOST_WRITTEN = 16
 _HEIGHT = 32
-_WIDTHS = (24, 32, 40, 48, 64, 96, 160)
+_WIDTHS = (24, 32, 40, 48, 56, 64, 80, 96, 128, 160)
 
 
 class StudentError(ExpectedError, RuntimeError, carries_user_text=False):

@@ -35,7 +35,7 @@ NEWEST_MEMBERS = """
 """Keywords of everyone's journeys, each in their newest snapshot."""
 FEWEST_KEYWORDS = 3
 """With fewer, a journey is called by one of them."""
-PER_WRITE = 256
+PER_WRITE = 512
 """Titles computed and written at once, or of a shard: what a kill can cost."""
 
 
