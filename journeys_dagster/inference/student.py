@@ -222,7 +222,7 @@ class Student:
         is_adapter = config.exists()
         base = base_path(json.loads(config.read_text())["base_model_name_or_path"] if is_adapter else str(self.folder))
         device, dtype = device_and_type()
-        model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32)
         if is_adapter:
             try:
                 from peft import PeftModel

@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.inference.student import BOX_MODEL
@@ -129,7 +130,7 @@ def convert(gguf: Path, folder: Path) -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    read: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # A model that was read from GGUF refuses to be saved; one of the same weights does not.
     config = read.config
     del config.quantization_config

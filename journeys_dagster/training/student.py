@@ -182,7 +182,7 @@ def write_adapter(model: "PeftModel", folder: Path, card: dict[str, Any]) -> Non
     config = model.peft_config["default"]
     config.base_model_name_or_path = card["base"]["model"]
     config.inference_mode = True
-    config.save_pretrained(folder)
+    config.save_pretrained(str(folder))
     write_card(folder, card)
 
 
@@ -191,7 +191,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
 
 
-def _adapted(base: Path, plan: TrainingPlan) -> "tuple[PeftModel, PreTrainedTokenizerBase]":
+def _adapted(base: Path, plan: TrainingPlan) -> "tuple[PeftModel, Any]":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         from peft import LoraConfig, get_peft_model
@@ -205,14 +205,14 @@ def _adapted(base: Path, plan: TrainingPlan) -> "tuple[PeftModel, PreTrainedToke
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32).to(device)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32)
     config = LoraConfig(
         r=plan.rank, lora_alpha=2 * plan.rank, target_modules=list(TARGETS), lora_dropout=0.0, task_type="CAUSAL_LM"
     )
     with warnings.catch_warnings():
         # peft 0.21 asks for what transformers 5 has renamed.
         warnings.simplefilter("ignore", FutureWarning)
-        return get_peft_model(model, config), tokenizer
+        return get_peft_model(model.to(device), config), tokenizer
 
 
 def _tokens(tokenizer: "PreTrainedTokenizerBase", pairs: pl.DataFrame, draw: random.Random) -> list[Tokens]:
@@ -224,7 +224,8 @@ def _tokens(tokenizer: "PreTrainedTokenizerBase", pairs: pl.DataFrame, draw: ran
         answers.append(answer_of(title))
     read = tokenizer(prompts, add_special_tokens=True)["input_ids"]
     written = tokenizer(answers, add_special_tokens=False)["input_ids"]
-    return [(prompt, [*answer, tokenizer.eos_token_id]) for prompt, answer in zip(read, written, strict=True)]
+    end: Any = tokenizer.eos_token_id
+    return [(prompt, [*answer, end]) for prompt, answer in zip(read, written, strict=True)]
 
 
 def _length(tokens: Tokens) -> int:
