@@ -43,7 +43,7 @@ def serve_command(model: str | None, port: int) -> None:
 
     with plain_errors():
         folder = base_path(model or BOX_MODEL).resolve()
-        err.print(f'[llm] base_url = "http://{HOST}:{port}/v1", model = "{folder}"', soft_wrap=True, markup=False)
+        err.print(f'In [llm]: base_url = "http://{HOST}:{port}/v1", model = "{folder}"', soft_wrap=True, markup=False)
         try:
             serve(folder, port=port)
         except LLMError as error:

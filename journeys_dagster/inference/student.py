@@ -32,7 +32,7 @@ BOX_MODEL = "SmolLM2-135M-Instruct"
 ADAPTER = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 _MOST_WRITTEN = 16
-_HEIGHT = 32
+_HEIGHT = 16
 _WIDTHS = (24, 32, 40, 48, 56, 64, 80, 96, 128, 160)
 
 
