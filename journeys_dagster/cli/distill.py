@@ -13,6 +13,7 @@ from journeys_dagster.cli.progress import out, progress_bar
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import WarehouseError
 from journeys_dagster.settings import Settings, load_settings
+from lab.benchmark import Run
 from lab.command import command_of
 from lab.evaluation.student import StudentNaming
 
@@ -60,7 +61,7 @@ def train_command(folder: Path, labels: tuple[Path, ...], base: str | None, unli
         pairs = load_pairs(*labels)
         data: dict[str, Any] = {"from": [path.name for path in labels] or "titles by hand", "pairs": len(pairs)}
         if unlike is not None:
-            pairs = unlike_types(pairs, half=unlike, settings=load_settings())
+            pairs = unlike_types(pairs, half=unlike, embedder=Run(load_settings()).vectors.embedder)
             data |= {"unlike": f"types of the {unlike} half", "left_out": data["pairs"] - len(pairs)}
         with progress_bar("train", total=plan["steps"]) as advance:
             card = train_student(

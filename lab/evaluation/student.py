@@ -10,11 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.embedding import TextEmbedder, embedder_of_process
+from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.student import Student, Written, student_path
 from journeys_dagster.inference.titles import is_grounded, title_keywords, well_formed
 from journeys_dagster.monitoring.bootstrap import bootstrap_mean
-from journeys_dagster.settings import Settings
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import Corpus, world_corpus, world_history
 from lab.evaluation.naming import ALIKE, MEASURES, MIN_KEYWORDS, SHIPPED, named_by_keyword
@@ -83,10 +82,8 @@ class StudentNaming:
         )
 
 
-def unlike_types(pairs: pl.DataFrame, *, half: Half, settings: Settings) -> pl.DataFrame:
+def unlike_types(pairs: pl.DataFrame, *, half: Half, embedder: TextEmbedder) -> pl.DataFrame:
     """Pairs whose title is not alike, at a cosine of `ALIKE` and more, to any journey type of a half."""
-    embedding = settings.embedding
-    embedder = embedder_of_process(embedding.model, embedding.revision, embedding.batch_size)
     types = [kind.name.lower() for kind in read_catalogue().journeys if kind.half == half]
     titles = pairs["title"].str.to_lowercase().unique().drop_nulls().sort()
     nearest = (embedder.embed(titles.to_list()) @ embedder.embed(types).T).max(axis=1)

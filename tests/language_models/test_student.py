@@ -1,4 +1,7 @@
-"""A small model taught to title journeys: the same titles in any order and on any engine, asked once, and resumable."""
+"""A small model taught to title journeys: the same titles in any order and on any engine, asked once, and resumable.
+
+What loads a model is slow: to import transformers takes longer than to run the tests.
+"""
 
 import json
 import os
@@ -16,7 +19,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from conftest import Pipeline
+from conftest import EMBEDDER, Pipeline
 from loopback import Loopback, running
 from tiny_llama import make_llama
 
@@ -32,9 +35,13 @@ from journeys_dagster.resources.student_titles import PER_WRITE, STUDENT_TITLES,
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.student import TrainingError, TrainingPlan, split_pairs, train_student
+from lab.benchmark import Run
+from lab.evaluation.student import HINDSIGHT, StudentNaming, unlike_types
+from lab.simulation.journey_types import read_catalogue
 from lab.teacher.labels import label_journeys
 from lab.teacher.pairs import load_pairs
 
+HALVES = ("report", "tune")
 WORDS = ("oak", "desk", "lamp", "rug", "sofa", "bread", "yeast", "oven", "tent", "boots", "map", "rope", "paint")
 
 
@@ -67,6 +74,7 @@ def test_what_is_written_is_read_back() -> None:
     assert answer_of(None) == f" {NO_TITLE}"
 
 
+@pytest.mark.slow
 def test_a_title_depends_on_its_keywords_alone(student: Student) -> None:
     """In any order, in any company and alone: the same bits."""
     journeys = lists_of_words(70)
@@ -80,6 +88,7 @@ def test_a_title_depends_on_its_keywords_alone(student: Student) -> None:
     assert all(each.log_probability < 0 for each in found)
 
 
+@pytest.mark.slow
 def test_journeys_done_are_counted_to_the_last(student: Student) -> None:
     told: list[int] = []
     student.write(lists_of_words(40), progress=told.append)
@@ -87,6 +96,7 @@ def test_journeys_done_are_counted_to_the_last(student: Student) -> None:
     assert told[-1] == 40
 
 
+@pytest.mark.slow
 def test_keywords_that_are_too_long_are_left_out_from_the_end(student: Student) -> None:
     short = [["oak desk", "lamp", "rug"]]
     assert student.write([[*short[0], "x" * 500, "rug"]]) == student.write(short)
@@ -102,6 +112,7 @@ def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     )
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_says_what_it_did(trained: tuple[Path, dict[str, Any]]) -> None:
     folder, card = trained
     looks = card["metrics"]["looks"]
@@ -112,6 +123,7 @@ def test_training_lowers_the_loss_and_says_what_it_did(trained: tuple[Path, dict
     assert json.loads((folder / "card.json").read_text()) == json.loads(json.dumps(card))
 
 
+@pytest.mark.slow
 def test_the_adapter_writes_otherwise_than_its_base(
     trained: tuple[Path, dict[str, Any]], student: Student, base: Path
 ) -> None:
@@ -122,6 +134,7 @@ def test_the_adapter_writes_otherwise_than_its_base(
     assert (folder / "adapter_model.safetensors").stat().st_size < 100_000
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_student(base: Path, tmp_path: Path) -> None:
     plan = TrainingPlan(steps=4, batch=4, rank=2, held_back=4, look_every=2, seed=3)
     cards = [
@@ -141,6 +154,7 @@ def test_no_title_is_both_learnt_and_held_back() -> None:
     assert len(learnt) + len(held) == len(pairs)
 
 
+@pytest.mark.slow
 def test_too_few_pairs_are_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="3 pairs are too few"):
         train_student(pairs_of(3), base, tmp_path, TrainingPlan(), name=str(base), data={}, progress=lambda *_: None)
@@ -185,14 +199,15 @@ class Counting(Student):
         return [Written(" ".join(words)[:20].capitalize(), -0.5) for words in journeys]
 
 
-def test_nothing_is_asked_twice_also_after_it_broke_off(base: Path, warehouse: Warehouse) -> None:
+def test_nothing_is_asked_twice_also_after_it_broke_off(warehouse: Warehouse, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"only its hash counts")
     letters = "abcdefghijklmnopqrstuvwxyz"
     lists = [[f"oak {a}{b}", f"desk {b}{a}", f"lamp {a}"] for a in letters for b in letters][: PER_WRITE + 100]
     journeys = distinct_journeys(members_of(lists))
-    broken = Counting(base, breaks_at=PER_WRITE)
+    broken = Counting(tmp_path, breaks_at=PER_WRITE)
     with pytest.raises(KeyboardInterrupt):
         title_journeys(warehouse, LocalEngine(), broken, journeys)
-    again = Counting(base)
+    again = Counting(tmp_path)
     told: list[tuple[int, int]] = []
     assert title_journeys(warehouse, LocalEngine(), again, journeys, progress=lambda *of: told.append(of)) == 100
     assert told[-1] == (100, 100)
@@ -200,11 +215,12 @@ def test_nothing_is_asked_twice_also_after_it_broke_off(base: Path, warehouse: W
     kept = warehouse.query(f"from {STUDENT_TITLES.name}")
     assert {*kept["signature"]} == {*journeys["signature"]}
     assert kept["signature"].is_unique().all()
-    third = Counting(base)
+    third = Counting(tmp_path)
     assert title_journeys(warehouse, LocalEngine(), third, journeys) == 0
     assert third.asked == []
 
 
+@pytest.mark.slow
 def test_a_frame_keeps_its_order(student: Student) -> None:
     journeys = pl.DataFrame({"signature": ["x", "y", "z"], "title_keywords": lists_of_words(3)})
     titled = title_frame({"journeys": journeys}, student=student)
@@ -226,6 +242,41 @@ def test_a_candidate_may_be_shown_and_says_what_the_keywords_say() -> None:
 
     assert candidates("oak desks") == ["Oak desks", "Oak desks"]
     assert candidates("Trip to Rome") == candidates("Oak <b>desk</b>") == candidates(None) == []
+
+
+def test_titles_like_a_type_of_the_half_are_left_out() -> None:
+    report, tune = (next(kind.name for kind in read_catalogue().journeys if kind.half == half) for half in HALVES)
+    pairs = pl.DataFrame({"title": [report.upper(), None, tune, "Qwx zzyk"], "keywords": [["a"]] * 4})
+    kept = unlike_types(pairs, half="report", embedder=EMBEDDER)["title"].to_list()
+    assert kept == [None, tune, "Qwx zzyk"]
+
+
+def test_a_student_is_measured_beside_the_keyword(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One that repeats a keyword, says nothing of some journeys, and writes what may not be shown of others."""
+
+    class Odd(Counting):
+        def write(
+            self, journeys: Sequence[Sequence[str]], *, progress: Callable[[int], None] | None = None
+        ) -> list[Written]:
+            odd = [None, "Oak <b>desk</b>", "Zzyk qwx"]
+            return [Written(odd[n % 4 - 1] if n % 4 else words[0], -0.1) for n, words in enumerate(journeys)]
+
+    monkeypatch.setattr("lab.evaluation.student.Student", Odd)
+    monkeypatch.setattr("lab.evaluation.student.load_pairs", lambda: pairs_of(20))
+    measured = StudentNaming(
+        student=tmp_path, users=8, days=20, half="report", surer_than=(1.0, -9.0), names=tmp_path / "names.tsv"
+    ).measure(Run(Settings()))
+    figures = measured.figures
+    assert figures["no_title"] == pytest.approx(figures["malformed"], abs=0.05)
+    assert 0.2 < figures["no_title"] < 0.3
+    assert figures["ungrounded"] == pytest.approx(0.5, abs=0.05)
+    rows = {row["namer"]: row for row in figures["namers"].filter(types="all types").to_dicts()}
+    means = ("exact", "cosine", "alike")
+    assert [rows["student above 1"][name] for name in means] == [rows["keyword"][name] for name in means]
+    assert [rows["student above -9"][name] for name in means] == [rows["student"][name] for name in means]
+    assert rows["student"]["cosine"] < rows["keyword"]["cosine"] <= rows[HINDSIGHT]["cosine"]
+    names = pl.read_csv(tmp_path / "names.tsv", separator="\t")
+    assert len(names) == rows["keyword"]["journeys"]
 
 
 def made_up_wheel(folder: Path, member: str) -> Path:
@@ -327,6 +378,7 @@ def test_a_killed_command_goes_on_and_ray_gives_the_same(
     assert titles("ray").equals(titles("whole"))
 
 
+@pytest.mark.slow
 def test_the_step_titles_what_is_new_and_is_there_only_with_a_student(
     base: Path, finished_home: Path, world_days: list[date], tmp_path: Path
 ) -> None:
