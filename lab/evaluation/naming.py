@@ -283,6 +283,7 @@ def _covered(true_names: pl.Series, vectors: KeywordVectors) -> pl.Series:
 
 
 def clustered_keywords(corpus: Corpus, settings: Settings) -> pl.DataFrame:
+    """The keywords of a corpus with ``journey_id``, and ``keywords``, how many the journey has."""
     strongest = strongest_keywords(corpus.keywords, limit=settings.clusters.max_keywords_per_user)
     return (
         cluster_keywords(strongest, corpus.vectors, settings.clusters)

@@ -1,32 +1,26 @@
 """Whether a student's titles are better than the keyword that names a journey, on journeys whose true name is known."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import click
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder
 from journeys_dagster.inference.student import Student, Written, student_path
 from journeys_dagster.inference.titles import is_grounded, title_keywords, well_formed
 from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
-from lab.evaluation.corpora import Corpus, world_corpus, world_history
-from lab.evaluation.naming import ALIKE, MEASURES, MIN_KEYWORDS, SHIPPED, named_by_keyword
+from lab.evaluation.corpora import world_corpus, world_history
+from lab.evaluation.naming import ALIKE, clustered_keywords, evaluate_naming, judged_names
+from lab.evaluation.naming_quality import BEST_KEYWORD, MEASURES, SHIPPED
 from lab.evaluation.statistics import intervals
 from lab.simulation.journey_types import Half, read_catalogue
-from lab.teacher.pairs import load_pairs
 
-KEYWORD, STUDENT, LIBRARY, HINDSIGHT = (
-    "keyword",
-    "student",
-    "nearest title of the library",
-    "keyword or student, by the truth",
-)
+STUDENT, HINDSIGHT = "student", "best keyword or student, by the truth"
 _JOURNEY = ["user_id", "journey_id"]
 
 
@@ -55,19 +49,18 @@ class StudentNaming:
         world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
         embedder = run.vectors.embedder
         with run.step("keywords and their names"):
-            corpus, history = world_corpus(world, run.settings, run.vectors), world_history(world, run.settings)
-            keywords, picked = named_by_keyword(corpus, history, run.settings, embedder)
-            journeys = drawn_journeys(keywords, per_type=self.per_type)
+            corpus = world_corpus(world, run.settings, run.vectors)
+            found = evaluate_naming(corpus, world_history(world, run.settings), run.settings, run.vectors).names
+            keywords = clustered_keywords(corpus, run.settings)
+            journeys = drawn_journeys(found[SHIPPED], keywords, per_type=self.per_type)
         with run.step("student") as advance:
             student = Student(student_path(str(self.student)))
             asked = journeys["title_keywords"].to_list()
             written = student.write(asked, progress=lambda done: advance(done / len(asked)))
-        library = load_pairs()["title"].drop_nulls().unique().sort()
-        names = _names(journeys, picked, written, surer_than=self.surer_than)
-        names[LIBRARY] = nearest_titles(journeys, keywords, corpus, library, embedder)
-        scored = _scored(journeys, names, library, embedder)
+        names = _names(journeys, found[BEST_KEYWORD], written, surer_than=self.surer_than)
+        scored = _scored(journeys, found, names, embedder)
         if self.names is not None:
-            _write_names(self.names, journeys, names, written)
+            _write_names(self.names, scored, written, journeys)
         report = _report(scored)
         faults = _faults(journeys, written)
         gains = _gains(scored)
@@ -78,7 +71,7 @@ class StudentNaming:
         figures = {"seed": self.seed, "half": self.half, "types": journeys["true_name"].n_unique(), **faults}
         title = f"{len(journeys)} journeys of {figures['types']} types, seed {self.seed}; means over types"
         return Result(
-            figures | {"namers": report, "gains": gains}, {title: report, "more than the keyword": gains}, notes
+            figures | {"namers": report, "gains": gains}, {title: report, "more than the best keyword": gains}, notes
         )
 
 
@@ -91,92 +84,63 @@ def unlike_types(pairs: pl.DataFrame, *, half: Half, embedder: TextEmbedder) -> 
     return pairs.filter(~pl.col("title").str.to_lowercase().is_in(alike.implode()).fill_null(value=False))
 
 
-def drawn_journeys(keywords: pl.DataFrame, *, per_type: int) -> pl.DataFrame:
-    """Journeys of `MIN_KEYWORDS` and more whose true name is known, so many of each type.
+def drawn_journeys(named: pl.DataFrame, keywords: pl.DataFrame, *, per_type: int) -> pl.DataFrame:
+    """Journeys whose true name is known, so many of each type.
+
+    Parameters
+    ----------
+    named : DataFrame
+        Columns ``user_id``, ``journey_id``, ``true_name``, ``is_covered``.
+    keywords : DataFrame
+        As `title_keywords` takes it.
 
     Returns
     -------
     DataFrame
-        Columns ``user_id``, ``journey_id``, ``true_name``, ``title_keywords``, sorted.
+        The columns of both, sorted.
     """
-    known = keywords.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
     return (
-        known.select(*_JOURNEY, "true_name")
-        .unique()
-        .join(title_keywords(known), on=_JOURNEY)
-        .sort(*_JOURNEY)
+        named.select(*_JOURNEY, "true_name", "is_covered")
+        .join(title_keywords(keywords), on=_JOURNEY)
+        .sort(_JOURNEY)
         .filter(pl.int_range(pl.len()).shuffle(seed=0).over("true_name") < per_type)
-        .select(*_JOURNEY, "true_name", "title_keywords")
     )
 
 
-def nearest_titles(
-    journeys: pl.DataFrame, keywords: pl.DataFrame, corpus: Corpus, library: pl.Series, embedder: TextEmbedder
-) -> list[str]:
-    """The library's title that is nearest to each journey's centroid."""
-    vectors = embedder.embed(library.str.to_lowercase().to_list())
-    rows = keywords.join(journeys.select(_JOURNEY).with_row_index("place"), on=_JOURNEY)
-    centroids = np.zeros((len(journeys), vectors.shape[1]))
-    weighted = corpus.vectors[rows["code"].to_numpy()] * rows["weight"].to_numpy()[:, None]
-    np.add.at(centroids, rows["place"].to_numpy(), weighted)
-    return library.gather((centroids @ vectors.T).argmax(axis=1)).to_list()
-
-
 def _names(
-    journeys: pl.DataFrame,
-    picked: Mapping[str, pl.DataFrame],
-    written: list[Written],
-    *,
-    surer_than: tuple[float, ...],
+    journeys: pl.DataFrame, best: pl.DataFrame, written: list[Written], *, surer_than: tuple[float, ...]
 ) -> dict[str, list[str]]:
-    """The name of each journey, by namer."""
-    names = {
-        {SHIPPED: KEYWORD}.get(name, name): journeys.join(
-            rows.select(*_JOURNEY, "keyword"), on=_JOURNEY, how="left", maintain_order="left"
-        )["keyword"].to_list()
-        for name, rows in picked.items()
-    }
+    """The student's name of each journey: all of its titles, and those that it is surer of; else the best keyword."""
+    words = journeys.join(best.select(*_JOURNEY, "name"), on=_JOURNEY, how="left", maintain_order="left")["name"]
     titles = [well_formed(each.title) for each in written]
-    names[STUDENT] = [title or word for title, word in zip(titles, names[KEYWORD], strict=True)]
-    for limit in surer_than:
-        names[f"student above {limit:g}"] = [
+    limits = {STUDENT: -math.inf, **{f"student above {limit:g}": limit for limit in surer_than}}
+    return {
+        namer: [
             title if title and each.log_probability > limit else word
-            for title, each, word in zip(titles, written, names[KEYWORD], strict=True)
+            for title, each, word in zip(titles, written, words, strict=True)
         ]
-    return names
+        for namer, limit in limits.items()
+    }
 
 
 def _scored(
-    journeys: pl.DataFrame, names: Mapping[str, list[str]], library: pl.Series, embedder: TextEmbedder
+    journeys: pl.DataFrame, found: Mapping[str, pl.DataFrame], names: Mapping[str, list[str]], embedder: TextEmbedder
 ) -> pl.DataFrame:
-    """One row per namer and journey: ``true_name``, ``is_covered``, and the measures."""
-    true = journeys["true_name"]
-    types = true.unique().sort()
-    of_type = embedder.embed(types.to_list())
-    covers = (of_type @ embedder.embed(library.str.to_lowercase().to_list()).T).max(axis=1) >= ALIKE
-    place = types.search_sorted(true).to_numpy()
-
-    def rows(namer: str, texts: list[str]) -> pl.DataFrame:
-        lowered = [text.lower() for text in texts]
-        cosine = _row_products(embedder.embed(lowered), of_type[place])
-        return journeys.select(
-            *_JOURNEY,
-            "true_name",
-            namer=pl.lit(namer),
-            is_covered=pl.Series(covers[place]),
-            exact=(pl.Series(lowered) == true).cast(pl.Float64),
-            cosine=pl.Series(cosine),
-            alike=pl.Series(cosine >= ALIKE).cast(pl.Float64),
-        )
-
-    scored = pl.concat([rows(namer, texts) for namer, texts in names.items()])
-    both = scored.filter(pl.col("namer").is_in([KEYWORD, STUDENT]))
+    """One row per namer and journey: ``true_name``, ``name``, ``is_covered``, and the measures."""
+    columns = [*_JOURNEY, "true_name", "name", *MEASURES]
+    own = {namer: journeys.select(*_JOURNEY, "true_name", name=pl.Series(texts)) for namer, texts in names.items()}
+    judged = {**found, **judged_names(own, embedder)}
+    scored = pl.concat(
+        [
+            journeys.select(*_JOURNEY, "is_covered", namer=pl.lit(namer)).join(
+                rows.select(columns), on=_JOURNEY, how="left", maintain_order="left"
+            )
+            for namer, rows in judged.items()
+        ]
+    )
+    both = scored.filter(pl.col("namer").is_in([BEST_KEYWORD, STUDENT]))
     hindsight = both.sort("cosine", descending=True, maintain_order=True).unique(_JOURNEY, keep="first")
     return pl.concat([scored, hindsight.with_columns(namer=pl.lit(HINDSIGHT))])
-
-
-def _row_products(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.einsum("ij,ij->i", one, other, dtype=np.float64)
 
 
 def _by_type(scored: pl.DataFrame) -> pl.DataFrame:
@@ -206,12 +170,12 @@ def _report(scored: pl.DataFrame) -> pl.DataFrame:
 def _gains(scored: pl.DataFrame) -> pl.DataFrame:
     """What each namer has more than the keyword, over types, with intervals."""
     by_type = _by_type(scored)
-    words = by_type.filter(pl.col("namer") == KEYWORD)
+    words = by_type.filter(pl.col("namer") == BEST_KEYWORD)
     rows = []
     for namer in scored["namer"].unique(maintain_order=True):
         for part, chosen in _TYPES.items():
             ours, theirs = (of.filter(chosen) for of in (by_type.filter(pl.col("namer") == namer), words))
-            if namer == KEYWORD or ours.is_empty():
+            if namer == BEST_KEYWORD or ours.is_empty():
                 continue
             row: dict[str, object] = {"namer": namer, "types": part}
             for measure in MEASURES:
@@ -233,11 +197,11 @@ def _faults(journeys: pl.DataFrame, written: list[Written]) -> dict[str, float]:
     }
 
 
-def _write_names(file: Path, journeys: pl.DataFrame, names: Mapping[str, list[str]], written: list[Written]) -> None:
-    columns = {name: names[name] for name in (KEYWORD, STUDENT, LIBRARY)}
+def _write_names(file: Path, scored: pl.DataFrame, written: list[Written], journeys: pl.DataFrame) -> None:
+    columns = {namer: scored.filter(namer=namer)["name"] for namer in (SHIPPED, BEST_KEYWORD, STUDENT)}
     journeys.select(
         "true_name",
-        **{name: pl.Series(column) for name, column in columns.items()},
+        **columns,
         log_probability=pl.Series([each.log_probability for each in written]),
         keywords=pl.col("title_keywords").list.join(" | "),
     ).write_csv(file, separator="\t")
