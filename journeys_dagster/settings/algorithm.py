@@ -205,7 +205,8 @@ class NamingSettings(Section):
     stability_weight: Share = Field(0.03, description="Weight of having named the journey in the snapshot before.")
     student: str = Field(
         "",
-        description="Folder of a small language model that titles journeys too, see `journeys distill`. Empty: none.",
+        description="Folder of a small language model, see `journeys distill`, whose titles are kept in "
+        "student_titles, beside the names. Empty: none.",
     )
 
 
