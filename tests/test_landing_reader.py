@@ -62,6 +62,13 @@ ROWS_OF_SOURCE: dict[str, list[dict[str, Any]]] = {
         {"user_id": "u1", "journey_id": "j1", "grade": 5, "annotator": "a1", "occurred_at": TIME},
         {"user_id": "u1", "journey_id": "j2", "grade": 1, "annotator": "a1", "occurred_at": TIME},
     ],
+    "user_controls": [
+        {
+            **{"user_id": "u1", "control": control},
+            **{"journey_id": "j1", "keyword": None, "channel": None, "occurred_at": TIME},
+        }
+        for control in ("hide_journey", "undo")
+    ],
 }
 
 
@@ -681,6 +688,62 @@ def test_a_grade_outside_1_to_5_is_rejected(tmp_path: Path, grades: list[Any]) -
 def test_a_grade_that_is_no_whole_number_is_rejected_and_not_rounded(tmp_path: Path, grades: list[Any]) -> None:
     landed = read_alike(tmp_path, [label(grade) for grade in grades], "human_labels")
     assert reasons(landed) == ["grade is not a whole number"] * len(grades)
+
+
+def control(control: str, **about: object) -> dict[str, Any]:
+    nothing = {"journey_id": None, "keyword": None, "channel": None}
+    return {"user_id": "u1", "control": control, **nothing, **about, "occurred_at": TIME}
+
+
+def test_a_control_names_what_it_is_about_and_an_opt_out_of_everything_names_nothing(tmp_path: Path) -> None:
+    rows = [
+        control("hide_journey", journey_id="j1"),
+        control("not_interested", keyword="Oak table"),
+        control("opt_out", channel="email"),
+        control("Opt_Out"),
+        control("undo", channel=" "),
+        control("undo", journey_id="j1"),
+        # Text columns of warehouses say so that there is nothing.
+        control("opt_out", channel="NULL"),
+    ]
+    landed = read_alike(tmp_path, rows, "user_controls")
+    accepted = landed.accepted.select("control", "journey_id", "keyword", "channel").unique().rows()
+    assert landed.rejected.is_empty()
+    assert set(accepted) == {
+        ("hide_journey", "j1", None, None),
+        ("not_interested", None, "Oak table", None),
+        ("opt_out", None, None, "email"),
+        ("opt_out", None, None, None),
+        ("undo", None, None, None),
+        ("undo", "j1", None, None),
+    }
+
+
+def test_a_control_that_does_not_say_what_it_is_about_is_rejected(tmp_path: Path) -> None:
+    rows = [
+        control("hide_journey", keyword="oak"),
+        control("hide_journey", journey_id=" "),
+        control("hide_journey", journey_id="null"),
+        control("not_interested", journey_id="j1"),
+        control("undo", journey_id="j1", keyword="oak"),
+        control("mute"),
+        control("not_interested", keyword="x" * 51),
+    ]
+    landed = read_alike(tmp_path, rows, "user_controls")
+    assert reasons(landed) == [
+        *["hide_journey names no journey_id"] * 3,
+        "not_interested names no keyword",
+        "undo names more than one of journey_id, keyword and channel",
+        "unknown control mute",
+        "keyword is longer than 50 characters",
+    ]
+
+
+def test_a_file_need_not_have_the_columns_that_none_of_its_controls_is_about(tmp_path: Path) -> None:
+    row = {"user_id": "u1", "control": "hide_journey", "journey_id": "j1", "occurred_at": TIME}
+    landed = read_alike(tmp_path, [row, {**row, "control": "opt_out"}], "user_controls")
+    assert landed.accepted["control"].unique().sort().to_list() == ["hide_journey", "opt_out"]
+    assert landed.accepted["channel"].null_count() == landed.accepted.height
 
 
 def test_an_unknown_action_is_rejected_and_named(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ class Field:
         Whether people read it: the quality watch looks at its letters and its length.
     is_cut : bool
         Whether a text that is too long is cut, rather than rejecting its row.
+    is_optional : bool
+        Of an id or a text: whether a row may say nothing here, or the whole file have no such column.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class Field:
     between: tuple[int, int] | None = None
     prose: bool = False
     is_cut: bool = False
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,8 @@ class Source:
     ----------
     fields : mapping of str to Field
         The contract's columns. Others are ignored.
+    row_checks : mapping of str to str
+        Reasons to reject a row whose fields are good each by itself, and when: SQL on the fields.
     action_weights : mapping of str to float
         Of a source whose rows are events: weight of one event of each of its actions. Empty: its rows are none.
     columns : mapping of str to str
@@ -71,6 +76,7 @@ class Source:
     description: str
     grain: str
     fields: Mapping[str, Field]
+    row_checks: Mapping[str, str] = field(default_factory=dict)
     action_weights: Mapping[str, float] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +103,9 @@ class Source:
         columns = {
             "arrival_day": utc_day("UTC day on which the row arrived"),
             **{
-                name: Column(type=_DUCKDB_TYPE[field.kind], description=field.description)
+                name: Column(
+                    type=_DUCKDB_TYPE[field.kind], description=field.description, nullable=field.is_optional
+                )
                 for name, field in self.fields.items()
             },
         }
@@ -215,6 +223,36 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
                 "grade": Field(kind="integer", description="relevance from 1 (bad) to 5 (good)", between=(1, 5)),
                 "annotator": Field(kind="text", description="who gave the grade"),
                 "occurred_at": _OCCURRED_AT,
+            },
+        ),
+        Source(
+            name="user_controls",
+            description="What users said about their journeys and notifications, and took back.",
+            grain="one row per control that a user set or took back",
+            fields={
+                "user_id": _USER,
+                "control": Field(
+                    kind="text",
+                    description="what the user wants: not see a journey, not see a keyword, get no notifications; or "
+                    "that no longer",
+                    one_of=("hide_journey", "not_interested", "opt_out", "undo"),
+                ),
+                "journey_id": Field(kind="id", description="the journey to hide", is_optional=True),
+                "keyword": Field(
+                    kind="text", description="the keyword of no interest, as shown or as typed", is_optional=True
+                ),
+                "channel": Field(
+                    kind="id", description="the channel to opt out of; nothing: all of them", is_optional=True
+                ),
+                "occurred_at": _OCCURRED_AT,
+            },
+            row_checks={
+                "hide_journey names no journey_id": "control = 'hide_journey' and journey_id is null",
+                "not_interested names no keyword": "control = 'not_interested' and keyword is null",
+                # Which of them it takes back would be a guess.
+                "undo names more than one of journey_id, keyword and channel": "control = 'undo' and "
+                "cast(journey_id is not null as integer) + cast(keyword is not null as integer) "
+                "+ cast(channel is not null as integer) > 1",
             },
         ),
     )

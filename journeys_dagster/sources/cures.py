@@ -22,6 +22,8 @@ _CURES: Mapping[str, str] = {
     r"\w+ is (missing|blank)": "fill it in, or leave such rows out",
     r"\w+ is not text": "write it as text; an id may be a whole number",
     r"\w+ (is longer than|holds a text longer than) .*": "cut it; if it is meant, raise landing.max_text_length",
+    r"(hide_journey|not_interested) names no \w+": "name what the control is about",
+    r"undo names more than one of .*": "write one row for each that is taken back",
     r"unknown action\b.*": "write one of keywords.action_weights, or give this one a weight there",
     r"unknown \w+\b.*": "write one of the values that the contract names (README, 'Your own data')",
     r"\w+ is not a whole number": "write it without decimals",

@@ -28,14 +28,20 @@ def check_sql(source: Source, group: FileGroup, landing: LandingSettings, *, wri
             raw, column_type = quote_literal(source.constants[name]), "VARCHAR"
         else:
             raw, column_type = group.value(name) or ("null", "")
+        if not column_type and field.is_optional:
+            values.append(f'null as "{name}", true as "missing {name}"')
+            continue
         if not column_type and field.kind != "text_list":
             values.append(f'null as "{name}"')
             checks.append(f"when true then {quote_literal(_missing_column(name, group))}")
             continue
-        value = typed_value(raw, column_type, field, source.time_unit)
-        values.append(f'{f"left({value}, {landing.max_text_length})" if field.is_cut else value} as "{name}"')
-        values.append(f'{_is_missing(raw, column_type)} as "missing {name}"')
+        value, missing = typed_value(raw, column_type, field, source.time_unit), _is_missing(raw, column_type)
         text = f"json_extract_string({raw}, '$')" if column_type == "JSON" else f"cast({raw} as varchar)"
+        if field.is_optional:
+            missing = f"({missing} or {_says_nothing(text, field, landing)})"
+            value = f"case when not {missing} then {value} end"
+        values.append(f'{f"left({value}, {landing.max_text_length})" if field.is_cut else value} as "{name}"')
+        values.append(f'{missing} as "missing {name}"')
         if field.kind == "text_list" and column_type in {"VARCHAR", "JSON"}:
             facts.append(list_facts(name, text))
             checks.append(
@@ -45,6 +51,7 @@ def check_sql(source: Source, group: FileGroup, landing: LandingSettings, *, wri
         checks += _field_checks(name, field, source, landing, text)
         if name in texts:
             texts[name] = f'nullif({text}, "{name}")'
+    checks += [f"when {condition} then {quote_literal(reason)}" for reason, condition in source.row_checks.items()]
     of_files = f"select *, {', '.join(facts)} from ({group.relation_sql})" if facts else group.relation_sql
     return f"""
         select arrival_day, file, row_number,
@@ -73,15 +80,15 @@ def _field_checks(name: str, field: Field, source: Source, landing: LandingSetti
             f"when list_any_value(list_filter({value}, lambda x: length(x) > {longest})) is not null "
             f"then '{name} holds a text longer than {longest} characters'",
         ]
-    checks = [f"when {missing} then '{name} is missing'"]
+    checks = [] if field.is_optional else [f"when {missing} then '{name} is missing'"]
     if field.kind in {"text", "id"}:
         if field.kind == "id":
             checks.append(
-                f"when {value} is null and regexp_full_match({text}, '{_NUMBER}') then '{name} is a number with a "
-                "fraction, or too large to be exact: write it as text'"
+                f"when {value} is null and not {missing} and regexp_full_match({text}, '{_NUMBER}') then '{name} is a "
+                "number with a fraction, or too large to be exact: write it as text'"
             )
         checks += [
-            f"when {value} is null then '{name} is not text'",
+            f"when {value} is null and not {missing} then '{name} is not text'",
             f"when regexp_full_match({value}, '{BLANK}') then '{name} is blank'",
             f"when length({value}) > {longest} then '{name} is longer than {longest} characters'",
         ]
@@ -111,6 +118,13 @@ def _field_checks(name: str, field: Field, source: Source, landing: LandingSetti
             f"then '{name} is in the future of the arrival day'",
         ]
     return checks
+
+
+def _says_nothing(text: str, field: Field, landing: LandingSettings) -> str:
+    """Whether what stands in the file is blank or, in place of an id, a word for nothing."""
+    words = [word.lower() for word in landing.no_user if field.kind == "id" and not word.removeprefix("-").isdigit()]
+    listed = ", ".join(map(quote_literal, ["", *words]))
+    return f"coalesce(regexp_full_match({text}, '{BLANK}') or lower(trim({text})) in ({listed}), false)"
 
 
 def _placeholder_check(name: str, landing: LandingSettings) -> str:
