@@ -21,6 +21,14 @@ _MEMBERS = """
     join journey_identities using (as_of, user_id, journey_id)
     join clusters using (as_of, user_id, cluster)
     where as_of = $as_of and {of_batch} and may_notify
+    union all
+    -- Nothing is offered because of what a user does not want to see, nor anything that is near it.
+    select user_id, journey_id, clusters.keyword, weight, names.keyword as journey, null as return_probability
+    from unwanted_journeys
+    join names using (as_of, user_id, journey_id)
+    join journey_identities using (as_of, user_id, journey_id)
+    join clusters using (as_of, user_id, cluster)
+    where as_of = $as_of and {of_batch}
     order by user_id, journey_id, clusters.keyword
 """
 _RELATED = """
@@ -30,11 +38,19 @@ _RELATED = """
         and journey in (select keyword from names where as_of = $as_of and {of_batch})
     order by journey, related
 """
-_HELD = "select user_id, keyword from keywords where as_of = $as_of and {of_batch}"
+_HELD = """
+    select user_id, keyword from keywords where as_of = $as_of and {of_batch}
+    union
+    select user_id, about as keyword
+    from controls_in_force
+    where control = 'not_interested' and valid_from <= $as_of and $as_of < valid_until and {of_batch}
+"""
 
 
 def members_and_held(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
-    """Listed journeys of a batch of users, keyword by keyword, and what the users have already."""
+    """Listed and unwanted journeys of a batch of users, keyword by keyword, and what the users have already or are not
+    interested in.
+    """
     related = frames["related"]
     # On a home's first day nothing is related to anything, and nothing else need be read.
     limit = " limit 0" if related.is_empty() else ""
@@ -72,7 +88,7 @@ def users_offered(rows: pl.DataFrame) -> dict[str, float]:
 )
 def expansions(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Related journeys offered to each user, best first: by relation to their journeys, the probability of a return to
-    these, and how many have it; without what the user already has.
+    these, and how many have it; without what the user already has or does not want to see.
     """
     members, vectors = with_codes(frames["members"], frames["embeddings"])
     starts = segment_starts(members.select("user_id", "journey_id"))

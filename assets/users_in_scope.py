@@ -24,12 +24,18 @@ TABLE = Table(
     partition_column="as_of",
 )
 
-_ACTIVE_USERS = "select distinct user_id from user_activity where arrival_day = $as_of"
+# Whose wishes arrived is inferred, so that the list closes up, or has again what was taken back.
+_HEARD_USERS = (
+    "select user_id from user_controls where arrival_day = $as_of "
+    "and user_id in (select user_id from user_activity where arrival_day <= $as_of)"
+)
+_ACTIVE_USERS = f"select user_id from user_activity where arrival_day = $as_of union {_HEARD_USERS}"
 # Whoever is active is among all, also where all that arrived is older than the look-back: both kinds of run then say
 # that there is nothing left.
 _ALL_USERS = (
-    "select distinct user_id from user_activity where arrival_day = $as_of or arrival_day < $as_of "
-    "and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer))"
+    "select user_id from user_activity where arrival_day = $as_of or arrival_day < $as_of "
+    "and occurred_at >= cast($as_of as timestamp) - to_days(cast($lookback_days as integer)) "
+    f"union {_HEARD_USERS}"
 )
 # Inferred as of the day before, by such a run, and perhaps for rows that a later delivery of the day no longer has.
 _INFERRED_BEFORE = "select user_id from user_snapshots where as_of = $as_of and $scope in (scope, 'all_users')"

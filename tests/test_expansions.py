@@ -1,5 +1,7 @@
 """Related journeys: by who has both and by meaning; for each user, without what they have; on held-out time."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 import pytest
@@ -62,9 +64,17 @@ def test_a_journey_near_in_meaning_is_related_and_the_same_one_is_not() -> None:
     assert related.filter(related="wigs").is_empty()
 
 
-def offered(lists: list[str], related: pl.DataFrame, held: pl.DataFrame, chosen: ExpansionSettings) -> pl.DataFrame:
+def offered(
+    lists: list[str],
+    related: pl.DataFrame,
+    held: pl.DataFrame,
+    chosen: ExpansionSettings,
+    *,
+    unwanted: Sequence[str] = (),
+) -> pl.DataFrame:
     rows = members(*lists).sort("user_id", "journey_id")
-    journeys = rows.select("user_id", journey="keyword").with_columns(return_probability=pl.lit(0.5))
+    chance = pl.when(~pl.col("keyword").is_in(unwanted)).then(0.5)
+    journeys = rows.select("user_id", journey="keyword", return_probability=chance)
     codes = pl.DataFrame({"related": NAMES, "code": range(4)}, schema={"related": pl.String, "code": pl.Int64})
     return expand_users(
         journeys,
@@ -84,6 +94,15 @@ def test_a_user_is_offered_what_is_related_and_not_what_they_have() -> None:
     assert found.select("user_id", "related", "because_of").rows() == [("u0", "stoves", "tents")]
     held = pl.DataFrame({"user_id": ["u0"], "keyword": ["stoves"]})
     assert offered(["tents"], related, held, CHOSEN).is_empty()
+
+
+def test_a_journey_that_its_user_does_not_want_leads_to_nothing_and_nothing_near_it_is_offered() -> None:
+    related = related_journeys(EVERYONE, VECTORS, CHOSEN)
+    nothing = pl.DataFrame(schema={"user_id": pl.String, "keyword": pl.String})
+    wanted = offered(["tents"], related, nothing, CHOSEN)
+    assert "stoves" in wanted["related"]
+    assert offered(["tents"], related, nothing, CHOSEN, unwanted=["tents"]).is_empty()
+    assert "stoves" not in offered(["tents stoves"], related, nothing, CHOSEN, unwanted=["stoves"])["related"]
 
 
 @settings(max_examples=40)

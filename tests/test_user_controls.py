@@ -1,6 +1,7 @@
 """What users say of their journeys: in force as of each day, and obeyed in lists whatever becomes of clusters."""
 
 from datetime import date, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import duckdb
@@ -25,7 +26,7 @@ ABOUT = {"hide_journey": ("journey_id", "j"), "not_interested": ("keyword", "oak
 
 @pytest.fixture(scope="module")
 def database() -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect()
+    connection = duckdb.connect(config={"threads": 1})
     for macro in load_macros():
         connection.execute(macro)
     connection.execute(declared_tables(Settings())["user_controls"].create_sql())
@@ -62,20 +63,18 @@ def test_as_of_each_day_the_newest_that_was_said_of_a_thing_counts(
     database.execute("delete from user_controls")
     database.register("rows", pl.DataFrame(controls, schema=SCHEMA))
     database.execute("insert into user_controls by name from rows")
-    for past in range(9):
-        as_of = FIRST + timedelta(days=past)
-        expected = set()
-        for user in ("ann", "bob"):
-            for control in ABOUT:
-                arrived = [
-                    (happened, not is_undo)
-                    for who, about, is_undo, happened, late in rows
-                    if (who, about) == (user, control) and happened + late <= past
-                ]
-                if arrived and max(arrived)[1]:
-                    expected.add((user, control))
-        found = database.execute(
-            "select user_id, control from controls_in_force where valid_from <= $as_of and $as_of < valid_until",
-            {"as_of": as_of},
-        ).fetchall()
-        assert sorted(found) == sorted(expected)
+    expected = []
+    for past, user, control in product(range(9), ("ann", "bob"), ABOUT):
+        arrived = [
+            (happened, not is_undo)
+            for who, about, is_undo, happened, late in rows
+            if (who, about) == (user, control) and happened + late <= past
+        ]
+        if arrived and max(arrived)[1]:
+            expected.append((FIRST + timedelta(days=past), user, control))
+    found = database.execute(
+        "select day, user_id, control from controls_in_force, "
+        "(select $first + unnest(range(9))::integer as day) where valid_from <= day and day < valid_until",
+        {"first": FIRST},
+    ).fetchall()
+    assert sorted(found) == sorted(expected)

@@ -159,7 +159,7 @@ def expand_users(
     ----------
     journeys : DataFrame
         Columns ``user_id``, ``journey`` (its name's keyword), ``return_probability``; each once per user, a user's
-        together.
+        together. Of one that the user does not want to see the probability is null: nothing is offered because of it.
     centres : array of shape (journeys, dimensions), float32
         Centroids of the journeys, in their order.
     related : DataFrame
@@ -178,6 +178,7 @@ def expand_users(
     users = journeys["user_id"].rle_id()
     # Numbers in place of texts, in the same order: they are sorted and joined in half of the time.
     own = journeys.select("journey", "return_probability", user=users, order=pl.col("journey").rank("dense") - 1)
+    own = own.drop_nulls("return_probability")
     relations = related.join(texts.select("related", "place"), on="related")
     has = (
         held.join(texts.select("place", keyword="related"), on="keyword")

@@ -7,7 +7,8 @@ per: population
 owner: team:journeys
 description: >
   Each user's newest snapshot. Lifecycle and stage are re-evaluated for the newest inferred day, so that the
-  journeys of users who went quiet end without being recomputed.
+  journeys of users who went quiet end without being recomputed. What a user does not want to see is left out as soon as
+  it has arrived; the ranks close up when the user is inferred anew.
 */
 -- A query of its own, so that looking up one user reads no other user's snapshots.
 with newest as (
@@ -16,6 +17,16 @@ with newest as (
 
 today as (
     select max(as_of) as read_on from user_snapshots
+),
+
+wishes as (
+    select
+        user_id,
+        list(about) filter (control = 'hide_journey') as hidden,
+        list(about) filter (control = 'not_interested') as not_interested
+    from controls_in_force
+    where valid_until = date '9999-12-31' and control <> 'opt_out'
+    group by user_id
 )
 
 select
@@ -59,3 +70,15 @@ select
 from user_journeys
 join newest using (user_id, as_of)
 cross join today
+left join wishes on wishes.user_id = user_journeys.user_id
+where wishes.user_id is null
+    or not (
+        list_contains(coalesce(wishes.hidden, []), user_journeys.journey_id)
+        or list_has_any(
+            coalesce(wishes.not_interested, []),
+            list_concat(
+                list_transform(user_journeys.keywords, lambda each: each.keyword),
+                list_transform(user_journeys.keywords, lambda each: normalize_keyword(each.shown))
+            )
+        )
+    )

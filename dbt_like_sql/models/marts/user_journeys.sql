@@ -35,6 +35,8 @@ with safe as (
     join safety using (as_of, user_id, journey_id)
     where as_of = $as_of
         and safety.outcome in ('allow', 'unknown', 'quiet')
+        -- Nor what its user does not want to see.
+        and (user_id, journey_id) not in (select user_id, journey_id from unwanted_journeys where as_of = $as_of)
         and user_id in (select user_id from users_in_scope where as_of = $as_of)
 ),
 
