@@ -12,6 +12,7 @@ from conftest import Pipeline
 from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
+from journeys_dagster.sources.writer import write_day
 
 SNAPSHOTS = (
     "keywords",
@@ -80,6 +81,56 @@ def test_incremental_equals_full(
         # In a world of fifty, nothing that three users have is offered to any; see the next test.
         assert len(incremental_rows) > 0 or table == "expansions"
         assert rows(incremental_rows.drop("scope")) == rows(full_rows.drop("scope")), table
+
+
+@pytest.mark.slow
+def test_what_users_say_is_obeyed_at_once_and_the_same_in_both_kinds_of_run(
+    finished: Pipeline, copy_of_world: Callable[[str], Pipeline], world_days: list[date]
+) -> None:
+    day = world_days[-1]
+    active = set(finished.table("users_in_scope", f"as_of = '{day}'")["user_id"])
+    incremental, full = copy_of_world("incremental"), copy_of_world("full")
+    shown = incremental.table("current_user_journeys", "rank <= 3").sort("user_id", "rank")
+    (busy, keyword), (quiet, hidden) = (
+        shown.filter((pl.col("rank") == 1) & pl.col("user_id").is_in(active) == is_active)
+        .select("user_id", pl.col("keywords").list.first().struct.field("keyword") if is_active else "journey_id")
+        .row(0)
+        for is_active in (True, False)
+    )
+    said = pl.DataFrame(
+        {
+            "user_id": [busy, quiet],
+            "control": ["not_interested", "hide_journey"],
+            "keyword": [keyword, None],
+            "journey_id": [None, hidden],
+            "occurred_at": [f"{day} 08:00:00"] * 2,
+        }
+    )
+    for pipeline in (incremental, full):
+        write_day(pipeline.home.landing, source="user_controls", day=day, frame=said)
+        pipeline.ingest(day)
+        # Before any run infers anything.
+        between = pipeline.table("current_user_journeys")
+        assert between.filter(user_id=quiet, journey_id=hidden).is_empty()
+        assert keyword not in listed_keywords(between.filter(user_id=busy))
+        assert not between.filter(user_id=quiet).is_empty()
+    incremental.run(day)
+    full.run(day, "all_users")
+    for table in ("unwanted_journeys", "user_journeys"):
+        found = incremental.table(table, f"as_of = '{day}'").drop("scope")
+        everyone = full.table(table, f"as_of = '{day}'").drop("scope")
+        assert {busy, quiet} <= set(found["user_id"])
+        assert rows(found) == rows(everyone.filter(pl.col("user_id").is_in(found["user_id"].implode())))
+    current = incremental.table("current_user_journeys")
+    assert keyword not in listed_keywords(current.filter(user_id=busy))
+    assert hidden not in current.filter(user_id=quiet)["journey_id"]
+    for user in (busy, quiet):
+        ranks = current.filter(user_id=user)["rank"].sort().to_list()
+        assert ranks == list(range(1, len(ranks) + 1))
+
+
+def listed_keywords(journeys: pl.DataFrame) -> set[str]:
+    return {keyword["keyword"] for listed in journeys["keywords"] for keyword in listed}
 
 
 @pytest.mark.slow

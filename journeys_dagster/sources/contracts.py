@@ -103,9 +103,7 @@ class Source:
         columns = {
             "arrival_day": utc_day("UTC day on which the row arrived"),
             **{
-                name: Column(
-                    type=_DUCKDB_TYPE[field.kind], description=field.description, nullable=field.is_optional
-                )
+                name: Column(type=_DUCKDB_TYPE[field.kind], description=field.description, nullable=field.is_optional)
                 for name, field in self.fields.items()
             },
         }

@@ -92,8 +92,11 @@ select
     cast($as_of as date) as as_of, -- day of the snapshot
     cast(found.user_id as varchar) as user_id, -- the user
     cast(found.journey_id as varchar) as journey_id, -- the journey, which is not listed
-    cast(min_by(found.reason, found.place) as varchar) as reason -- hidden, not interested, or made of a hidden one
+    cast(min_by(found.reason, found.place) as varchar) as reason, -- hidden, not interested, or made of a hidden one
+    cast(any_value(users_in_scope.scope) as varchar) as scope, -- kind of run that wrote the row
+    cast(any_value(users_in_scope.algorithm_version) as varchar) as algorithm_version -- fingerprint of code, models, settings
 from found
+join users_in_scope on users_in_scope.as_of = $as_of and users_in_scope.user_id = found.user_id
 -- Of the hidden ones, those that are there today.
-join (select distinct user_id, journey_id from members) as there using (user_id, journey_id)
+join weights on weights.user_id = found.user_id and weights.journey_id = found.journey_id
 group by found.user_id, found.journey_id
