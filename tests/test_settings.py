@@ -125,7 +125,7 @@ def test_a_fraction_will_not_do_for_a_whole_number(file: Path, name: str) -> Non
     assert f"setting {name!r}: Input should be a valid integer" in fault(file, setting(name, "1.0"))
 
 
-MAY_BE_NEGATIVE = {"diversification.similarity_threshold", "naming.keyword_weight"}
+MAY_BE_NEGATIVE = {"notifications.utc_offset_hours", "diversification.similarity_threshold", "naming.keyword_weight"}
 
 
 @pytest.mark.parametrize("value", ["true", '"1"', "[1]", "nan", "inf", "-inf", "-1", "1e400"])

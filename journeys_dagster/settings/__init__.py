@@ -27,6 +27,7 @@ from journeys_dagster.settings.algorithm import (
     StageSettings,
 )
 from journeys_dagster.settings.language_model import LLMSettings
+from journeys_dagster.settings.notification import ChannelSettings, NotificationSettings
 from journeys_dagster.settings.operation import (
     AlertSettings,
     AutomationSettings,
@@ -47,6 +48,7 @@ from journeys_dagster.settings.section import Section
 __all__ = [
     "AlertSettings",
     "AutomationSettings",
+    "ChannelSettings",
     "ClusterSettings",
     "DiversificationSettings",
     "EmbeddingSettings",
@@ -56,6 +58,7 @@ __all__ = [
     "LLMSettings",
     "LandingSettings",
     "NamingSettings",
+    "NotificationSettings",
     "OutputSettings",
     "QualityCheck",
     "QualitySettings",
@@ -96,6 +99,7 @@ class Settings(Section):
     expansions: ExpansionSettings = ExpansionSettings()  # type: ignore[call-arg]
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     llm: LLMSettings = LLMSettings()  # type: ignore[call-arg]
+    notifications: NotificationSettings = NotificationSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     judge: JudgeSettings = JudgeSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
