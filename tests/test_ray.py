@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 IS_INSTALLED = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not IS_INSTALLED, reason="the extra [ray] is not installed")
-STEPS = [asset for asset in declared_assets(Settings()) if isinstance(asset, SnapshotAsset) and not asset.only_with_llm]
+STEPS = [
+    asset for asset in declared_assets(Settings()) if isinstance(asset, SnapshotAsset) and asset.is_in_use(Settings())
+]
 TABLES = (*(step.name for step in STEPS), "user_journeys")
 _NODE = {"num_cpus": 1, "object_store_memory": 80 * 1024 * 1024, "include_dashboard": False}
 _PATIENCE_SECONDS = 120.0

@@ -1,0 +1,124 @@
+"""The asset of decisions: what it reads of a warehouse, and that it is there only where it is turned on."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from assets.notification_decisions import notification_decisions, reasons
+from journeys_dagster.definitions import algorithm_in_use, declared_tables
+from journeys_dagster.orchestration.snapshot_asset import open_snapshot, replace_step
+from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.settings import Settings
+
+DAY = date(2025, 6, 10)
+ON = Settings.model_validate({"notifications": {"enabled": True, "holdout_share": 0.0, "exploration_share": 0.0}})
+TABLES = declared_tables(ON)
+SOME: Mapping[str, Any] = {
+    **dict.fromkeys(("INTEGER", "INT", "BIGINT"), 0),
+    "DOUBLE": 0.5,
+    "BOOLEAN": True,
+    "DATE": DAY,
+    "TIMESTAMP": datetime(2025, 6, 9, 18),
+}
+
+
+def fill(warehouse: Warehouse, table: str, *rows: Mapping[str, Any]) -> None:
+    """A table with rows, in which what a row does not say is nothing or something."""
+    columns = TABLES[table].columns
+    with warehouse.write() as connection:
+        connection.execute(TABLES[table].create_sql())
+        for row in rows:
+            given = {
+                name: row.get(name, None if spec.nullable else [] if "[" in spec.type else SOME.get(spec.type, "any"))
+                for name, spec in columns.items()
+            }
+            names = ", ".join(f'"{name}"' for name in given)
+            places = ", ".join(f"${name}" for name in given)
+            connection.execute(f'insert into "{table}" ({names}) values ({places})', given)
+
+
+@pytest.fixture
+def filled(home: Home) -> Warehouse:
+    warehouse = home.warehouse(ON)
+    users = ["ann", "bob", "cyd", "dan", "eve"]
+    fill(warehouse, "users_in_scope", *({"as_of": DAY, "user_id": user, "scope": "all_users"} for user in users))
+    good = {"as_of": DAY, "journey_id": "j", "stage": "ongoing", "confidence": 0.9, "return_probability": 0.9}
+    fill(warehouse, "user_journeys", *({**good, "user_id": user} for user in users))
+    forever = {"control": "opt_out", "valid_from": DAY, "valid_until": date(9999, 12, 31)}
+    fill(
+        warehouse,
+        "controls_in_force",
+        {"user_id": "ann", "about": "push", **forever},
+        {"user_id": "bob", "about": "", **forever},
+        # Not yet, and no opt-out.
+        {"user_id": "eve", "about": "", **forever, "valid_from": DAY + timedelta(days=1)},
+        {"user_id": "eve", "about": "", **forever, "control": "not_interested"},
+    )
+    event = {"event": "sent", "channel": "Push", "journey_id": "j", "arrival_day": DAY}
+    fill(
+        warehouse,
+        "notification_feedback",
+        {"user_id": "cyd", **event, "occurred_at": datetime(2025, 6, 9, 12)},
+        # Opened, arrived later, or long ago.
+        {"user_id": "eve", **event, "event": "opened"},
+        {"user_id": "eve", **event, "arrival_day": DAY + timedelta(days=1)},
+        {"user_id": "eve", **event, "occurred_at": datetime(2025, 5, 1, 12)},
+    )
+    at_night = [
+        {"as_of": DAY, "user_id": "ann", "occurred_at": datetime(2025, 6, 9, 2, minute)} for minute in range(30)
+    ]
+    fill(warehouse, "user_events", *at_night)
+    fill(
+        warehouse,
+        "notification_decisions",
+        {"as_of": DAY - timedelta(days=1), "user_id": "dan", "is_sent": True, "journey_id": "j", "channel": "push"},
+        {"as_of": DAY - timedelta(days=1), "user_id": "eve", "is_sent": False, "reason": "cap"},
+    )
+    return warehouse
+
+
+def decided(warehouse: Warehouse) -> Sequence[tuple[Any, ...]]:
+    replace_step(notification_decisions, open_snapshot(warehouse, ON, DAY))
+    columns = "user_id, is_sent, reason, channel, utc_hour"
+    return warehouse.query(
+        f"select {columns} from notification_decisions where as_of = $day order by user_id", {"day": DAY}
+    ).rows()
+
+
+def test_decisions_obey_what_was_said_and_sent_and_a_second_run_decides_the_same(filled: Warehouse):
+    expected = [
+        ("ann", True, "best", "email", 2),
+        ("bob", False, "opted out", None, None),
+        ("cyd", False, "cool-down", None, None),
+        # Decided the day before, it is sent on this one.
+        ("dan", False, "cool-down", None, None),
+        ("eve", True, "best", "push", 16),
+    ]
+    assert decided(filled) == expected
+    rows = filled.query("from notification_decisions where as_of = $day order by user_id", {"day": DAY})
+    assert decided(filled) == expected
+    assert rows.equals(filled.query("from notification_decisions where as_of = $day order by user_id", {"day": DAY}))
+    sends = rows.filter("is_sent")
+    assert sends["score"].to_list() == [pytest.approx(0.81)] * 2
+    assert sends["propensity"].to_list() == [1.0] * 2
+    png, alt = reasons(filled, DAY)
+    assert png.startswith(b"\x89PNG")
+    assert str(DAY) in alt
+
+
+def test_there_is_no_such_asset_until_it_is_turned_on_and_journeys_stay_the_same():
+    assert not notification_decisions.is_in_use(Settings())
+    assert notification_decisions.is_in_use(ON)
+    assert algorithm_in_use(ON).version == algorithm_in_use(Settings()).version
+
+
+def test_the_decisions_of_users_in_scope_are_those_of_everyone(filled: Warehouse):
+    everyone = {row[0]: row for row in decided(filled)}
+    with filled.write() as connection:
+        connection.execute("delete from notification_decisions where as_of = $day", {"day": DAY})
+        connection.execute("delete from users_in_scope where user_id not in ('ann', 'dan')")
+        connection.execute("update users_in_scope set scope = 'active_users'")
+    assert decided(filled) == [everyone["ann"], everyone["dan"]]
