@@ -33,7 +33,7 @@ def draws(seeds: NDArray[np.uint64], place: int, *, day: date | None = None) -> 
     place_of_day = np.uint64(place + (day.toordinal() << 16 if day is not None else 0))
     with np.errstate(over="ignore"):
         mixed = _mixed(_mixed(seeds) + place_of_day * _STEP)
-    return (mixed >> np.uint64(64 - _FRACTION_BITS)) * 2.0**-_FRACTION_BITS
+    return (mixed >> np.uint64(64 - _FRACTION_BITS)).astype(np.float64) * 2.0**-_FRACTION_BITS
 
 
 def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
