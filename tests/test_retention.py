@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from assets.journey_identities import _PREVIOUS as IDENTITIES_READ
 from assets.llm_journeys import llm_journeys
+from assets.notification_decisions import notification_decisions
 from assets.names import _FORMER as NAMES_READ
 from journeys_dagster.cli import cli
 from journeys_dagster.definitions import declared_tables
@@ -31,7 +32,7 @@ from lab.simulation import simulate
 RETENTION = "retention"
 TABLES = pruned_tables(declared_tables(Settings()))
 # A home that asks no language model for lists has none.
-MADE = [table for table in TABLES if table.name != llm_journeys.name]
+MADE = [table for table in TABLES if table.name not in {llm_journeys.name, notification_decisions.name}]
 VIEWS = ("current_user_journeys", "keyword_centrality", "feedback_labels")
 
 
