@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from assets.journey_identities import _PREVIOUS as IDENTITIES_READ
 from assets.llm_journeys import llm_journeys
-from assets.notification_decisions import notification_decisions
 from assets.names import _FORMER as NAMES_READ
+from assets.notification_decisions import notification_decisions
 from journeys_dagster.cli import cli
 from journeys_dagster.definitions import declared_tables
 from journeys_dagster.resources import retention as retention_module
