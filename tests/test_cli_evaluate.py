@@ -181,6 +181,7 @@ def test_names_from_day_to_day(retail: Path) -> None:
     assert report["unchanged_kept_share"] == 1.0 or report["unchanged_journeys"] == 0
 
 
+@pytest.mark.slow
 def test_intent_without_enough_days_says_what_is_needed() -> None:
     result = evaluated("intent", "--users", 5, "--days", 30, "--seed", 3)
     assert result.exit_code == 1

@@ -225,7 +225,7 @@ class Student:
         model: Any = AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32)
         if is_adapter:
             try:
-                from peft import PeftModel
+                from peft import PeftModel  # pyright: ignore[reportMissingImports]
             except ModuleNotFoundError:
                 raise StudentError("a student needs peft: pip install 'journeys_dagster[student]'") from None
             with warnings.catch_warnings():

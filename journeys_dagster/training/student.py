@@ -19,7 +19,7 @@ from journeys_dagster.inference.titles import STRONGEST
 
 if TYPE_CHECKING:
     import torch
-    from peft import PeftModel
+    from peft import PeftModel  # pyright: ignore[reportMissingImports]
     from transformers import PreTrainedTokenizerBase
 
 CARD = "card.json"
@@ -173,7 +173,7 @@ def split_pairs(pairs: pl.DataFrame, *, held_back: int, seed: int) -> tuple[pl.D
 def write_adapter(model: "PeftModel", folder: Path, card: dict[str, Any]) -> None:
     """Write the adapter in half precision, with its card."""
     import torch
-    from peft import get_peft_model_state_dict
+    from peft import get_peft_model_state_dict  # pyright: ignore[reportMissingImports]
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def write_card(folder: Path, card: dict[str, Any]) -> None:
 def _adapted(base: Path, plan: TrainingPlan) -> "tuple[PeftModel, Any]":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        from peft import LoraConfig, get_peft_model
+        from peft import LoraConfig, get_peft_model  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:
         raise TrainingError("training needs peft: pip install 'journeys_dagster[student]'") from None
     import torch

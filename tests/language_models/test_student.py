@@ -105,6 +105,7 @@ def test_keywords_that_are_too_long_are_left_out_from_the_end(student: Student) 
 
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    pytest.importorskip("peft", reason="the extra [student] is not installed")
     folder = tmp_path_factory.mktemp("trained") / "student"
     plan = TrainingPlan(steps=30, batch=8, rank=4, learning_rate=2e-2, held_back=8, look_every=10)
     return folder, train_student(
@@ -136,6 +137,7 @@ def test_the_adapter_writes_otherwise_than_its_base(
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_student(base: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="the extra [student] is not installed")
     plan = TrainingPlan(steps=4, batch=4, rank=2, held_back=4, look_every=2, seed=3)
     cards = [
         train_student(pairs_of(40), base, tmp_path / name, plan, name=str(base), data={}, progress=lambda *_: None)
@@ -251,6 +253,7 @@ def test_titles_like_a_type_of_the_half_are_left_out() -> None:
     assert kept == [None, tune, "Qwx zzyk"]
 
 
+@pytest.mark.slow
 def test_a_student_is_measured_beside_the_keyword(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that repeats a keyword, says nothing of some journeys, and writes what may not be shown of others."""
 
