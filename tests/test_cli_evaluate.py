@@ -154,6 +154,7 @@ def test_stages_of_too_short_a_log_say_so(corpus: str, retail: Path, missions: P
     assert PRIVATE not in result.output
 
 
+@pytest.mark.slow
 def test_stages_of_a_world() -> None:
     report = as_json("stages", "--users", 8, "--days", 40)
     assert report["truth"][0]["method"] == "rule"

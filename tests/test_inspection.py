@@ -417,6 +417,7 @@ DAYS = st.sampled_from([DAY, DAY + timedelta(days=1), DAY + timedelta(days=5)])
     items=st.lists(st.tuples(DAYS, ITEM), max_size=5),
     cap=st.integers(1, 4),
 )
+@pytest.mark.slow
 def test_the_counts_are_those_of_the_reader(
     tmp_path_factory: pytest.TempPathFactory, searches: Placed, saves: Placed, items: Placed, cap: int
 ) -> None:

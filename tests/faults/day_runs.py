@@ -27,7 +27,7 @@ from journeys_dagster.sql.models import load_models
 FIRST_DAY = date(2024, 1, 1)
 _DAYS = dg.DailyPartitionsDefinition(FIRST_DAY.isoformat())
 MODELS = load_models()
-ASSETS = {asset.name: asset for asset in declared_assets(Settings())}
+ASSETS = {asset.name: asset for asset in declared_assets(Settings()) if asset.is_in_use(Settings())}
 # What is offered beside a user's journeys depends on everyone's newest snapshots, so on which days were run.
 NOT_RUN = {"expansions", "journey_expansions", "llm_journeys", "quality_metrics", "judge_metrics", "inferred_days"}
 _STEPS = [asset for asset in in_order(ASSETS.values()) if asset.partitioned and asset.name not in NOT_RUN]

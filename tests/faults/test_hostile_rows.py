@@ -20,7 +20,8 @@ from journeys_dagster.sources.writer import day_folder
 
 DAYS = [date(2025, 6, day) for day in (10, 11, 12)]
 SETTINGS = Settings.model_validate({"landing": {"max_rejected_share": 1.0}})
-SOURCES = declared_sources(SETTINGS)
+# Rules over several columns are tested with the reader.
+SOURCES = {name: source for name, source in declared_sources(SETTINGS).items() if not source.row_checks}
 
 
 @pytest.mark.parametrize(
