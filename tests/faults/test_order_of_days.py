@@ -125,7 +125,9 @@ def test_a_corrected_day_leaves_nothing_of_users_it_no_longer_holds(tmp_path: Pa
         for scope in scopes:
             runs.infer(day, scope)
     assert set(runs.table("current_user_journeys")["user_id"]) == {"stays"}
-    for name in set(OF_USERS) - {"user_snapshots"}:
+    # Nobody said what they do not want.
+    assert runs.table("unwanted_journeys").is_empty()
+    for name in set(OF_USERS) - {"user_snapshots", "unwanted_journeys"}:
         assert set(runs.table(name)["user_id"]) == {"stays"}, name
     assert runs.table("user_snapshots").select("user_id", "journeys").rows() == [("gone", 0), ("stays", 1)]
 
