@@ -90,6 +90,7 @@ def test_clusters_of_half_a_world() -> None:
     assert all(report["b3_f"] > method["b3_f"] for method in report["baselines"].values())
 
 
+@pytest.mark.slow
 def test_clusters_of_several_corpora_are_told_what_was_chosen_on_the_others(missions: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.tsv"
     other.write_text(missions.read_text())
@@ -168,6 +169,7 @@ def test_names_of_a_world() -> None:
         assert words in result.output
 
 
+@pytest.mark.slow
 def test_titles_say_more_than_no_items_and_less_than_tags() -> None:
     report = as_json("titles", "--users", 12, "--days", 30)
     tags, titles, nothing = report["catalogues"]
