@@ -9,7 +9,6 @@ import dagster as dg
 import polars as pl
 
 from journeys_dagster.inference.embedding import MULTILINGUAL_MODEL, UNREADABLE, embed_frame
-from journeys_dagster.inference.title_library import texts_to_embed
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.engine import engine_in_use
@@ -41,8 +40,6 @@ _MISSING = """
         from keywords
         where as_of = $as_of and user_id in (select user_id from users_in_scope where as_of = $as_of)
         qualify row_number() over (partition by user_id order by weight desc, keyword) <= $max_keywords_per_user
-        union all
-        select unnest($titles::varchar[]) as keyword
     )
 
     select distinct keyword
@@ -102,7 +99,6 @@ def keyword_embeddings(run: Run) -> dg.MaterializeResult:
             "as_of": day,
             "model_revision": embedder.revision,
             "max_keywords_per_user": settings.clusters.max_keywords_per_user,
-            "titles": texts_to_embed(settings.embedding.model) if settings.naming.titles == "library" else [],
         }
         missing = warehouse.query(_MISSING, params)
         done = 0

@@ -1,16 +1,14 @@
-"""What each journey is called: by its keywords, what they share, a title of the library, or a language model."""
+"""What each journey is called: by a keyword, a phrase that its keywords share, or a language model."""
 
 from datetime import date
 
 import polars as pl
 
 from assets.naming_model import TABLE as NAMING_MODEL
-from journeys_dagster.inference.frames import Frames, with_codes
+from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.members import journey_weight_units, with_journeys
-from journeys_dagster.inference.name_chooser import chosen_titles
 from journeys_dagster.inference.naming import name_journeys
-from journeys_dagster.inference.phrases import MIN_KEYWORDS, phrase_titles
-from journeys_dagster.inference.title_library import library_of
+from journeys_dagster.inference.phrases import phrase_titles
 from journeys_dagster.inference.titles import (
     NAMERS,
     TITLE_PROMPT,
@@ -21,14 +19,7 @@ from journeys_dagster.inference.titles import (
     title_keywords,
 )
 from journeys_dagster.llm.prompts import load_prompt
-from journeys_dagster.orchestration.reads import (
-    JOURNEYS,
-    SPELLINGS,
-    members,
-    members_in_order,
-    read_embeddings,
-    read_library,
-)
+from journeys_dagster.orchestration.reads import JOURNEYS, SPELLINGS, members, members_in_order
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.settings import Settings
 from journeys_dagster.tables import double, text, texts
@@ -57,11 +48,7 @@ _USUAL = "select coalesce(max(usual), 0.0) as usual from naming_model where as_o
 def with_titles(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """Journeys and their keywords in order, and the titles that a language model gives where it is used."""
     ordered = members_in_order(frames)
-    found = {**ordered, "titles": _titles(snapshot, ordered)}
-    if snapshot.settings.naming.titles == "phrases":
-        return found
-    large = ordered["members"].filter(pl.len().over("user_id", "cluster") >= MIN_KEYWORDS)
-    return {**found, "embeddings": read_embeddings(snapshot, large), "library": read_library(snapshot)}
+    return {**ordered, "titles": _titles(snapshot, ordered)}
 
 
 def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
@@ -103,7 +90,7 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         "keyword": text("the keyword the name was made from, or else the best one"),
         "centrality": double("how central the keyword is in everyone's journeys; 0 before models are trained"),
         "name_score": double("how good a name the keyword is, 0 to 1"),
-        "namer": text("what named it: keyword, phrase, library, or the language model's name"),
+        "namer": text("what named it: keyword, phrase, or the language model's name"),
         "keyword_name": text("the name by keyword, to compare"),
         "title_keywords": texts("keywords that the model's title was made from, masked", nullable=True),
     },
@@ -117,7 +104,6 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         "spellings": SPELLINGS,
     },
     read=with_titles,
-    deps=("keyword_embeddings",),
     empty_until_trained=(NAMING_MODEL,),
     kinds={"polars"},
     heavy=True,
@@ -125,9 +111,8 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
 )
 def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Name of each journey: its best keyword by closeness to its centroid, centrality in everyone's journeys,
-    frequency, source and readability; a phrase that its keywords share, where nobody searched; a title of the library,
-    where that is on; or the title a language model gave it. Misspelt words in the usual spelling; distinct within a
-    user.
+    frequency, source and readability; a phrase that its keywords share, where nobody searched; or the title a language
+    model gave it. Misspelt words in the usual spelling; distinct within a user.
     """
     journeys, titles = frames["journeys"], frames["titles"]
     keywords = with_journeys(frames["members"], journeys)
@@ -140,18 +125,7 @@ def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         former=frames["former"],
         spellings=frames["spellings"],
     )
-    if settings.naming.titles == "phrases":
-        chosen = phrase_titles(journeys, keywords, former=frames["former"], spellings=frames["spellings"])
-    else:
-        large, vectors = with_codes(keywords.filter(pl.len().over("journey") >= MIN_KEYWORDS), frames["embeddings"])
-        chosen = chosen_titles(
-            *(journeys, large, vectors, named, settings.naming),
-            library=library_of(frames["library"]),
-            known=frames["centrality"],
-            usual=frames["usual"]["usual"][0],
-            former=frames["former"],
-            spellings=frames["spellings"],
-        )
+    phrases = phrase_titles(journeys, keywords, former=frames["former"], spellings=frames["spellings"])
     weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
-    others = chosen.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
+    others = phrases.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
     return apply_titles(named, pl.concat([titles, others]), weights)

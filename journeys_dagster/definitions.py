@@ -15,7 +15,6 @@ from journeys_dagster.inference.algorithm import Algorithm, current_algorithm
 from journeys_dagster.inference.embedding import embedder_of_process, model_revision
 from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.inference.safety_policy import load_policy
-from journeys_dagster.inference.student import student_path, student_revision
 from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.orchestration.asset import Asset, Location
 from journeys_dagster.orchestration.jobs import build_jobs
@@ -133,7 +132,7 @@ def _tables(declared: Sequence[Asset]) -> dict[str, Table]:
 
 def _algorithm(settings: Settings, declared: Sequence[Asset]) -> Algorithm:
     return current_algorithm(
-        settings=settings.algorithm() | llm_parts(settings.llm) | _student_parts(settings),
+        settings=settings.algorithm() | llm_parts(settings.llm),
         model_revision=model_revision(settings.embedding.model, settings.embedding.revision),
         policy_revision=load_policy(settings.safety.policy).revision,
         step_code_versions={
@@ -141,13 +140,6 @@ def _algorithm(settings: Settings, declared: Sequence[Asset]) -> Algorithm:
         },
         sql_code_versions={asset.name: asset.code_version for asset in declared if asset.code_version is not None},
     )
-
-
-def _student_parts(settings: Settings) -> dict[str, Any]:
-    """The student that is set, as its weights and code have it; nothing where none is."""
-    if not settings.naming.student:
-        return {}
-    return {"student": student_revision(student_path(settings.naming.student))}
 
 
 def _first_day(settings: Settings, landing_zone: LandingZone) -> date:

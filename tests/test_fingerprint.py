@@ -113,8 +113,8 @@ SAFETY = {"safety_verdicts", "safety", "journey_expansions", VERDICTS, ALGORITHM
         ),
         pytest.param(
             (f"{INFERENCE}/encoders.py", "LONGEST_INPUT = 512", "LONGEST_INPUT = 256"),
-            {"keyword_embeddings", "names", EMBEDDINGS, VERDICTS, ALGORITHM},
-            {"stages", "rankings", "users_in_scope"},
+            {"keyword_embeddings", EMBEDDINGS, VERDICTS, ALGORITHM},
+            {"names", "rankings", "users_in_scope"},
             id="how vectors are computed",
         ),
         pytest.param(
@@ -122,18 +122,6 @@ SAFETY = {"safety_verdicts", "safety", "journey_expansions", VERDICTS, ALGORITHM
             SAFETY,
             {"names", "clusters", EMBEDDINGS},
             id="how texts are compared with the policy",
-        ),
-        pytest.param(
-            (f"{INFERENCE}/title_library.txt", "Learning Italian\n", "Learning Italian fast\n"),
-            {"names", ALGORITHM},
-            {"clusters", "safety", EMBEDDINGS, VERDICTS},
-            id="a title of the library",
-        ),
-        pytest.param(
-            (f"{INFERENCE}/name_chooser.json", '"objective"', '"aim"'),
-            {"names", ALGORITHM},
-            {"clusters", "safety", "keyword_embeddings", EMBEDDINGS, VERDICTS},
-            id="the trees that choose names",
         ),
         pytest.param(
             (f"{INFERENCE}/safety_ordinary.txt", "10k plan\n", ""),

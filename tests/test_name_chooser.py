@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, embedder_of_process
-from journeys_dagster.inference.name_candidates import FEATURES, Members, name_candidates
-from journeys_dagster.inference.name_chooser import choose_names, chosen_titles
 from journeys_dagster.inference.phrases import phrase_titles, shared_phrases
-from journeys_dagster.inference.title_library import (
+from journeys_dagster.inference.word_forms import plural, singular
+from journeys_dagster.settings import Settings
+from lab.naming.name_candidates import FEATURES, Members, name_candidates
+from lab.naming.name_chooser import choose_names, chosen_titles
+from lab.naming.title_library import (
     GRID,
     TitleLibrary,
     bundled_library,
@@ -22,8 +24,7 @@ from journeys_dagster.inference.title_library import (
     make_library,
     texts_to_embed,
 )
-from journeys_dagster.inference.word_forms import plural, singular, stem, stems
-from journeys_dagster.settings import Settings
+from lab.naming.word_stems import stem, stems
 
 TRAPS = [
     line.split("\t") for line in Path(__file__).with_name("name_traps.tsv").read_text(encoding="utf-8").splitlines()
@@ -158,7 +159,7 @@ def test_any_text_has_stems(text: str):
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 12), st.integers(0, 2**32 - 1))
 def test_the_nearest_are_the_largest_and_of_equal_ones_the_first(count: int, seed: int):
-    from journeys_dagster.inference.name_candidates_kernel import fill_nearest
+    from lab.naming.name_candidates_kernel import fill_nearest
 
     values = np.random.default_rng(seed).integers(-4, 4, (5, 12)).astype(np.float32)
     nearest = np.zeros((5, count), dtype=np.int64)

@@ -85,23 +85,20 @@ def train_command(folder: Path, labels: tuple[Path, ...], base: str | None, unli
 
 
 @distill_group.command("infer")
-@click.option("--student", type=_FOLDER, help="Its folder. Default: naming.student.")
+@click.option("--student", required=True, type=_FOLDER, help="Its folder.")
 @click.option("--limit", type=click.IntRange(1), help="Only so many journeys.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def infer_command(student: Path | None, limit: int | None, as_json: bool) -> None:
+def infer_command(student: Path, limit: int | None, as_json: bool) -> None:
     """Title the home's distinct journeys, by the engine of run.engine; what is titled already is not asked about.
 
     A command that is killed goes on where it was.
     """
-    from journeys_dagster.inference.student import student_of_process, student_path
+    from journeys_dagster.inference.student import student_of_process
     from journeys_dagster.resources.engine import engine_in_use
     from journeys_dagster.resources.student_titles import title_journeys
 
     with plain_errors():
         settings = load_settings()
-        if student is None and not settings.naming.student:
-            raise click.UsageError("name a student with --student FOLDER, or set naming.student")
-        folder = student_path(str(student or settings.naming.student))
         warehouse = Home.from_environment().warehouse(settings)
         journeys = _journeys(settings)
         journeys = journeys.head(limit) if limit else journeys
@@ -110,7 +107,7 @@ def infer_command(student: Path | None, limit: int | None, as_json: bool) -> Non
             asked = title_journeys(
                 warehouse,
                 engine_in_use(settings, warehouse),
-                student_of_process(folder),
+                student_of_process(student.resolve()),
                 journeys,
                 progress=lambda done, new: advance("", done / max(new, 1)),
             )

@@ -60,11 +60,6 @@ def base_path(model: str) -> Path:
     return folder
 
 
-def student_path(setting: str) -> Path:
-    """Folder of the student that `naming.student` names, relative to the working folder."""
-    return Path(setting).resolve()
-
-
 @functools.cache
 def student_revision(folder: Path) -> str:
     """Name under which a student's titles are kept: same name, same titles.

@@ -14,7 +14,7 @@ from journeys_dagster.llm.masking import mask
 
 KEYWORD_NAMER = "keyword"
 PHRASE_NAMER = "phrase"
-NAMERS = (KEYWORD_NAMER, PHRASE_NAMER, "library")
+NAMERS = (KEYWORD_NAMER, PHRASE_NAMER)
 """What names a journey without a language model."""
 STUDENT_SOURCE = "student"
 TITLE_PROMPT = "name_journey"

@@ -6,7 +6,6 @@ from journeys_dagster.errors import JourneysError
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.segments import is_in_order, sort_rows
-from journeys_dagster.inference.title_library import texts_to_embed
 from journeys_dagster.orchestration.snapshot_asset import Snapshot
 from journeys_dagster.resources.warehouse import Warehouse
 
@@ -83,14 +82,6 @@ def read_embeddings(snapshot: Snapshot, rows: pl.DataFrame) -> pl.DataFrame:
             f"{revision}: materialise keyword_embeddings for this day first"
         )
     return found
-
-
-def read_library(snapshot: Snapshot) -> pl.DataFrame:
-    """The vectors of the library's titles by the configured model; none for the bundled one, which has them itself."""
-    return read_embeddings(
-        snapshot,
-        pl.DataFrame({"keyword": texts_to_embed(snapshot.settings.embedding.model)}, schema={"keyword": pl.String}),
-    )
 
 
 def embeddings_of(warehouse: Warehouse, keywords: pl.Series, revision: str) -> pl.DataFrame:

@@ -185,12 +185,6 @@ class StageSettings(Section):
 class NamingSettings(Section):
     """Which keyword of a journey names it: the one with the largest weighted mean of parts in [0, 1]."""
 
-    titles: Literal["phrases", "library"] = Field(
-        "phrases",
-        description="What else may name it. phrases: what the keywords of a journey share in which nobody searched; "
-        "library: also another keyword, and one of 4,339 titles, where trees expect it to come nearer to a person's "
-        "words. They were worse than keywords on a log of searches alone, and take minutes for 100,000 users.",
-    )
     closeness_weight: Share = Field(0.7, description="Weight of closeness to the journey's centroid.")
     centrality_weight: Share = Field(
         0.2,
@@ -203,11 +197,6 @@ class NamingSettings(Section):
     search_weight: Share = Field(0.02, description="Weight of being the user's own words, from a search.")
     readability_weight: Share = Field(0.08, description="Weight of readability (words and characters, no codes).")
     stability_weight: Share = Field(0.03, description="Weight of having named the journey in the snapshot before.")
-    student: str = Field(
-        "",
-        description="Folder of a small language model, see `journeys distill`, whose titles are kept in "
-        "student_titles, beside the names. Empty: none.",
-    )
 
 
 class SafetySettings(Section):

@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 from journeys_dagster.inference.clustering import cluster_keywords, strongest_keywords
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, embedder_of_process
 from journeys_dagster.inference.members import journey_weight_units, number_journeys
-from journeys_dagster.inference.name_candidates import LIBRARY, PHRASE, name_candidates
-from journeys_dagster.inference.name_chooser import MODEL, chosen_titles, named_members
 from journeys_dagster.inference.naming import name_journeys
 from journeys_dagster.inference.phrases import phrase_titles
-from journeys_dagster.inference.title_library import GRID, TitleLibrary, bundled_library, library_of
-from journeys_dagster.inference.titles import TITLE_SCHEMA, apply_titles
+from journeys_dagster.inference.titles import apply_titles
 from journeys_dagster.monitoring.bootstrap import Mean
 from journeys_dagster.settings import Settings
 from journeys_dagster.training.history import History, KeywordVectors
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import Corpus, read_log, world_corpus, world_history
 from lab.evaluation.identity import Step, snapshots, steps_of
-from lab.evaluation.name_chooser import Pairs, examples_of, fit_chooser, save_library
 from lab.evaluation.naming_quality import BEST_KEYWORD, SHIPPED, Found
 from lab.evaluation.statistics import majority
+from lab.naming.fit import Pairs, examples_of, fit_chooser, save_library
+from lab.naming.name_candidates import LIBRARY, PHRASE, name_candidates
+from lab.naming.name_chooser import MODEL, chosen_titles, named_members
+from lab.naming.title_library import GRID, TitleLibrary, bundled_library, library_of
 from lab.simulation.journey_types import Half
 from lab.teacher.pairs import load_pairs
 
@@ -142,7 +142,7 @@ def name_in(
     members : DataFrame
         As `name_journeys` takes it, with ``sources`` (list of str) in place of ``is_searched``.
     vectors : KeywordVectors, optional
-        By default journeys are named by their best keyword alone.
+        Names are chosen by library and trees, in place of the product's way.
     former : DataFrame, optional
         What this gave for the snapshots before.
     """
@@ -152,10 +152,9 @@ def name_in(
     searched = members.with_columns(is_searched=pl.col("sources").list.contains("search"))
     journeys, keywords = number_journeys(searched)
     named = name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)
-    titles = pl.DataFrame(schema=TITLE_SCHEMA)
-    if settings.naming.titles == "phrases":
+    if vectors is None:
         titles = phrase_titles(journeys, keywords, former=former)
-    elif vectors is not None:
+    else:
         coded = vectors.code(keywords)
         titles = chosen_titles(
             *(journeys, coded, vectors.vectors, named, settings.naming),
@@ -187,13 +186,12 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     _keep_clusters(history, keywords)
     counted = keywords.filter(pl.col("true_name").is_not_null(), pl.col("keywords") >= MIN_KEYWORDS)
     journeys = counted.select(*_JOURNEY, "true_name").unique().sort(_JOURNEY)
-    shipped = name_in(history, keywords, settings, vectors)
+    shipped = name_in(history, keywords, settings)
     candidates = _candidates(history, keywords, settings, vectors, library_of(_titles_by(vectors)))
-    by_library = settings.model_copy(update={"naming": settings.naming.model_copy(update={"titles": "library"})})
     methods = {
         SHIPPED: shipped,
         BEST_KEYWORD: shipped.with_columns(name="keyword_name"),
-        LIBRARY_AND_TREES: name_in(history, keywords, by_library, vectors),
+        LIBRARY_AND_TREES: name_in(history, keywords, settings, vectors),
     }
     methods |= {name: _picked(keywords, score) for name, score in _baseline_scores(keywords, corpus, embedder).items()}
     methods |= {
@@ -353,7 +351,7 @@ def name_stability(
         members = snapshot.select(*_JOURNEY, "keyword", "weight", "events", "sources", "centroid_similarity")
         kept = pl.col("keyword").sort().str.join("\n").alias("members")
         before = None if first else names
-        named = name_in(history, members, settings, vectors, before).select(*_JOURNEY, "name", "keyword")
+        named = name_in(history, members, settings, former=before).select(*_JOURNEY, "name", "keyword")
         new = named.join(members.group_by(_JOURNEY).agg(kept), on=_JOURNEY)
         if first:
             names = new

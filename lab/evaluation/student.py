@@ -10,7 +10,7 @@ import click
 import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.student import Student, Written, student_path
+from journeys_dagster.inference.student import Student, Written
 from journeys_dagster.inference.titles import is_grounded, title_keywords, well_formed
 from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
@@ -54,7 +54,7 @@ class StudentNaming:
             keywords = clustered_keywords(corpus, run.settings)
             journeys = drawn_journeys(found[SHIPPED], keywords, per_type=self.per_type)
         with run.step("student") as advance:
-            student = Student(student_path(str(self.student)))
+            student = Student(self.student.resolve())
             asked = journeys["title_keywords"].to_list()
             written = student.write(asked, progress=lambda done: advance(done / len(asked)))
         names = _names(journeys, found[BEST_KEYWORD], written, surer_than=self.surer_than)

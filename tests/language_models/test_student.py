@@ -6,24 +6,21 @@ What loads a model is slow: to import transformers takes longer than to run the 
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
-from conftest import EMBEDDER, Pipeline
+from conftest import EMBEDDER
 from loopback import Loopback, running
 from tiny_llama import make_llama
 
-from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.inference.student import Student, StudentError, Written, base_path, student_revision, title_frame
 from journeys_dagster.inference.student_prompt import NO_TITLE, answer_of, prompt_of, title_of
 from journeys_dagster.inference.titles import student_candidates, title_keywords
@@ -378,34 +375,6 @@ def test_a_killed_command_goes_on_and_ray_gives_the_same(
     assert figures_of(infer("killed"))["newly_titled"] == 0
     assert figures_of(infer("ray", engine="ray"))["newly_titled"] == whole["distinct_journeys"]
     assert titles("ray").equals(titles("whole"))
-
-
-@pytest.mark.slow
-def test_the_step_titles_what_is_new_and_is_there_only_with_a_student(
-    base: Path, finished_home: Path, world_days: list[date], tmp_path: Path
-) -> None:
-    shutil.copytree(finished_home, tmp_path / "home")
-    settings = Settings.model_validate({"naming": {"student": str(base)}})
-    pipeline, day = Pipeline(Home(tmp_path / "home"), settings), world_days[-1]
-    assets, without = (
-        {spec.key.to_user_string() for spec in each.defs.resolve_all_asset_specs()}
-        for each in (pipeline, Pipeline(pipeline.home, Settings()))
-    )
-    assert assets - without == {STUDENT_TITLES.name}
-    assert algorithm_in_use(settings).parts["student"] == json.dumps(student_revision(base))
-    assert "student" not in algorithm_in_use(Settings()).parts
-    with pipeline.warehouse.write() as connection:
-        # A tenth of the users is enough to see it.
-        connection.execute("delete from users_in_scope where as_of = $day and hash(user_id) % 10 > 0", {"day": day})
-    shown = []
-    for _ in range(2):
-        result = pipeline.materialize(STUDENT_TITLES.name, days=(day, day))
-        assert result.success
-        (made,) = result.asset_materializations_for_node(STUDENT_TITLES.name)
-        shown.append({name: value.value for name, value in made.metadata.items()})
-    assert shown[0]["newly_titled"] == shown[0]["distinct_journeys"] == len(pipeline.table(STUDENT_TITLES.name)) > 0
-    assert shown[0]["names_per_second"] > 0
-    assert (shown[1]["newly_titled"], shown[1]["distinct_journeys"]) == (0, shown[0]["distinct_journeys"])
 
 
 @pytest.fixture(scope="module")

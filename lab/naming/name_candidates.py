@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from journeys_dagster.inference.naming import readability
 from journeys_dagster.inference.phrases import shared_phrases
 from journeys_dagster.inference.segments import centroids, segment_starts
-from journeys_dagster.inference.title_library import GRID, TitleLibrary, may_add
-from journeys_dagster.inference.word_forms import stems, tokens
+from journeys_dagster.inference.word_forms import tokens
+from lab.naming.title_library import GRID, TitleLibrary, may_add
+from lab.naming.word_stems import stems
 
 KEYWORD, PHRASE, LIBRARY = "keyword", "phrase", "library"
 _NEAREST, _EXPECTING, _LIMIT = 200, 20, 12
@@ -65,7 +66,7 @@ def name_candidates(members: Members, library: TitleLibrary) -> pl.DataFrame:
     DataFrame
         Columns ``journey``, ``name`` (in lower case) and `FEATURES` (float32, null where there is none), by journey.
     """
-    from journeys_dagster.inference import name_candidates_kernel as kernel
+    from lab.naming import name_candidates_kernel as kernel
 
     rows, vectors = members.rows, members.vectors
     starts = segment_starts(rows.select("journey"))
@@ -167,7 +168,7 @@ def _expected_titles(
     centres: NDArray[np.float32], library: TitleLibrary
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Of each journey the nearest keys, the mean vector of their titles, and the cosine to the nearest."""
-    from journeys_dagster.inference import name_candidates_kernel as kernel
+    from lab.naming import name_candidates_kernel as kernel
 
     count = len(centres)
     nearest = np.zeros((count, min(_NEAREST, len(library.keys))), dtype=np.int64)

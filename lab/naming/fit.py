@@ -9,13 +9,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.inference.name_candidates import FEATURES, Members, name_candidates
 from journeys_dagster.inference.safety import check_texts
 from journeys_dagster.inference.safety_classifier import safety_classifier
 from journeys_dagster.inference.safety_policy import ALLOW, load_policy
 from journeys_dagster.inference.segments import centroid_similarity, centroids
-from journeys_dagster.inference.title_library import TITLES, VECTORS, TitleLibrary, make_library
 from journeys_dagster.settings import Settings
+from lab.naming.name_candidates import FEATURES, Members, name_candidates
+from lab.naming.title_library import TITLES, VECTORS, TitleLibrary, make_library
 
 if TYPE_CHECKING:
     import xgboost

@@ -14,7 +14,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.members import number_words
-from journeys_dagster.inference.name_candidates import (
+from journeys_dagster.inference.naming import READABLE, display_name, keyword_parts, keyword_score, known_words
+from journeys_dagster.inference.phrases import MIN_KEYWORDS, OF_ONE_KIND, REST
+from journeys_dagster.inference.spelling import misspelt, respelt
+from journeys_dagster.inference.titles import TITLE_SCHEMA
+from journeys_dagster.settings import NamingSettings
+from lab.naming.name_candidates import (
     FEATURES,
     KEYWORD,
     LIBRARY,
@@ -22,12 +27,7 @@ from journeys_dagster.inference.name_candidates import (
     Members,
     name_candidates,
 )
-from journeys_dagster.inference.naming import READABLE, display_name, keyword_parts, keyword_score, known_words
-from journeys_dagster.inference.phrases import MIN_KEYWORDS, OF_ONE_KIND, REST
-from journeys_dagster.inference.spelling import misspelt, respelt
-from journeys_dagster.inference.title_library import TitleLibrary
-from journeys_dagster.inference.titles import TITLE_SCHEMA
-from journeys_dagster.settings import NamingSettings
+from lab.naming.title_library import TitleLibrary
 
 if TYPE_CHECKING:
     import xgboost

@@ -1,0 +1,1 @@
+"""Names chosen among keywords, shared phrases and titles of a library: measured, and not in the product."""
