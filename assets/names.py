@@ -1,4 +1,4 @@
-"""What each journey is called: by a keyword, a phrase that its keywords share, or a language model."""
+"""What each journey is called, by its best keyword and, where one is used, by a language model."""
 
 from datetime import date
 
@@ -8,11 +8,9 @@ from assets.naming_model import TABLE as NAMING_MODEL
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.inference.members import journey_weight_units, with_journeys
 from journeys_dagster.inference.naming import name_journeys
-from journeys_dagster.inference.phrases import phrase_titles
 from journeys_dagster.inference.titles import (
-    NAMERS,
+    KEYWORD_NAMER,
     TITLE_PROMPT,
-    TITLE_SCHEMA,
     NameAnswer,
     apply_titles,
     kept_titles,
@@ -53,13 +51,14 @@ def with_titles(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame])
 
 def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
     """Titles by the language model, of the snapshot before or new; none where it is not used."""
-    titles = pl.DataFrame(schema=TITLE_SCHEMA)
+    schema = {"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "title_keywords": pl.List(pl.String)}
+    titles = pl.DataFrame(schema=schema)
     if snapshot.llm is None:
         return titles
     members, journeys = with_journeys(frames["members"], frames["journeys"]), frames["journeys"]
     signatures = title_keywords(members.with_columns(journeys.select(_JOURNEY)[members["journey"]]))
     same = pl.col("algorithm_version") == snapshot.constants["algorithm_version"]
-    by_model = frames["former"].filter(~pl.col("namer").is_in(NAMERS), same)
+    by_model = frames["former"].filter(pl.col("namer") != KEYWORD_NAMER, same)
     titles = kept_titles(signatures, by_model.select(*_JOURNEY, "title_keywords", title="name"))
     new = signatures.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
     # Equal journeys of different users are asked about once.
@@ -73,13 +72,10 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
         },
         schema={"signature": pl.String, "title": pl.String},
     )
-    named = new.join(made.drop_nulls(), on="signature", maintain_order="left").select(titles.columns)
+    named = new.join(made.drop_nulls(), on="signature", maintain_order="left").select(list(schema))
     for note, count in (("titles_kept", len(titles)), ("titles_new", len(named)), ("untitled", len(new) - len(named))):
         snapshot.note(note, count)
-    of_model = pl.concat([titles, named]).with_columns(
-        keyword=pl.lit(None, dtype=pl.String), namer=pl.lit(snapshot.settings.llm.model)
-    )
-    return of_model.select(list(TITLE_SCHEMA))
+    return pl.concat([titles.select(list(schema)), named])
 
 
 @snapshot_asset(
@@ -87,10 +83,10 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
     columns={
         "journey_id": text("the journey"),
         "name": text("the journey's name"),
-        "keyword": text("the keyword the name was made from, or else the best one"),
+        "keyword": text("the keyword the name was made from"),
         "centrality": double("how central the keyword is in everyone's journeys; 0 before models are trained"),
         "name_score": double("how good a name the keyword is, 0 to 1"),
-        "namer": text("what named it: keyword, phrase, or the language model's name"),
+        "namer": text("what named it: keyword, or the language model's name"),
         "keyword_name": text("the name by keyword, to compare"),
         "title_keywords": texts("keywords that the model's title was made from, masked", nullable=True),
     },
@@ -111,8 +107,8 @@ def _titles(snapshot: Snapshot, frames: Frames) -> pl.DataFrame:
 )
 def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Name of each journey: its best keyword by closeness to its centroid, centrality in everyone's journeys,
-    frequency, source and readability; a phrase that its keywords share, where nobody searched; or the title a language
-    model gave it. Misspelt words in the usual spelling; distinct within a user.
+    frequency, source and readability, misspelt words in the usual spelling, or the title a language model gave it;
+    distinct within a user.
     """
     journeys, titles = frames["journeys"], frames["titles"]
     keywords = with_journeys(frames["members"], journeys)
@@ -125,7 +121,5 @@ def names(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
         former=frames["former"],
         spellings=frames["spellings"],
     )
-    phrases = phrase_titles(journeys, keywords, former=frames["former"], spellings=frames["spellings"])
     weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
-    others = phrases.join(titles, on=_JOURNEY, how="anti", maintain_order="left")
-    return apply_titles(named, pl.concat([titles, others]), weights)
+    return apply_titles(named, titles, weights, namer=settings.llm.model)

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, embedder_of_process
-from journeys_dagster.inference.phrases import phrase_titles, shared_phrases
-from journeys_dagster.inference.word_forms import plural, singular
 from journeys_dagster.settings import Settings
 from lab.naming.name_candidates import FEATURES, Members, name_candidates
 from lab.naming.name_chooser import choose_names, chosen_titles
+from lab.naming.phrases import shared_phrases
 from lab.naming.title_library import (
     GRID,
     TitleLibrary,
@@ -24,6 +23,7 @@ from lab.naming.title_library import (
     make_library,
     texts_to_embed,
 )
+from lab.naming.word_forms import plural, singular
 from lab.naming.word_stems import stem, stems
 
 TRAPS = [
@@ -243,20 +243,3 @@ def test_a_title_in_other_words_names_a_journey_end_to_end():
     named = journeys.with_columns(keyword=pl.lit("italian verbs conjugation"))
     chosen = chosen_titles(*(journeys, keywords, vectors, named, Settings().naming), library=bundled_library())
     assert chosen.select("title", "namer").rows() == [("Learning Italian", "library")]
-
-
-def test_without_the_library_a_phrase_names_what_nobody_searched_for_and_rests():
-    signs = ["bathroom metal sign", "kitchen metal sign", "metal sign keep out", "garden gnome"]
-    journeys = pl.DataFrame({"user_id": ["u", "u", "u"], "journey_id": ["items", "searched", "two"]})
-    keywords = pl.DataFrame(
-        {
-            "journey": [*[0] * 4, *[1] * 4, *[2] * 2],
-            "keyword": [*signs, *signs, "oak metal sign", "old metal sign"],
-            "is_searched": [*[False] * 4, *[False, True, False, False], *[False] * 2],
-        }
-    )
-    found = phrase_titles(journeys, keywords)
-    assert found.select("journey_id", "title", "namer").rows() == [("items", "Metal signs", "phrase")]
-    before = journeys[:1].with_columns(name=pl.lit("Metal signs"))
-    assert_frame_equal(phrase_titles(journeys, keywords, former=before), found)
-    assert phrase_titles(journeys, keywords.filter(journey=2)).is_empty()

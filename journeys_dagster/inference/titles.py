@@ -13,10 +13,6 @@ from journeys_dagster.inference.naming import READABLE, readability
 from journeys_dagster.llm.masking import mask
 
 KEYWORD_NAMER = "keyword"
-PHRASE_NAMER = "phrase"
-NAMERS = (KEYWORD_NAMER, PHRASE_NAMER)
-"""What names a journey without a language model."""
-STUDENT_SOURCE = "student"
 TITLE_PROMPT = "name_journey"
 STRONGEST = 8
 """Keywords of a journey that its title is made from; they are its signature."""
@@ -24,11 +20,6 @@ LONGEST_KEYWORD = 60
 """Longer searches are sentences, and seldom what a journey is called; nor are they sent."""
 KEEP_SHARE = 0.5
 """A title stays while at least so much of the keywords that it was made from is still among the strongest."""
-TITLE_SCHEMA = {
-    **{"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "keyword": pl.String, "namer": pl.String},
-    "title_keywords": pl.List(pl.String),
-}
-"""Of titles: of what keyword each is made, if of one; what gave it; and what a language model was told."""
 _JOURNEY = ["user_id", "journey_id"]
 _GROUNDED_SHARE = 1 / 3
 _MOST_WORDS = 10
@@ -76,30 +67,6 @@ def well_formed(title: str | None) -> str | None:
     except ValueError:
         return None
     return plain[0].upper() + plain[1:]
-
-
-def student_candidates(signatures: pl.DataFrame, titles: pl.DataFrame) -> pl.DataFrame:
-    """What a student would call journeys, where that may be shown and says what the keywords say.
-
-    Parameters
-    ----------
-    signatures : DataFrame
-        From `title_keywords`.
-    titles : DataFrame
-        Columns ``signature``, ``title``, ``log_probability``: rows of `student_titles`, of one student.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``user_id``, ``journey_id``, ``text``, ``source`` (`STUDENT_SOURCE`), ``log_probability``.
-    """
-    rows = signatures.join(titles.drop_nulls("title"), on="signature", maintain_order="left")
-    texts = [
-        text if text and is_grounded(text, words) else None
-        for text, words in zip(map(well_formed, rows["title"]), rows["title_keywords"].to_list(), strict=True)
-    ]
-    found = rows.with_columns(text=pl.Series(texts, dtype=pl.String), source=pl.lit(STUDENT_SOURCE))
-    return found.drop_nulls("text").select(*_JOURNEY, "text", "source", "log_probability")
 
 
 def holds_address(text: str) -> bool:
@@ -184,7 +151,9 @@ def kept_titles(signatures: pl.DataFrame, former: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.DataFrame) -> pl.DataFrame:
+def apply_titles(
+    names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.DataFrame, *, namer: str
+) -> pl.DataFrame:
     """Call journeys by their titles where these are distinct within the user, else by their best keyword.
 
     A title is given up that is the keyword name of another journey of the user, whatever the capitals, or the title of
@@ -195,10 +164,11 @@ def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.
     names : DataFrame
         From `journeys_dagster.inference.naming.name_journeys`.
     titles : DataFrame
-        Columns ``user_id``, ``journey_id``, ``title``, ``keyword`` (null unless the title is one), ``namer`` and
-        ``title_keywords`` (null unless it is a language model's); at most one row per journey.
+        Columns ``user_id``, ``journey_id``, ``title``, ``title_keywords``; at most one row per journey.
     journey_weights : DataFrame
         Columns ``user_id``, ``journey_id``, ``weight_units``: the weight of the journey's keywords.
+    namer : str
+        The value of ``namer`` for titles.
 
     Returns
     -------
@@ -215,16 +185,16 @@ def apply_titles(names: pl.DataFrame, titles: pl.DataFrame, journey_weights: pl.
         .unique(["user_id", "key"], keep="first", maintain_order=True)
         .join(taken, on=["user_id", "key"], how="left")
         .filter(pl.col("owner").is_null() | (pl.col("owner") == pl.col("journey_id")))
-        .select(*_JOURNEY, "title", "title_keywords", "namer", chosen="keyword")
+        .select(*_JOURNEY, "title", "title_keywords")
     )
+    has_title = pl.col("title").is_not_null()
     return (
         names.join(winners, on=_JOURNEY, how="left", maintain_order="left")
         .with_columns(
             keyword_name=pl.col("name"),
             name=pl.coalesce("title", "name"),
-            keyword=pl.coalesce("chosen", "keyword"),
-            namer=pl.col("namer").fill_null(KEYWORD_NAMER),
+            namer=pl.when(has_title).then(pl.lit(namer)).otherwise(pl.lit(KEYWORD_NAMER)),
         )
-        .drop("title", "chosen")
+        .drop("title")
         .sort(_JOURNEY)
     )

@@ -15,7 +15,6 @@ from journeys_dagster.inference.clustering import cluster_keywords, strongest_ke
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, embedder_of_process
 from journeys_dagster.inference.members import journey_weight_units, number_journeys
 from journeys_dagster.inference.naming import name_journeys
-from journeys_dagster.inference.phrases import phrase_titles
 from journeys_dagster.inference.titles import apply_titles
 from journeys_dagster.monitoring.bootstrap import Mean
 from journeys_dagster.settings import Settings
@@ -23,7 +22,7 @@ from journeys_dagster.training.history import History, KeywordVectors
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import Corpus, read_log, world_corpus, world_history
 from lab.evaluation.identity import Step, snapshots, steps_of
-from lab.evaluation.naming_quality import BEST_KEYWORD, SHIPPED, Found
+from lab.evaluation.naming_quality import SHIPPED, Found
 from lab.evaluation.statistics import majority
 from lab.naming.fit import Pairs, examples_of, fit_chooser, save_library
 from lab.naming.name_candidates import LIBRARY, PHRASE, name_candidates
@@ -84,15 +83,14 @@ class Naming:
             "not covered": found.report(covered=False),
         }
         gains = {
-            f"{namer}, {types}": found.gains(namer, covered=covered)
-            for namer in (SHIPPED, LIBRARY_AND_TREES)
+            types: found.gains(LIBRARY_AND_TREES, covered=covered)
             for types, covered in (("all", None), ("covered", True), ("not covered", False))
         }
         title = f"journeys of three keywords and more; {self.users} users, seed {self.seed}"
         return Result(
             {"seed": self.seed, "half": self.half, "namers": reports["all"], "by_types": reports, "gains": gains},
             {f"{title}: {types}": report for types, report in reports.items()},
-            [f"above the {BEST_KEYWORD}, {what}: " + _gain_text(of) for what, of in gains.items()],
+            [f"{LIBRARY_AND_TREES} above what is shipped, {types}: {_gain_text(of)}" for types, of in gains.items()],
         )
 
     def _refit(self, run: Run, folder: Path) -> Result:
@@ -153,18 +151,16 @@ def name_in(
     journeys, keywords = number_journeys(searched)
     named = name_journeys(journeys, keywords, settings.naming, known=known, usual=usual, former=former)
     if vectors is None:
-        titles = phrase_titles(journeys, keywords, former=former)
-    else:
-        coded = vectors.code(keywords)
-        titles = chosen_titles(
-            *(journeys, coded, vectors.vectors, named, settings.naming),
-            library=library_of(_titles_by(vectors)),
-            known=known,
-            usual=usual,
-            former=former,
-        )
+        return named
+    titles = chosen_titles(
+        *(journeys, vectors.code(keywords), vectors.vectors, named, settings.naming),
+        library=library_of(_titles_by(vectors)),
+        known=known,
+        usual=usual,
+        former=former,
+    )
     weights = journeys.with_columns(weight_units=pl.Series(journey_weight_units(keywords, len(journeys))))
-    return apply_titles(named, titles, weights)
+    return apply_titles(named, titles, weights, namer=LIBRARY_AND_TREES)
 
 
 def _titles_by(vectors: KeywordVectors) -> pl.DataFrame:
@@ -190,20 +186,17 @@ def evaluate_naming(corpus: Corpus, history: History, settings: Settings, vector
     candidates = _candidates(history, keywords, settings, vectors, library_of(_titles_by(vectors)))
     methods = {
         SHIPPED: shipped,
-        BEST_KEYWORD: shipped.with_columns(name="keyword_name"),
         LIBRARY_AND_TREES: name_in(history, keywords, settings, vectors),
     }
     methods |= {name: _picked(keywords, score) for name, score in _baseline_scores(keywords, corpus, embedder).items()}
-    methods |= {
-        f"{source} where there is one": rows for source, rows in _by_source(candidates, methods[BEST_KEYWORD]).items()
-    }
+    methods |= {f"{source} where there is one": rows for source, rows in _by_source(candidates, shipped).items()}
     names = {
         name: journeys.join(rows.select(*_JOURNEY, "name"), on=_JOURNEY, how="left") for name, rows in methods.items()
     }
     judged = judged_names(names, embedder)
     judged["best possible"] = _best_possible(candidates, journeys, embedder)
     covered = _covered(journeys["true_name"], vectors)
-    return Found({name: rows.with_columns(is_covered=covered) for name, rows in judged.items()}, shipped)
+    return Found({name: rows.with_columns(is_covered=covered) for name, rows in judged.items()})
 
 
 def _keep_clusters(history: History, keywords: pl.DataFrame) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from journeys_dagster.monitoring.bootstrap import RESAMPLES, Mean
 
 MEASURES = ("exact", "cosine", "alike")
-SHIPPED, BEST_KEYWORD = "shipped", "best keyword"
+SHIPPED = "shipped"
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,9 @@ class Found:
     ----------
     names : dict of str to DataFrame
         By method, the journeys in one order.
-    shipped : DataFrame
-        From `name_in`.
     """
 
     names: dict[str, pl.DataFrame]
-    shipped: pl.DataFrame
 
     def report(self, *, covered: bool | None = None) -> pl.DataFrame:
         """One row per method: ``namer``, ``journeys``, and each of `MEASURES` with ``_low`` and ``_high``.
@@ -45,8 +42,8 @@ class Found:
         return pl.DataFrame(rows)
 
     def gains(self, namer: str, *, covered: bool | None = None) -> dict[str, Mean]:
-        """How much more each of `MEASURES` is by a method than by the best keyword."""
-        ours, theirs = self.names[namer], self.names[BEST_KEYWORD]
+        """How much more each of `MEASURES` is by a method than by what is shipped."""
+        ours, theirs = self.names[namer], self.names[SHIPPED]
         difference = ours.select(MEASURES).to_numpy() - theirs.select(MEASURES).to_numpy()
         if covered is not None:
             chosen = (ours["is_covered"] == covered).to_numpy()

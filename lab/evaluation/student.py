@@ -16,7 +16,7 @@ from journeys_dagster.monitoring.bootstrap import bootstrap_mean
 from lab.benchmark import FILE, HALF, HALF_HELP, Result, Run, argument, option
 from lab.evaluation.corpora import world_corpus, world_history
 from lab.evaluation.naming import ALIKE, clustered_keywords, evaluate_naming, judged_names
-from lab.evaluation.naming_quality import BEST_KEYWORD, MEASURES, SHIPPED
+from lab.evaluation.naming_quality import MEASURES, SHIPPED
 from lab.evaluation.statistics import intervals
 from lab.simulation.journey_types import Half, read_catalogue
 
@@ -57,7 +57,7 @@ class StudentNaming:
             student = Student(self.student.resolve())
             asked = journeys["title_keywords"].to_list()
             written = student.write(asked, progress=lambda done: advance(done / len(asked)))
-        names = _names(journeys, found[BEST_KEYWORD], written, surer_than=self.surer_than)
+        names = _names(journeys, found[SHIPPED], written, surer_than=self.surer_than)
         scored = _scored(journeys, found, names, embedder)
         if self.names is not None:
             _write_names(self.names, scored, written, journeys)
@@ -71,7 +71,7 @@ class StudentNaming:
         figures = {"seed": self.seed, "half": self.half, "types": journeys["true_name"].n_unique(), **faults}
         title = f"{len(journeys)} journeys of {figures['types']} types, seed {self.seed}; means over types"
         return Result(
-            figures | {"namers": report, "gains": gains}, {title: report, "more than the best keyword": gains}, notes
+            figures | {"namers": report, "gains": gains}, {title: report, "more than what is shipped": gains}, notes
         )
 
 
@@ -138,7 +138,7 @@ def _scored(
             for namer, rows in judged.items()
         ]
     )
-    both = scored.filter(pl.col("namer").is_in([BEST_KEYWORD, STUDENT]))
+    both = scored.filter(pl.col("namer").is_in([SHIPPED, STUDENT]))
     hindsight = both.sort("cosine", descending=True, maintain_order=True).unique(_JOURNEY, keep="first")
     return pl.concat([scored, hindsight.with_columns(namer=pl.lit(HINDSIGHT))])
 
@@ -170,12 +170,12 @@ def _report(scored: pl.DataFrame) -> pl.DataFrame:
 def _gains(scored: pl.DataFrame) -> pl.DataFrame:
     """What each namer has more than the keyword, over types, with intervals."""
     by_type = _by_type(scored)
-    words = by_type.filter(pl.col("namer") == BEST_KEYWORD)
+    words = by_type.filter(pl.col("namer") == SHIPPED)
     rows = []
     for namer in scored["namer"].unique(maintain_order=True):
         for part, chosen in _TYPES.items():
             ours, theirs = (of.filter(chosen) for of in (by_type.filter(pl.col("namer") == namer), words))
-            if namer == BEST_KEYWORD or ours.is_empty():
+            if namer == SHIPPED or ours.is_empty():
                 continue
             row: dict[str, object] = {"namer": namer, "types": part}
             for measure in MEASURES:
@@ -198,7 +198,7 @@ def _faults(journeys: pl.DataFrame, written: list[Written]) -> dict[str, float]:
 
 
 def _write_names(file: Path, scored: pl.DataFrame, written: list[Written], journeys: pl.DataFrame) -> None:
-    columns = {namer: scored.filter(namer=namer)["name"] for namer in (SHIPPED, BEST_KEYWORD, STUDENT)}
+    columns = {namer: scored.filter(namer=namer)["name"] for namer in (SHIPPED, STUDENT)}
     journeys.select(
         "true_name",
         **columns,

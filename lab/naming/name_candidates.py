@@ -11,13 +11,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.naming import readability
-from journeys_dagster.inference.phrases import shared_phrases
 from journeys_dagster.inference.segments import centroids, segment_starts
-from journeys_dagster.inference.word_forms import tokens
+from lab.naming.phrases import shared_phrases
 from lab.naming.title_library import GRID, TitleLibrary, may_add
+from lab.naming.word_forms import tokens
 from lab.naming.word_stems import stems
 
 KEYWORD, PHRASE, LIBRARY = "keyword", "phrase", "library"
+MIN_KEYWORDS = 3
+"""Of a journey with fewer the best keyword is the name."""
 _NEAREST, _EXPECTING, _LIMIT = 200, 20, 12
 _SHARPNESS = 20.0
 _JOURNEYS_AT_ONCE = 4096

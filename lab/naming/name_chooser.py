@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from journeys_dagster.inference.members import number_words
 from journeys_dagster.inference.naming import READABLE, display_name, keyword_parts, keyword_score, known_words
-from journeys_dagster.inference.phrases import MIN_KEYWORDS, OF_ONE_KIND, REST
 from journeys_dagster.inference.spelling import misspelt, respelt
-from journeys_dagster.inference.titles import TITLE_SCHEMA
 from journeys_dagster.settings import NamingSettings
 from lab.naming.name_candidates import (
     FEATURES,
     KEYWORD,
     LIBRARY,
+    MIN_KEYWORDS,
     PHRASE,
     Members,
     name_candidates,
@@ -35,6 +34,14 @@ if TYPE_CHECKING:
 MODEL = Path(__file__).with_suffix(".json")
 GAIN = 0.1
 """By how much a candidate must be better than the best keyword."""
+REST = 0.05
+"""What counts for the candidate that named the journey in the snapshot before."""
+OF_ONE_KIND = 0.5
+"""Share of the keywords of a journey of items alone from which a phrase that they share is its name."""
+TITLE_SCHEMA = {
+    **{"user_id": pl.String, "journey_id": pl.String, "title": pl.String, "keyword": pl.String, "namer": pl.String},
+    "title_keywords": pl.List(pl.String),
+}
 _ROWS_AT_ONCE = 500_000
 _SOURCE = (KEYWORD, PHRASE, LIBRARY)
 _JOURNEY = ["user_id", "journey_id"]
@@ -81,7 +88,7 @@ def chosen_titles(
     Returns
     -------
     DataFrame
-        As `apply_titles` takes titles.
+        As `apply_titles` takes titles, with ``keyword`` (null unless the title is one) and ``namer``.
     """
     members, numbers = named_members(keywords, vectors, settings, known=known, usual=usual)
     if not len(numbers):

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from journeys_dagster.inference.embedding import BUNDLED_MODEL
-from journeys_dagster.inference.word_forms import tokens
+from lab.naming.word_forms import tokens
 from lab.naming.word_stems import stems
 
 TITLES = Path(__file__).with_suffix(".txt")

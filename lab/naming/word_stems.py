@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 
-from journeys_dagster.inference.word_forms import FUNCTION_WORDS, singular, tokens
+from lab.naming.word_forms import FUNCTION_WORDS, singular, tokens
 
 _VOWEL = re.compile(r"[aeiouy]")
 _DOUBLED = re.compile(r"([bdfgmnprt])\1$")

@@ -13,7 +13,7 @@ from conftest import Pipeline
 from loopback import Loopback, running
 
 from journeys_dagster.inference.llm_journeys import JourneysAnswer, Lists, history_inputs
-from journeys_dagster.inference.titles import NAMERS, NameAnswer, is_grounded
+from journeys_dagster.inference.titles import NameAnswer, is_grounded
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.llm.prompts import load_prompt
 
@@ -130,7 +130,7 @@ def test_injections_in_the_log_change_no_name_of_anyone_else(
         mallory = rows.filter(rows["user_id"] == "mallory")
         assert (len(mallory) > 0) == (way == "attacked")
         for row in mallory.to_dicts():
-            if row["namer"] not in NAMERS:
+            if row["namer"] != "keyword":
                 NameAnswer.model_validate({"name": row["name"]}, context={"keywords": row["title_keywords"]})
         names[way] = rows.filter(rows["user_id"] != "mallory").drop("centrality", "name_score")
     assert names["attacked"].equals(names["clean"])

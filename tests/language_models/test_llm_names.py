@@ -15,7 +15,6 @@ from pydantic import ValidationError
 
 from journeys_dagster.definitions import algorithm_in_use
 from journeys_dagster.inference.titles import (
-    NAMERS,
     STRONGEST,
     NameAnswer,
     apply_titles,
@@ -61,10 +60,9 @@ def test_journeys_have_titles_that_are_distinct_within_a_user(titled: Pipeline, 
     assert names.select(pl.col("name").str.to_lowercase(), "user_id").is_unique().all()
     assert by_model["title_keywords"].null_count() == 0
     by_keyword = names.filter(pl.col("namer") == "keyword")
-    others = by_keyword.filter(pl.col("name") != pl.col("keyword_name"))
-    assert (others["name"].str.to_lowercase() == others["keyword"].str.to_lowercase()).all()
+    assert (by_keyword["name"] == by_keyword["keyword_name"]).all()
     shown = titled.table("user_journeys", f"as_of = '{world_days[-1]}'")
-    assert shown["namer"].is_in(["rules", *NAMERS]).all()
+    assert shown["namer"].is_in(["rules", "keyword"]).all()
     assert "rules" in shown["namer"]
 
 
@@ -115,7 +113,7 @@ def test_without_a_reply_journeys_keep_the_keyword_and_the_check_says_so(
 ):
     server.behave(faults={"500": 1.0}, attempts=1_000_000)
     result, names = name_again(server.settings(names=True, retries=1, give_up_after=5, concurrency=2))
-    assert set(names["namer"]) <= {*NAMERS}
+    assert set(names["namer"]) == {"keyword"}
     check = next(each for each in result.get_asset_check_evaluations() if each.check_name == "llm_answered")
     assert not check.passed
     assert "are left, as 5 inputs in a row got no usable answer" in (check.description or "")
@@ -147,8 +145,7 @@ def test_a_budget_stop_names_what_it_can_and_the_next_run_goes_on(
     result, names = name_again(server.settings(**budget))
     check = next(each for each in result.get_asset_check_evaluations() if each.check_name == "llm_answered")
     assert "the budget of 20,000 tokens (llm.max_tokens_per_run) is reached" in (check.description or "")
-    assert "rules" in names["namer"]
-    assert names["namer"].is_in(["rules", *NAMERS]).all()
+    assert {*names["namer"]} == {"keyword", "rules"}
     titles, calls = [int((names["namer"] == "rules").sum())], [server.figures()["calls"]]
     while titles[-1] > (titles[-2] if len(titles) > 1 else 0):
         _, names = name_again(server.settings(**budget))
@@ -302,13 +299,10 @@ def test_of_equal_titles_the_heavier_journey_has_it_and_none_is_another_journeys
             "journey_id": ids,
             "title": ["New room", "new Room", "RUG", "Rugs"],
             "title_keywords": [["a"]] * 4,
-            "keyword": pl.Series([None] * 4, dtype=pl.String),
-            "namer": "m",
         }
     )
-    names = names.with_columns(keyword=pl.col("name").str.to_lowercase())
     journey_weights = pl.DataFrame({"user_id": "ann", "journey_id": ids, "weight_units": [1, 5, 3, 2]})
-    found = {row["journey_id"]: row for row in apply_titles(names, titles, journey_weights).to_dicts()}
+    found = {row["journey_id"]: row for row in apply_titles(names, titles, journey_weights, namer="m").to_dicts()}
     assert {key: row["name"] for key, row in found.items()} == {
         "light": "Lamp",
         "heavy": "new Room",

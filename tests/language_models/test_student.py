@@ -23,7 +23,7 @@ from tiny_llama import make_llama
 
 from journeys_dagster.inference.student import Student, StudentError, Written, base_path, student_revision, title_frame
 from journeys_dagster.inference.student_prompt import NO_TITLE, answer_of, prompt_of, title_of
-from journeys_dagster.inference.titles import student_candidates, title_keywords
+from journeys_dagster.inference.titles import well_formed
 from journeys_dagster.resources import model_in_box
 from journeys_dagster.resources.engine import LocalEngine
 from journeys_dagster.resources.home import Home
@@ -227,20 +227,9 @@ def test_a_frame_keeps_its_order(student: Student) -> None:
     assert titled["log_probability"].to_list() == [each.log_probability for each in student.write(lists_of_words(3))]
 
 
-def test_a_candidate_may_be_shown_and_says_what_the_keywords_say() -> None:
-    signatures = title_keywords(members_of([["oak desk", "lamp"]] * 2).with_columns(journey_id=pl.col("user_id")))
-    signature = signatures["signature"][0]
-
-    def candidates(title: str | None) -> list[str]:
-        titles = pl.DataFrame(
-            [(signature, title, -0.4)], schema=["signature", "title", "log_probability"], orient="row"
-        )
-        found = student_candidates(signatures, titles.cast({"title": pl.String}))
-        assert {*found["source"]} <= {"student"}
-        return found["text"].to_list()
-
-    assert candidates("oak desks") == ["Oak desks", "Oak desks"]
-    assert candidates("Trip to Rome") == candidates("Oak <b>desk</b>") == candidates(None) == []
+def test_a_title_may_be_shown_with_a_capital_or_not_at_all() -> None:
+    assert well_formed("oak desks") == "Oak desks"
+    assert well_formed("Oak <b>desk</b>") is well_formed(None) is well_formed(" ") is None
 
 
 def test_titles_like_a_type_of_the_half_are_left_out() -> None:

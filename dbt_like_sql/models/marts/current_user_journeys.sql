@@ -36,7 +36,7 @@ select
     cast(user_journeys.journey_id as varchar) as journey_id, -- stays with the journey from day to day
     cast(user_journeys.rank as integer) as rank, -- place in the user's list, 1 is best
     cast(user_journeys.name as varchar) as name, -- how to call the journey
-    cast(user_journeys.namer as varchar) as namer, -- what the name is from: keyword, phrase, or a language model
+    cast(user_journeys.namer as varchar) as namer, -- what the name is from: keyword, or a language model
     cast(user_journeys.may_notify as boolean) as may_notify, -- false: neither notify nor show its name
     cast(
         user_journeys.keywords as struct(

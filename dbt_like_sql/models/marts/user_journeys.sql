@@ -106,7 +106,7 @@ select
     cast(details.journey_id as varchar) as journey_id, -- stays with the journey from day to day
     cast(details.rank as integer) as rank, -- place in the user's list, 1 is best
     cast(details.name as varchar) as name, -- how to call the journey
-    cast(details.namer as varchar) as namer, -- what the name is from: keyword, phrase, or a language model
+    cast(details.namer as varchar) as namer, -- what the name is from: keyword, or a language model
     cast(details.may_notify as boolean) as may_notify, -- false for a sensitive journey: neither notify nor show its name
     cast(
         journey_keywords.keywords as struct(

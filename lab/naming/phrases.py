@@ -6,22 +6,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from journeys_dagster.inference.members import number_words
-from journeys_dagster.inference.naming import READABLE, display_name, readability
-from journeys_dagster.inference.spelling import misspelt, respelt
-from journeys_dagster.inference.titles import PHRASE_NAMER, TITLE_SCHEMA
-from journeys_dagster.inference.word_forms import FUNCTION_WORDS, plural, singular, tokens
+from lab.naming.word_forms import FUNCTION_WORDS, plural, singular, tokens
 
-MIN_KEYWORDS = 3
-"""Of a journey with fewer the best keyword is the name."""
-OF_ONE_KIND = 0.5
-"""Share of the keywords of a journey of items alone from which a phrase that they share is its name."""
-REST = 0.05
-"""What counts for what named the journey in the snapshot before."""
 MIN_SHARED = 3
 """Keywords of a journey that must share a phrase."""
 _LONGEST = 3
-_JOURNEY = ["user_id", "journey_id"]
 _MODIFIER_WORDS = (
     "antique assorted asstd beautiful big black blue bronze brown circular classic colourful cosy cream cute dark "
     "deluxe design designs diy double easy english extra fancy folding french giant glossy gold golden gorgeous gray "
@@ -33,60 +22,6 @@ _MODIFIER_WORDS = (
 )
 _MODIFIERS = frozenset(_MODIFIER_WORDS.split())
 """Words that say of what kind the next one is: no phrase ends at one."""
-
-
-def phrase_titles(
-    journeys: pl.DataFrame,
-    keywords: pl.DataFrame,
-    *,
-    former: pl.DataFrame | None = None,
-    spellings: pl.DataFrame | None = None,
-) -> pl.DataFrame:
-    """What journeys in which nobody searched are called by: a phrase that half of their keywords share.
-
-    Catalogues call a thing by a whole line, and no line of seven things names them all. The users' own words name a
-    journey better.
-
-    Parameters
-    ----------
-    journeys, keywords, spellings
-        As `name_journeys` takes them.
-    former : DataFrame, optional
-        Columns ``user_id``, ``journey_id``, ``name``: what journeys were called in their user's snapshot before.
-
-    Returns
-    -------
-    DataFrame
-        As `apply_titles` takes titles.
-    """
-    large = keywords.filter(pl.len().over("journey") >= MIN_KEYWORDS, ~pl.col("is_searched").any().over("journey"))
-    words, word = number_words(large["keyword"])
-    found = shared_phrases(words["keyword"], word, large["journey"].to_numpy(), np.zeros(len(large), dtype=np.bool_))
-    if found.is_empty():
-        return pl.DataFrame(schema=TITLE_SCHEMA)
-    own = display_name(respelt(pl.col("phrase"), {} if spellings is None else misspelt(spellings)))
-    named = found.group_by("journey", "phrase").agg(shared=pl.len()).with_columns(title=own)
-    of_size = large.group_by("journey").agg(keywords=pl.len())
-    ids = journeys.select(*_JOURNEY).with_row_index("journey").cast({"journey": pl.Int64})
-    before = pl.DataFrame(schema={"user_id": pl.String, "journey_id": pl.String, "name": pl.String})
-    before = (before if former is None else former).select(*_JOURNEY, former="name")
-    share = pl.col("shared") / pl.col("keywords")
-    rests = (pl.col("title") == pl.col("former")).fill_null(value=False)
-    return (
-        named.join(of_size, on="journey")
-        .join(ids, on="journey")
-        .join(before, on=_JOURNEY, how="left")
-        .filter(share >= OF_ONE_KIND, readability(pl.col("phrase")) >= READABLE)
-        .with_columns(score=share * (1 + pl.col("phrase").str.count_matches(r"\S+")) + REST * rests.cast(pl.Float64))
-        .sort("journey", "score", "phrase", descending=[False, True, False])
-        .unique("journey", keep="first", maintain_order=True)
-        .with_columns(
-            keyword=pl.lit(None, dtype=pl.String),
-            namer=pl.lit(PHRASE_NAMER),
-            title_keywords=pl.lit(None, dtype=pl.List(pl.String)),
-        )
-        .select(list(TITLE_SCHEMA))
-    )
 
 
 def shared_phrases(
