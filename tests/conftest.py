@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -25,7 +25,9 @@ from sqlalchemy import Connection
 
 from journeys_dagster.cli import set_collector
 from journeys_dagster.definitions import build_defs
+from journeys_dagster.inference.clustering import cluster_keywords
 from journeys_dagster.inference.embedding import BUNDLED_MODEL, TextEmbedder, embedder_of_process
+from journeys_dagster.orchestration.jobs import JOB_OF_SCOPE, scope_config
 from journeys_dagster.orchestration.runs import infer, ingest, missing_days
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
@@ -39,8 +41,9 @@ _EXIT_STATUS = pytest.StashKey[int]()
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 set_collector()
 # No test asserts a time: on a busy machine a deadline would.
-hypothesis.settings.register_profile("without_deadline", deadline=None)
-hypothesis.settings.load_profile("without_deadline")
+hypothesis.settings.register_profile("all tests", deadline=None)
+hypothesis.settings.register_profile("without the slow ones", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("all tests")
 # Several workers share the processors, and a thread of OpenMP that waits for work would spin on one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -108,6 +111,12 @@ def _one_embedder() -> Iterator[None]:
         mock.patch("journeys_dagster.definitions.embedder_of_process", embedder),
     ):
         yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples where slow tests are left out."""
+    if config.option.markexpr == "not slow":
+        hypothesis.settings.load_profile("without the slow ones")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
@@ -224,11 +233,22 @@ class Pipeline:
         with self._plots():
             ingest(self.defs, self.instance, missing.ranges, sources=sources)
 
-    def run(self, day: date, scope: str = "active_users") -> None:
-        """Take in what is missing, then infer; plots stay blank."""
+    def run(self, day: date, scope: str = "active_users", *, up_to: Sequence[str] = ()) -> None:
+        """Take in what is missing, then infer, where told no more than leads to some assets; plots stay blank."""
         self.ingest(day)
         with self._plots():
-            infer(self.defs, self.instance, as_of=day, scope=scope)
+            if not up_to:
+                infer(self.defs, self.instance, as_of=day, scope=scope)
+                return
+            job = self.defs.resolve_job_def(JOB_OF_SCOPE[scope])
+            leading = dg.AssetSelection.assets(*up_to).upstream().resolve(self.defs.resolve_asset_graph())
+            result = job.execute_in_process(
+                instance=self.instance,
+                partition_key=day.isoformat(),
+                asset_selection=[key for key in leading if key.path[-1] in {node.name for node in job.graph.nodes}],
+                run_config=scope_config(scope).to_config_dict(),
+            )
+            assert result.success
 
     def materialize(self, *assets: str, days: tuple[date, date]) -> dg.ExecuteInProcessResult:
         """Materialise some assets over a range of days in one run, with their plots."""
@@ -276,7 +296,21 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 
 @pytest.fixture(scope="session")
-def world_home(made_once: MakeOnce, world_days: list[date]) -> Path:
+def kernels(made_once: MakeOnce) -> None:
+    """What takes longest to compile, compiled by one worker while the others wait; numba keeps it on disk."""
+
+    def make(path: Path) -> None:
+        path.mkdir()
+        times = [datetime(2025, 6, 30)]
+        row = {"user_id": "a", "weight": 1.0, "sources": ["search"], "recent_times": times, "recent_items": ["i"]}
+        keywords = pl.DataFrame([{**row, "keyword": "oak", "code": 0}, {**row, "keyword": "elm", "code": 1}])
+        cluster_keywords(keywords, np.eye(2, dtype=np.float32), Settings().clusters)
+
+    made_once("kernels", make)
+
+
+@pytest.fixture(scope="session")
+def world_home(made_once: MakeOnce, kernels: None, world_days: list[date]) -> Path:
     """A 50-user world, taken in, inferred fully three days before its end and incrementally for the next two."""
 
     def make(path: Path) -> None:

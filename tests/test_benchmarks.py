@@ -11,6 +11,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_clustering_ways_agree_on_few_users() -> None:
     words = ["--users", "40", "--keywords", "12", "--repeats", "1", "--no-growth", "--memory-users", "0", "--json"]
     command = [sys.executable, str(BENCHMARKS / "clustering.py"), *words, "--no-compile-times"]

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,6 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from conftest import WORLD_LAST_DAY
 
 from journeys_dagster.cli import _COMMANDS, cli
 
@@ -111,9 +109,15 @@ def land_searches(home: Path, day: str, *, good: int, future: int = 0) -> None:
     (folder / "_SUCCESS").touch()
 
 
-def test_a_run_says_what_it_did_not_read_or_rejected_that_nothing_landed_and_that_items_come_later(
+def test_a_run_refuses_an_incomplete_day_and_says_what_it_did_what_it_did_not_read_or_rejected_and_what_comes_later(
     tmp_path: Path,
 ) -> None:
+    land_searches(tmp_path, "2025-06-08", good=1)
+    complete = tmp_path / "landing" / "searches" / "date=2025-06-08" / "_SUCCESS"
+    complete.unlink()
+    refused = journeys(tmp_path, "run", "--date", "2025-06-08")
+    assert refused.exit_code == 1
+    assert "landing day 2025-06-08 of searches is not complete" in " ".join(refused.output.split())
     land_searches(tmp_path, "2025-06-10", good=30, future=1)
     for source, day, name, content in (
         ("engagements", "2025-06-09", "a.csv", "user_id,item_id,action,occurred_at\nann,i1,save,2025-06-09T08:00:00Z"),
@@ -128,7 +132,19 @@ def test_a_run_says_what_it_did_not_read_or_rejected_that_nothing_landed_and_tha
     stray.touch()
     result = journeys(tmp_path, "run", "--date", "2025-06-11", "--scope", "all_users")
     assert result.exit_code == 0, result.output
+    for what in ("landing rows read", "users in scope", "distinct keywords", "journeys listed"):
+        assert what in result.output
+    found = (
+        re.fullmatch(r"infer as of .*, all_users: (\w+) \((\d+) of (\d+)\)", line)
+        for line in result.stderr.splitlines()
+    )
+    steps = [match for match in found if match]
+    assert {"keyword_events", "clusters", "user_journeys"} <= {step[1] for step in steps}
+    assert [int(step[2]) for step in steps] == [*range(1, int(steps[0][3]) + 1)]
+    assert "simulated" not in journeys(tmp_path, "show", "--sample", "1").output
+
     said = " ".join(result.stderr.split())
+    assert "Left out: 2025-06-08 of searches" in said
     assert "Searches[bold]" in said
     assert "Rejected of 3 days up to 2025-06-11" in said
     assert "part-0.csv:31" in said
@@ -158,31 +174,6 @@ def test_a_run_that_stops_says_why_once_and_names_no_machinery(tmp_path: Path) -
     assert said.count("device's clock") == 1
     held_up = " ".join(journeys(tmp_path, "status").output.split())
     assert "journeys rejected" in held_up
-
-
-def test_a_run_takes_in_what_is_missing_counts_refuses_an_incomplete_day_and_leaves_an_earlier_one_out(
-    landed: Path,
-) -> None:
-    day, before = WORLD_LAST_DAY, WORLD_LAST_DAY - timedelta(days=1)
-    (landed / "landing" / "searches" / f"date={day}" / "_SUCCESS").unlink()
-    result = journeys(landed, "run", "--date", str(day))
-    assert result.exit_code == 1
-    assert f"landing day {day} of searches is not complete" in " ".join(result.output.split())
-    shutil.move(
-        landed / "landing" / "searches" / f"date={before}" / "_SUCCESS",
-        landed / "landing" / "searches" / f"date={day}" / "_SUCCESS",
-    )
-    result = journeys(landed, "run", "--date", str(day), "--scope", "all_users")
-    assert result.exit_code == 0, result.output
-    assert f"Left out: {before} of searches" in " ".join(result.output.split())
-    for what in ("landing rows read", "users in scope", "distinct keywords", "journeys listed"):
-        assert what in result.output
-    said = result.stderr.splitlines()
-    found = (re.fullmatch(r"infer as of .*, all_users: (\w+) \((\d+) of (\d+)\)", line) for line in said)
-    steps = [match for match in found if match]
-    assert {"keyword_events", "clusters", "user_journeys"} <= {step[1] for step in steps}
-    assert [int(step[2]) for step in steps] == [*range(1, int(steps[0][3]) + 1)]
-    assert "simulated" not in journeys(landed, "show", "--sample", "1").output
 
 
 def test_a_broken_settings_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ ADDED = {
 }
 DEFAULT = ClusterSettings()  # type: ignore[call-arg]
 BEGINNING = datetime(2025, 6, 1, 9)
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 def only(**parts: object) -> ClusterSettings:

@@ -22,9 +22,9 @@ WORDS += ["👩🏽\u200d🚀", "!!!"]
 
 
 def varied_texts() -> list[str]:
-    """Some 200 distinct texts, most of them short, a few at the limits."""
+    """Some 170 distinct texts, most of them short, a few at the limits."""
     rng = np.random.default_rng(0)
-    lengths = rng.choice([1, 2, 2, 2, 3, 3, 4, 5, 6, 10, 30], size=210)
+    lengths = rng.choice([1, 2, 2, 2, 3, 3, 4, 5, 6, 10, 30], size=170)
     phrases = [" ".join(rng.choice(WORDS, size=length)) for length in lengths]
     extremes = ["", " ", "a", "😀", "\n", "x" * 2000, ("kitchen " * 300)[:2000], " ".join(WORDS * 3)]
     return list(dict.fromkeys(extremes + phrases))
@@ -138,13 +138,13 @@ def test_a_text_has_the_same_bits_in_any_order(embedder: TextEmbedder, vectors: 
     np.testing.assert_array_equal(embedder.embed([TEXTS[row] for row in order]), vectors[order])
 
 
-@pytest.mark.parametrize("size", [2, 17, 65])
+@pytest.mark.parametrize("size", [2, 65])
 def test_a_text_has_the_same_bits_among_others(embedder: TextEmbedder, vectors: np.ndarray, size: int):
     rows = np.random.default_rng(size).choice(len(TEXTS), size, replace=False)
     np.testing.assert_array_equal(embedder.embed([TEXTS[row] for row in rows]), vectors[rows])
 
 
-@pytest.mark.parametrize("row", range(0, len(TEXTS), 41))
+@pytest.mark.parametrize("row", range(0, len(TEXTS), 31))
 def test_a_text_has_the_same_bits_alone_and_repeated(embedder: TextEmbedder, vectors: np.ndarray, row: int):
     np.testing.assert_array_equal(embedder.embed([TEXTS[row]])[0], vectors[row])
     np.testing.assert_array_equal(embedder.embed([TEXTS[row]] * 3), vectors[[row] * 3])

@@ -152,6 +152,7 @@ def test_lifecycles_by_name_and_topic(world: World) -> None:
     assert 0 < topics["evergreen_share"][0] < 1
 
 
+@pytest.mark.slow
 def test_methods_to_name_are_compared_on_the_same_journeys(world: World, corpus: Corpus) -> None:
     found = evaluate_naming(corpus, History(frames(world), SETTINGS), SETTINGS, KeywordVectors(EMBEDDER))
     report = found.report()

@@ -61,6 +61,7 @@ def test_every_measure_has_its_picture() -> None:
     assert all(distribution(measure, comparison).startswith(b"\x89PNG") for measure in MEASURES)
 
 
+@pytest.mark.slow
 def test_the_command_compares_with_real_logs(data_path: Path, tmp_path: Path) -> None:
     retail = data_path / "online-retail" / "online_retail.parquet"
     missions = data_path / "search-missions" / "dev.tsv"

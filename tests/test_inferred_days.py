@@ -55,7 +55,7 @@ def test_the_record_counts_users_and_journeys(finished: Pipeline, world_days: li
 def test_a_day_with_nobody_in_scope_is_recorded_too(home: Home) -> None:
     pipeline = Pipeline(home)
     search(home, DAY)
-    pipeline.run(DAY)
+    pipeline.run(DAY, up_to=["inferred_days", "current_user_journeys"])
     (record,) = recorded(pipeline).values()
     assert (record["scope"], record["users"], record["journeys"]) == ("active_users", 0, 0)
     assert record["landing_fingerprint"] == seen(pipeline, DAY)

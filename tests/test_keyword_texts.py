@@ -262,7 +262,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     write_day(landing, source="items", day=DAY, frame=items)
     saves = pl.DataFrame({"user_id": ["ann"], "item_id": ["i1"], "action": ["save"], "occurred_at": [moment]})
     write_day(landing, source="engagements", day=DAY, frame=saves)
-    pipeline.run(DAY, "all_users")
+    pipeline.run(DAY, "all_users", up_to=[table.name for table in MARTS])
     return pipeline
 
 

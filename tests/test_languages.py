@@ -34,7 +34,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         again = frame.with_columns(pl.col("occurred_at") + pl.duration(minutes=pl.int_range(pl.len())))
         write_day(home.landing, source="searches", day=day, frame=again)
     pipeline = Pipeline(home)
-    pipeline.run(DAYS[-1], "all_users")
+    pipeline.run(DAYS[-1], "all_users", up_to=["user_journeys", "judge_scores"])
     return pipeline
 
 

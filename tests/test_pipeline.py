@@ -71,7 +71,7 @@ def test_incremental_equals_full(
 ) -> None:
     day = world_days[-1]
     full = copy_of_world("full")
-    full.run(day, "all_users")
+    full.run(day, "all_users", up_to=SNAPSHOTS)
     active = set(finished.table("users_in_scope", f"as_of = '{day}'")["user_id"])
     everyone = set(full.table("users_in_scope", f"as_of = '{day}'")["user_id"])
     assert active < everyone
@@ -226,7 +226,7 @@ def test_the_order_of_rows_in_the_landing_zone_does_not_matter(
         frame[:half].write_parquet(target.with_name("b.parquet"))
         (target.parent / "_SUCCESS").touch()
     shuffled = Pipeline(home)
-    shuffled.run(world_days[0], "all_users")
+    shuffled.run(world_days[0], "all_users", up_to=SNAPSHOTS)
     day = world_days[0]
     for table in SNAPSHOTS:
         assert rows(shuffled.table(table, f"as_of = '{day}'")) == rows(finished.table(table, f"as_of = '{day}'")), table

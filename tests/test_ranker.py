@@ -13,10 +13,11 @@ from conftest import EMBEDDER, WORLD_LAST_DAY, DrawnVectors, Pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
+from test_stage_model import attempted
 
 from journeys_dagster.inference.ranking_model import RankingModel, RankingModelError
 from journeys_dagster.monitoring.bootstrap import Mean, bootstrap_gain
-from journeys_dagster.resources.trained_models import keep_ranking_model, ranking_model_in_use
+from journeys_dagster.resources.trained_models import keep_ranking_model, keep_stage_model, ranking_model_in_use
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.sources.writer import write_days
@@ -411,11 +412,14 @@ def test_the_assets_train_or_say_why_not(copy_of_world: Callable[[str], Pipeline
         pipeline.home,
         Settings.model_validate({"ranking": QUICK.ranking.model_dump(), "stages": {"return_days": 3}}),
     )
+    misfit = attempted()
+    misfit.card["weights"]["another"] = 0.1
+    keep_stage_model(pipeline.warehouse, WORLD_LAST_DAY, misfit)
     said = train(quick)
     for model, kept in (("ranking_model", {"calibration", "importance"}), ("stage_model", {"weights"})):
         assert "not trained" not in said[model]["decision"]
-        assert quick.table(model)["decision"].to_list() == [said[model]["decision"]]
-        assert said[model]["check"].passed is bool(quick.table(model)["promoted"][0])
+        promoted = dict(quick.table(model).select("decision", "promoted").iter_rows())
+        assert said[model]["check"].passed is promoted[said[model]["decision"]]
         assert said[model]["check"].description == said[model]["decision"]
         assert kept | {"card", "test"} <= said[model].keys()
     points = quick.table("diversification_trade_off")

@@ -201,7 +201,7 @@ def old_home(tmp_path_factory: pytest.TempPathFactory, finished_home: Path, worl
     """The world inferred on four days, the first of them again for its active users: no full snapshot stays whole."""
     path = tmp_path_factory.mktemp("old") / "home"
     shutil.copytree(finished_home, path)
-    Pipeline(Home(path)).run(world_days[0])
+    Pipeline(Home(path)).run(world_days[0], up_to=["user_snapshots"])
     return path
 
 

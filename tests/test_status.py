@@ -263,7 +263,7 @@ def test_users_whose_rows_came_after_their_lists_and_users_without_keywords(infe
     home, second, third = inferred.home, *days_from(DAY + timedelta(days=1), 2)
     land(home, second, "ann", "new")
     land_closeup(home, third, "zoe")
-    inferred.run(third)
+    inferred.run(third, up_to=["inferred_days", "current_user_journeys"])
     status = home_status(home, Settings())
     assert status["shortfalls"]["users_outdated_by_rows"] == {"users": 2, "day": str(second)}
     assert status["shortfalls"]["users_without_keywords"] == 1

@@ -168,7 +168,8 @@ class SourceTree:
             path = self._path(name)
             if path is None:
                 raise LookupError(f"there is no module {name} in {self._root}")
-            self._modules[name] = _Module.read(path, describes=name in _DESCRIBING or name.startswith(f"{_ASSETS}."))
+            describes = name in _DESCRIBING or name.startswith(f"{_ASSETS}.")
+            self._modules[name] = _Module.of_code(path.read_bytes(), describes=describes)
         return self._modules[name]
 
     def _file_version(self, module: str, file: str) -> str:
@@ -216,9 +217,11 @@ class _Module:
     imports: dict[str, tuple[str, str]]
 
     @classmethod
-    def read(cls, path: Path, *, describes: bool) -> "_Module":
+    @functools.cache
+    def of_code(cls, code: bytes, *, describes: bool) -> "_Module":
+        """Parsed once, however many trees hold it."""
         module = cls([], {}, {})
-        for node in ast.parse(path.read_bytes()).body:
+        for node in ast.parse(code).body:
             if _plays_no_part(node):
                 continue
             statement = _Reader(describes=describes).statement_of(node)

@@ -96,17 +96,21 @@ class Warehouse(DuckDBResource):
 
     def has_table(self, name: str) -> bool:
         """Whether a table or view of that name exists."""
-        if not self.path.exists():
-            return False
-        with self.read() as connection:
-            return name in table_names(connection)
+        return name in self._table_names()
 
     def create_missing(self, tables: Iterable[Table]) -> None:
         """Create tables that are not there yet, without rows."""
-        if missing := [table for table in tables if not self.has_table(table.name)]:
+        known = self._table_names()
+        if missing := [table for table in tables if table.name not in known]:
             with self.write() as connection:
                 for table in missing:
                     connection.execute(table.create_sql())
+
+    def _table_names(self) -> frozenset[str]:
+        if not self.path.exists():
+            return frozenset()
+        with self.read() as connection:
+            return table_names(connection)
 
     def replace_days(
         self, parts: Sequence[tuple[Table, pl.DataFrame, Mapping[str, str]]], days: Sequence[date]

@@ -38,13 +38,15 @@ def server() -> Iterator[Loopback]:
 
 @pytest.fixture(scope="module")
 def titled_home(
-    server: Loopback, world_home: Path, world_days: list[date], tmp_path_factory: pytest.TempPathFactory
+    server: Loopback, finished_home: Path, world_days: list[date], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The world, its last day named by the model."""
     server.behave(faults={"500": 0.05, "not_json": 0.05})
     path = tmp_path_factory.mktemp("titled") / "home"
-    shutil.copytree(world_home, path)
-    Pipeline(Home(path), server.settings(names=True)).run(world_days[-1])
+    shutil.copytree(finished_home, path)
+    named = Pipeline(Home(path), server.settings(names=True))
+    leading = ("names", "safety_verdicts", "safety", "diversified_journeys", "user_journeys")
+    assert named.materialize(*leading, days=(world_days[-1], world_days[-1])).success
     return path
 
 
