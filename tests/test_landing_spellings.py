@@ -506,6 +506,11 @@ def test_capitals_and_blanks_of_an_action_mean_nothing(tmp_path: Path) -> None:
         ("2025/6/1 9:05", datetime(2025, 6, 1, 9, 5)),
         ("2025.06.01 12:00:01", datetime(2025, 6, 1, 12, 0, 1)),
         ("20250601120001", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 12:00:01 PM", datetime(2025, 6, 1, 12, 0, 1)),
+        ("2025-06-01 12:05 am", datetime(2025, 6, 1, 0, 5)),
+        ("2025/6/1 9:05:00.5 p.m. UTC", datetime(2025, 6, 1, 21, 5, 0, 500_000)),
+        ("Jun 1, 2025, 3:07:01\u202fPM", datetime(2025, 6, 1, 15, 7, 1)),
+        ("Sun Jun 1 09:00:01 AM UTC 2025", datetime(2025, 6, 1, 9, 0, 1)),
     ],
 )
 def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: datetime) -> None:
@@ -518,7 +523,7 @@ def test_a_time_is_read_as_warehouses_and_languages_write_it(written: str, utc: 
         *("01/06/2025 12:00", "1.6.2025", "06-01-2025", "01.06.25 12:00", "2025-06-01 12:00 PST", "12:00"),
         *("2025-06-01 12:00 Middle/Earth", "2025-06-01 12:00:00 +25:00", "Foo 1, 2025 12:00", "20251301", "2025-366"),
         *(
-            "2025-06-01 12:00 PM",
+            *("2025-06-01 13:00 PM", "2025-06-01 0:30 AM", "06/01/2025 10:00 AM", "2025-06-01 PM"),
             "2025-06-01T12:00:00 UTC+junk",
             "01-JUN-25 12:00:01",
             "20251301120001",

@@ -39,6 +39,8 @@ _NAMED_MONTH = (
     (rf"^([A-Z][a-z]{{2}})[a-z]*\.? (\d{{1,2}}),? (\d{{4}})[, T]+({_CLOCK})\s*({_ZONE})?$", r"\3 \1 \2|\4|\5"),
     (rf"^([A-Z][a-z]{{2}}) +(\d{{1,2}}) ({_CLOCK}) ?({_ZONE})? (\d{{4}})$", r"\5 \1 \2|\3|\4"),
 )
+_HALF_DAY = r"(?i)^(.*?\b)(\d{1,2})((?::\d\d){1,2}(?:[.,]\d+)?)[ \x{202F}]?([ap])\.?m\b\.?(.*)$"
+"""A time by a clock of twelve hours."""
 _NO_VALUES = ("", "null", "none", "nan", "n/a", "na", "nil", r"\n", "-", "undefined", "(no genres listed)", "(not set)")
 _APART = r"[,;~^•·¦\t\n\x1e\x1f]|::|^\s*#\S+\s+#"
 """What may set a list's entries apart, and seldom stands in a phrase."""
@@ -222,10 +224,20 @@ VALUE_MACROS = (
         [string_split({_with_year_first("written")}, '|')],
         lambda part: in_utc(calendar_day(part[1]) + clock_time(part[2]), part[3])
     )[1]""",
+    f"""create macro of_24_hours(written) as list_transform(
+        [regexp_extract(written, {quote_literal(_HALF_DAY)}, ['before', 'hour', 'rest', 'half', 'after'])],
+        lambda part: case when try_cast(part.hour as integer) between 1 and 12
+            then part.before || (part.hour::integer % 12 + if(lower(part.half) = 'p', 12, 0)) || part.rest || part.after
+        end
+    )[1]""",
     # A cast to TIMESTAMP would ignore the zone; TIMESTAMPTZ takes a time without zone as UTC (session zone).
     rf"""create macro written_time(written) as case
         when regexp_full_match(written, '{_ISO_TIME}') then try_cast(written as timestamptz) at time zone 'UTC'
         when regexp_matches(written, {quote_literal(_YEAR_FIRST)}) then year_first_time(written)
+        when regexp_matches(written, {quote_literal(_HALF_DAY)}) then list_transform(
+            [of_24_hours(written)],
+            lambda whole: coalesce(year_first_time(whole), named_month_time(regexp_replace(whole, '{_WEEKDAY}', '')))
+        )[1]
         when regexp_full_match(written, '(?:19|20)\d{{12}}') then try_strptime(written, '%Y%m%d%H%M%S')
         when regexp_matches(written, '[A-Z][A-Za-z]{{2}}.*\d:\d\d')
             then named_month_time(regexp_replace(written, '{_WEEKDAY}', ''))
