@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["landed", "view", "snapshot", "population", "trained", "kept"]
+Kind = Literal["landed", "view", "table", "snapshot", "population", "trained", "kept"]
 """What becomes of a table's rows.
 
 landed
     Replaced by arrival day.
 view
     Holds none.
+table
+    Of everyone together and of all days, replaced as a whole.
 snapshot
     Of users, replaced by (`as_of`, users in scope); pruned when they are old.
 population

@@ -108,7 +108,7 @@ def test_a_header_without_a_required_key_is_refused(write: WriteModel, key: str)
         ({"name": "[rugs]"}, r"name in the header must be a str, not \['rugs'\]"),
         ({"grain": "5"}, "grain in the header must be a str, not 5"),
         ({"colour": "red", "size": "4"}, "unknown in the header: colour, size"),
-        ({"materialized": "table"}, "materialized must be one of view, snapshot"),
+        ({"materialized": "heap"}, "materialized must be one of view, table, snapshot"),
         ({"per": "item"}, "per must be one of user, population"),
         ({"materialized": "snapshot"}, "a snapshot must have partition_column: as_of"),
         ({"key": "rug"}, "key in the header must be a list, not 'rug'"),
@@ -309,7 +309,7 @@ def test_the_models_that_clean_keywords_follow_the_real_macro():
     assert with_macros == {
         "controls_in_force",
         "current_user_journeys",
-        "item_keywords",
+        "item_tags",
         "keyword_events",
         "keyword_trends",
         "spellings",
@@ -421,7 +421,7 @@ def test_a_model_lies_in_one_of_the_three_layers(model: SqlModel):
 
 @each_model
 def test_a_snapshot_is_keyed_by_day_and_says_what_made_it(model: SqlModel):
-    if model.table.kind != "view":
+    if model.table.kind in {"snapshot", "population"}:
         assert model.table.key[0] == "as_of"
         if "user_id" in model.table.columns:
             assert {"scope", "algorithm_version"} <= model.table.columns.keys()

@@ -43,13 +43,15 @@ def replace_model(
     macros = load_macros() if model.calls_macros else ()
     if model.table.kind == "view":
         return warehouse.replace_view(model.name, model.sql, macros=macros, audits=audits, params=params)
+    if model.table.kind == "table":
+        return warehouse.replace_table_sql(model.table, model.sql, macros=macros, audits=audits, params=params)
     return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=audits, before=macros)
 
 
 def _materialize(model: SqlModel, run: Run) -> Results:
     warehouse, audits = run.warehouse, run.location.audits.get(model.name, ())
     checked: dict[str, Sequence[AuditResult]] = {}
-    for day in run.days:
+    for day in run.days[-1:] if model.table.kind == "table" else run.days:
         try:
             checked[day.isoformat()] = replace_model(warehouse, model, audits, query_parameters(run.settings, day))
         except AuditFailedError as error:

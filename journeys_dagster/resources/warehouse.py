@@ -243,9 +243,7 @@ class Warehouse(DuckDBResource):
         WarehouseError
             The query gives rows of users who are not in scope; nothing was changed.
         """
-        insert = f'insert into "{table.name}" by name select * from ({select}\n)'
-        if table.order:
-            insert += f" order by {', '.join(table.order)}"
+        insert = _insert_sql(table, select)
         with self.write() as connection:
             for statement in before:
                 connection.execute(statement)
@@ -307,6 +305,24 @@ class Warehouse(DuckDBResource):
             connection.execute(f'create or replace view "{name}" as {select}')
             return run_audits(connection, name, audits, params)
 
+    def replace_table_sql(
+        self,
+        table: Table,
+        select: str,
+        *,
+        macros: Sequence[str] = (),
+        audits: Sequence[Audit] = (),
+        params: Mapping[str, Any],
+    ) -> list[AuditResult]:
+        """Replace all rows of a table by those of a query, which looks at rows of all days."""
+        with self.write() as connection:
+            for macro in macros:
+                connection.execute(macro)
+            connection.execute(f'drop table if exists "{table.name}"')
+            connection.execute(table.create_sql())
+            connection.execute(_insert_sql(table, select))
+            return run_audits(connection, table.name, audits, params)
+
     def _delete_snapshot(self, connection: duckdb.DuckDBPyConnection, table: Table, params: Mapping[str, Any]) -> None:
         self._create(connection, table)
         scope = f" and user_id in ({USERS_IN_SCOPE})" if _is_by_scope(table) else ""
@@ -352,6 +368,12 @@ def _users_outside(connection: duckdb.DuckDBPyConnection, table: Table, as_of: d
     """Rows of a day's snapshot of users who are not in scope: of an earlier run."""
     rows = f'select count(*) from "{table.name}" anti join ({USERS_IN_SCOPE}) using (user_id) where as_of = $as_of'
     return connection.execute(rows, {"as_of": as_of}).fetchall()[0][0]
+
+
+def _insert_sql(table: Table, select: str) -> str:
+    """A statement that adds the rows of a query, in the table's order."""
+    order = f" order by {', '.join(table.order)}" if table.order else ""
+    return f'insert into "{table.name}" by name select * from ({select}\n){order}'
 
 
 def _is_by_scope(table: Table) -> bool:

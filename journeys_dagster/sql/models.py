@@ -25,7 +25,7 @@ from journeys_dagster.sql.macros import SQL_ROOT, calls_any, canonical, definiti
 from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
 from journeys_dagster.tables import Column, Kind, Table
 
-Materialization = Literal["view", "snapshot"]
+Materialization = Literal["view", "table", "snapshot"]
 Per = Literal["user", "population"]
 
 _HEADER = re.compile(r"\A\s*/\*(?P<header>.*?)\*/\s*(?P<sql>.*)\Z", re.DOTALL)
@@ -65,8 +65,8 @@ class SqlModel:
         The folder: staging, intermediate or marts.
     group : str
         Where the asset graph shows it: the layer, unless the header names another group.
-    materialized : {'view', 'snapshot'}
-        A snapshot replaces its (`as_of`, users in scope) each time.
+    materialized : {'view', 'table', 'snapshot'}
+        A table is replaced as a whole each time, a snapshot its (`as_of`, users in scope).
     per : {'user', 'population'}
         Per user, a row depends on rows of its user and on tables of the population alone, so users may be computed
         some at a time. What looks across users is of the population.
@@ -230,8 +230,8 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
 
 
 def _kind(materialized: Materialization, per: Per) -> Kind:
-    if materialized == "view":
-        return "view"
+    if materialized != "snapshot":
+        return materialized
     return "snapshot" if per == "user" else "population"
 
 

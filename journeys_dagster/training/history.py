@@ -142,13 +142,14 @@ class History:
     def _create_views(self, name: str) -> None:
         for upstream in sorted(self._models[name].depends_on):
             model = self._models.get(upstream)
-            if model is not None and model.materialized == "view" and not self._has(upstream):
+            if model is not None and model.materialized != "snapshot" and not self._has(upstream):
                 self._create_views(upstream)
-        if self._models[name].materialized == "view" and not self._has(name):
-            self._connection.execute(f"create view {name} as {self._models[name].sql}")
+        kind = self._models[name].materialized
+        if kind != "snapshot" and not self._has(name):
+            self._connection.execute(f"create {kind} {name} as {self._models[name].sql}")
 
-    def _has(self, view: str) -> bool:
-        found = self._connection.execute("select 1 from duckdb_views() where view_name = ?", [view])
+    def _has(self, name: str) -> bool:
+        found = self._connection.execute("select 1 from information_schema.tables where table_name = ?", [name])
         return found.fetchone() is not None
 
 
