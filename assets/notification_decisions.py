@@ -6,6 +6,7 @@ import polars as pl
 
 from journeys_dagster.inference.frames import Frames
 from journeys_dagster.notification.decisions import DECISION_SCHEMA, WHY_NOT, decide
+from journeys_dagster.notification.sends import SENT
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import bars
 from journeys_dagster.resources.warehouse import Warehouse
@@ -24,16 +25,6 @@ _OPT_OUTS = """
     from controls_in_force
     where control = 'opt_out' and valid_from <= $as_of and $as_of < valid_until and {of_batch}
 """
-# What was decided counts as sent on the day after; feedback tells what else was.
-_SENT = """
-    select user_id, journey_id, channel, cast(as_of + 1 as date) as day
-    from notification_decisions
-    where is_sent and as_of < $as_of and as_of >= $since and {of_batch}
-    union
-    select user_id, journey_id, lower(channel) as channel, cast(occurred_at as date) as day
-    from notification_feedback
-    where event = 'sent' and arrival_day <= $as_of and occurred_at >= $since and {of_batch}
-"""
 _HOURS = """
     select user_id, cast(hour(occurred_at) as integer) as hour, count(*) as events
     from user_events
@@ -51,7 +42,7 @@ def with_history(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]
     clock_since = as_of - timedelta(days=chosen.clock_days)
     return {
         **frames,
-        "sent": snapshot.read(_SENT, batch=batch, params={"since": since}),
+        "sent": snapshot.read(SENT, batch=batch, params={"since": since, "feedback_days": chosen.feedback_days}),
         "hours": snapshot.read(_HOURS, batch=batch, params={"clock_since": clock_since}),
     }
 
@@ -91,7 +82,7 @@ def reasons(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     reads={"users": _USERS, "journeys": _JOURNEYS, "opt_outs": _OPT_OUTS},
     read=with_history,
     # Announced lists alone are decided on.
-    deps=(*tables_of(_SENT, _HOURS), "user_snapshots"),
+    deps=(*tables_of(SENT, _HOURS), "user_snapshots"),
     kinds={"polars"},
     count=sent_and_explored,
     plot=reasons,

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 
 from assets.notification_decisions import notification_decisions, reasons
 from journeys_dagster.definitions import algorithm_in_use, declared_tables
+from journeys_dagster.notification.sends import SENT
 from journeys_dagster.orchestration.snapshot_asset import open_snapshot, replace_step
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 
-DAY = date(2025, 6, 10)
+DAY, LATER = date(2025, 6, 10), date(2025, 6, 12)
 ON = Settings.model_validate({"notifications": {"enabled": True, "holdout_share": 0.0, "exploration_share": 0.0}})
 TABLES = declared_tables(ON)
 SOME: Mapping[str, Any] = {
@@ -71,11 +73,13 @@ def filled(home: Home) -> Warehouse:
         {"as_of": DAY, "user_id": "ann", "occurred_at": datetime(2025, 6, 9, 2, minute)} for minute in range(30)
     ]
     fill(warehouse, "user_events", *at_night)
+    yesterday = {"as_of": DAY - timedelta(days=1), "day": DAY, "journey_id": "j", "channel": "push"}
     fill(
         warehouse,
-        "notification_decisions",
-        {"as_of": DAY - timedelta(days=1), "user_id": "dan", "is_sent": True, "journey_id": "j", "channel": "push"},
-        {"as_of": DAY - timedelta(days=1), "user_id": "eve", "is_sent": False, "reason": "cap"},
+        "notification_sends",
+        {**yesterday, "send_id": "1", "user_id": "dan"},
+        # Of the day itself, and so of no account for what is decided on it.
+        {**yesterday, "send_id": "2", "user_id": "eve", "as_of": DAY, "day": DAY + timedelta(days=1)},
     )
     return warehouse
 
@@ -93,7 +97,7 @@ def test_decisions_obey_what_was_said_and_sent_and_a_second_run_decides_the_same
         ("ann", True, "best", "email", 2),
         ("bob", False, "opted out", None, None),
         ("cyd", False, "cool-down", None, None),
-        # Decided the day before, it is sent on this one.
+        # Exported the day before, it is sent on this one.
         ("dan", False, "cool-down", None, None),
         ("eve", True, "best", "push", 16),
     ]
@@ -107,6 +111,50 @@ def test_decisions_obey_what_was_said_and_sent_and_a_second_run_decides_the_same
     png, alt = reasons(filled, DAY)
     assert png.startswith(b"\x89PNG")
     assert str(DAY) in alt
+
+
+def test_feedback_is_about_the_send_that_it_names_or_else_the_newest_of_the_kind(home: Home):
+    warehouse = home.warehouse(ON)
+    send = {"user_id": "ann", "journey_id": "j", "channel": "push", "as_of": date(2025, 5, 31)}
+    fill(
+        warehouse,
+        "notification_sends",
+        {**send, "send_id": "1", "day": date(2025, 6, 1), "keywords": ["tent"]},
+        {**send, "send_id": "2", "day": date(2025, 6, 8)},
+        {**send, "send_id": "3", "day": date(2025, 6, 8), "journey_id": "k", "channel": "email"},
+        {**send, "send_id": "4", "day": date(2025, 6, 8), "user_id": "bob"},
+    )
+    said = {"user_id": "ann", "journey_id": "j", "channel": "Push", "arrival_day": DAY}
+    fill(
+        warehouse,
+        "notification_feedback",
+        # Sent: what is logged, again, after midnight too; on another day; and by another's id.
+        {**said, "event": "sent", "occurred_at": datetime(2025, 6, 1, 9)},
+        {**said, "event": "sent", "occurred_at": datetime(2025, 6, 9, 0, 5)},
+        {**said, "event": "sent", "occurred_at": datetime(2025, 6, 5, 9)},
+        {**said, "event": "sent", "occurred_at": datetime(2025, 6, 8, 9), "user_id": "bob", "send_id": "2"},
+        # Late, by its id; too late without; within the days that count; of a day to come.
+        {**said, "event": "clicked", "occurred_at": datetime(2025, 6, 9, 9), "send_id": "1"},
+        {**said, "event": "opened", "occurred_at": datetime(2025, 6, 9, 9), "channel": "email", "journey_id": "k"},
+        {**said, "event": "clicked", "occurred_at": datetime(2025, 6, 6, 9)},
+        {**said, "event": "clicked", "occurred_at": datetime(2025, 6, 9), "user_id": "bob", "arrival_day": LATER},
+    )
+
+    def known_on(day: date) -> list[tuple[Any, ...]]:
+        params = {"as_of": day, "since": date(2025, 5, 1), "feedback_days": 3}
+        found = warehouse.query(SENT.format(of_batch="true"), params)
+        shown = found.select("user_id", "journey_id", "channel", pl.col("day").dt.day(), "opened", "clicked")
+        return sorted(shown.rows(), key=str)
+
+    of_ann = [
+        ("ann", "j", "push", 1, True, True),
+        ("ann", "j", "push", 5, None, None),
+        ("ann", "j", "push", 8, False, False),
+        ("ann", "k", "email", 8, True, False),
+    ]
+    own = ("bob", "j", "push", 8, None, None)
+    assert known_on(DAY) == [*of_ann, ("bob", "j", "push", 8, False, False), own]
+    assert known_on(LATER) == [*of_ann, own, ("bob", "j", "push", 8, True, True)]
 
 
 def test_there_is_no_such_asset_until_it_is_turned_on_and_journeys_stay_the_same():

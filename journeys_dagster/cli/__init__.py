@@ -21,6 +21,10 @@ _COMMANDS = {
         "journeys_dagster.cli.warehouse:export_command",
         "Write the marts as Parquet to a new folder below --to, whole or not at all, while runs go on.",
     ),
+    "export-notifications": (
+        "journeys_dagster.cli.notifications:export_notifications_command",
+        "Hand what was decided to a sender, as a file with a manifest: each decision once, whole or not at all.",
+    ),
     "import": (
         "journeys_dagster.cli.import_data:import_group",
         "Bring a log, or a public data set, into the landing zone.",

@@ -42,6 +42,10 @@ class NotificationSettings(OperationSection):
     )
     max_per_week: Cap = Field(3, description="Most notifications of a user in 7 days, by all channels.")
     cooldown_days: Days = Field(7, description="Days from a notification of a journey to the next one of it, at least.")
+    feedback_days: Days = Field(
+        3,
+        description="Days after a send in which what users do with it counts; models learn from it once they are over.",
+    )
     min_confidence: Share = Field(0.5, description="Confidence that a notified journey has at least.")
     quiet_from_hour: Hour = Field(21, description="First quiet hour, in the user's clock.")
     quiet_until_hour: Hour = Field(
