@@ -27,7 +27,7 @@ _BY_DAY = f"""
     only_with=lambda settings: settings.notifications.enabled,
 )
 def notification_sends(run: Run) -> dg.MaterializeResult:
-    """The log of what was exported, which `journeys export-notifications` writes. An export that was killed is made whole."""
+    """Show the log of what `journeys export-notifications` wrote; an export that was killed is made whole."""
     run.warehouse.create_missing([NOTIFICATION_SENDS])
     for target in finish_killed(run.warehouse):
         run.warn(f"an export of notifications that had been killed is whole now: {target}")

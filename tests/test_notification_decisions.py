@@ -9,6 +9,7 @@ import pytest
 
 from assets.notification_decisions import notification_decisions, reasons
 from journeys_dagster.definitions import algorithm_in_use, declared_tables
+from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.notification.sends import SENT
 from journeys_dagster.orchestration.snapshot_asset import open_snapshot, replace_step
 from journeys_dagster.resources.home import Home
@@ -17,6 +18,7 @@ from journeys_dagster.settings import Settings
 
 DAY, LATER = date(2025, 6, 10), date(2025, 6, 12)
 ON = Settings.model_validate({"notifications": {"enabled": True, "holdout_share": 0.0, "exploration_share": 0.0}})
+USERS = ("ann", "bob", "cyd", "dan", "eve")
 TABLES = declared_tables(ON)
 SOME: Mapping[str, Any] = {
     **dict.fromkeys(("INTEGER", "INT", "BIGINT"), 0),
@@ -45,10 +47,12 @@ def fill(warehouse: Warehouse, table: str, *rows: Mapping[str, Any]) -> None:
 @pytest.fixture
 def filled(home: Home) -> Warehouse:
     warehouse = home.warehouse(ON)
-    users = ["ann", "bob", "cyd", "dan", "eve"]
-    fill(warehouse, "users_in_scope", *({"as_of": DAY, "user_id": user, "scope": "all_users"} for user in users))
+    fill(warehouse, "users_in_scope", *({"as_of": DAY, "user_id": user, "scope": "all_users"} for user in USERS))
+    tent = [{"keyword": "tents", "shown": "Tents", "weight": 1.0, "sources": [], "last_seen": None}]
     good = {"as_of": DAY, "journey_id": "j", "stage": "ongoing", "confidence": 0.9, "return_probability": 0.9}
-    fill(warehouse, "user_journeys", *({**good, "user_id": user} for user in users))
+    fill(warehouse, "user_journeys", *({**good, "user_id": user, "keywords": tent} for user in USERS))
+    for table in ("unwanted_journeys", "keyword_items", "expansions", "names", "keyword_embeddings"):
+        fill(warehouse, table)
     forever = {"control": "opt_out", "valid_from": DAY, "valid_until": date(9999, 12, 31)}
     fill(
         warehouse,
@@ -111,6 +115,49 @@ def test_decisions_obey_what_was_said_and_sent_and_a_second_run_decides_the_same
     png, alt = reasons(filled, DAY)
     assert png.startswith(b"\x89PNG")
     assert str(DAY) in alt
+
+
+def test_a_send_leads_to_an_item_that_is_new_to_the_user_or_to_a_search_and_what_resembles_it_counts_less(
+    filled: Warehouse,
+):
+    def leads() -> dict[str, tuple[str, str]]:
+        decided(filled)
+        sends = filled.query("from notification_decisions where is_sent and as_of = $day", {"day": DAY})
+        return {row["user_id"]: (row["lead_kind"], row["lead"]) for row in sends.to_dicts()}
+
+    assert leads() == {"ann": ("keyword", "Tents"), "eve": ("keyword", "Tents")}
+    fill(filled, "names", *({"as_of": DAY, "user_id": user, "journey_id": "j", "keyword": "tents"} for user in USERS))
+    offer = {"as_of": DAY, "user_id": "eve", "because_of": "tents"}
+    fill(filled, "expansions", {**offer, "rank": 2, "related": "maps"}, {**offer, "rank": 1, "related": "stoves"})
+    assert leads() == {"ann": ("keyword", "Tents"), "eve": ("related", "stoves")}
+    items = [{"as_of": DAY, "keyword": "tents", "item_id": f"tent {rank}", "rank": rank} for rank in (1, 2)]
+    fill(filled, "keyword_items", *items)
+    fill(filled, "user_events", {"as_of": DAY, "user_id": "eve", "item_id": "tent 1"})
+    assert leads() == {"ann": ("item", "tent 1"), "eve": ("item", "tent 2")}
+    revision = model_revision(ON.embedding.model, ON.embedding.revision)
+    fill(
+        filled,
+        "keyword_embeddings",
+        {"keyword": "tents", "model_revision": revision, "embedding": [1.0, 0.0]},
+        {"keyword": "camping", "model_revision": revision, "embedding": [0.9, 0.435]},
+        {"keyword": "stocks", "model_revision": revision, "embedding": [0.0, 1.0]},
+    )
+    # A week before the day that is decided for, with a word that nobody has seen; and something else, the day before.
+    sent = {"user_id": "eve", "channel": "push", "as_of": date(2025, 5, 1)}
+    fill(
+        filled,
+        "notification_sends",
+        {**sent, "journey_id": "a", "day": DAY - timedelta(days=6), "keywords": ["camping", "unseen"]},
+        {**sent, "journey_id": "b", "day": DAY, "keywords": ["stocks"]},
+    )
+    decided(filled)
+    (eve,) = filled.query("from notification_decisions where user_id = 'eve' and as_of = $day", {"day": DAY}).to_dicts()
+    assert eve["features"]["similar_lately"] == 0.5
+    # With what the platform sent of its own in May.
+    assert (eve["features"]["sent_7"], eve["features"]["sent_56"]) == (2.0, 3.0)
+    assert eve["score"] == pytest.approx(0.81 * ON.notifications.fatigue_penalty**0.5)
+    fill(filled, "unwanted_journeys", {"as_of": DAY, "user_id": "ann", "journey_id": "j"})
+    assert decided(filled)[0][:3] == ("ann", False, "no journey that may be notified")
 
 
 def test_feedback_is_about_the_send_that_it_names_or_else_the_newest_of_the_kind(home: Home):

@@ -1,17 +1,23 @@
 """The log of sends: what was exported to be sent, and which feedback is about which of it."""
 
-from journeys_dagster.tables import Table, double, integer, text, texts, timestamp, utc_day
+from journeys_dagster.notification.features import FEATURES
+from journeys_dagster.tables import Column, Table, double, integer, text, texts, timestamp, utc_day
 
+SEND_FEATURES = Column(
+    type=f"STRUCT({', '.join(f'{name} DOUBLE' for name in FEATURES)})",
+    description="what a model looks at, as it was known then",
+    nullable=True,
+)
 SEND_ID = """
     left(sha256(concat_ws(chr(31), cast(as_of as varchar), user_id, journey_id, channel)), 32)
 """
-"""Of a decision, as SQL: the same whenever it is exported. A user has a journey and channel once in a day's decisions."""
+"""Of a decision, as SQL: the same whenever it is exported. A user has a journey once in a day's decisions."""
 
 NOTIFICATION_SENDS = Table(
     name="notification_sends",
     kind="kept",
-    description="The log of sends: each decision that was exported, once. Caps, cool-downs and fatigue count it, feedback "
-    "joins it, and models of sends learn from it.",
+    description="The log of sends: each decision that was exported, once. Caps, cool-downs and fatigue count it, "
+    "feedback joins it, and models of sends learn from it.",
     grain="one row per exported notification",
     columns={
         "send_id": text("hash of as_of, user, journey and channel; the exported file has it, and feedback may name it"),
@@ -21,13 +27,17 @@ NOTIFICATION_SENDS = Table(
         "place": integer("the user's first, second, … notification of the day"),
         "journey_id": text("the journey it is about"),
         "name": text("what the journey was called"),
-        "keywords": texts("the journey's listed keywords, heaviest first"),
+        "keywords": texts("the journey's listed keywords as typed, heaviest first"),
         "channel": text("by what it is sent"),
         "utc_hour": integer("hour at which it is to be sent, UTC"),
         "local_hour": integer("the same in the user's clock"),
+        "lead_kind": text("what it leads to: item, related or keyword"),
+        "lead": text("the item's id, or the search"),
         "reason": text("best or explored"),
         "score": double("what it was worth when it was decided"),
+        "scored_by": text("what said so: rule, or a model's id"),
         "propensity": double("probability with which it was chosen, given those of the day before it"),
+        "features": SEND_FEATURES,
         "export": text("the folder or file that it was exported to"),
         "exported_at": timestamp("when, UTC"),
     },

@@ -32,8 +32,8 @@ _HIDDEN, _SUFFIXES = ".sending-", {".parquet", ".ndjson"}
 _LOCK = "export-notifications.lock"
 _DECISIONS = "notification_decisions"
 _EXPORTED = (
-    *("send_id", "day", "utc_hour", "local_hour", "user_id", "channel", "journey_id", "name", "keywords"),
-    "as_of",
+    *("send_id", "day", "utc_hour", "local_hour", "user_id", "channel", "journey_id", "name"),
+    *("lead_kind", "lead", "as_of"),
 )
 """What the file has; the log of sends has more."""
 _NEWEST = f"select max(as_of) as day from {_DECISIONS}"
@@ -42,8 +42,9 @@ _NEWEST = f"select max(as_of) as day from {_DECISIONS}"
 _UNSENT = f"""
     select
         {SEND_ID} as send_id, as_of, cast(as_of + 1 as date) as day, user_id, place, journey_id, name,
-        list_transform(keywords, lambda each: each.shown) as keywords,
-        channel, utc_hour, local_hour, reason, decided.score, propensity
+        list_transform(keywords, lambda each: each.keyword) as keywords,
+        list_transform(keywords, lambda each: each.shown) as shown,
+        channel, utc_hour, local_hour, lead_kind, lead, reason, decided.score, scored_by, propensity, features
     from {_DECISIONS} as decided
     join user_journeys using (as_of, user_id, journey_id)
     where as_of = $as_of and is_sent
@@ -129,7 +130,12 @@ def export_sends(
         # Of exports that were killed before the log had them; the others have their name now.
         _remove(target.parent.glob(f"{_HIDDEN}{mark}-*"))
         manifest |= _write(rows, target, manifest, file, mark)
-        _log(warehouse, rows.with_columns(export=pl.lit(str(target)), exported_at=pl.lit(made_at.replace(tzinfo=None))))
+        _log(
+            warehouse,
+            rows.drop("shown").with_columns(
+                export=pl.lit(str(target)), exported_at=pl.lit(made_at.replace(tzinfo=None))
+            ),
+        )
         _give_name(target)
     return SendExport(target, manifest, finished)
 
@@ -172,7 +178,7 @@ def _write(rows: pl.DataFrame, target: Path, manifest: dict[str, Any], file: str
     path, told = (hidden[1], first) if is_file else (first / f"notifications.{file}", first / MANIFEST)
     try:
         path.parent.mkdir(exist_ok=True)
-        exported = rows.select(_EXPORTED)
+        exported = rows.select(*_EXPORTED, keywords="shown")
         if file == "parquet":
             exported.write_parquet(path)
         else:

@@ -18,11 +18,13 @@ USERS = 40
 DAYS = """
     create table notification_decisions as
     select date '2025-06-01' + cast(day as integer) as as_of, 'u' || i || 'of' || day as user_id,
-        true as is_sent, 1 as place, 'best' as reason, 'j' || day as journey_id, 'push' as channel, 16 as utc_hour, 16 as local_hour,
-        0.5 as score, 1.0 as propensity
+        true as is_sent, 1 as place, 'best' as reason, 'j' || day as journey_id, 'push' as channel,
+        16 as utc_hour, 16 as local_hour, 'keyword' as lead_kind, 'word' as lead,
+        0.5 as score, 'rule' as scored_by, 1.0 as propensity, null as features
     from range({days}) days(day), range({users}) users(i);
     create table user_journeys as
-    select as_of, user_id, journey_id, 'name' as name, [{{'shown': 'word'}}] as keywords from notification_decisions;
+    select as_of, user_id, journey_id, 'name' as name, [{{'keyword': 'word', 'shown': 'word'}}] as keywords
+    from notification_decisions;
 """
 # Forked before anything has threads, so that to begin takes no time and to be killed has no cleaner way out.
 EXPORTER = """
