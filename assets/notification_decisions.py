@@ -87,7 +87,7 @@ def with_history(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]
     keywords = pl.concat([sent["keywords"], listed["keywords"]]).explode(empty_as_null=True, keep_nulls=True)
     embedding = snapshot.settings.embedding
     revision = model_revision(embedding.model, embedding.revision)
-    model = stored_model(warehouse, snapshot.settings, SEND_MODEL, as_of)
+    model = stored_model(warehouse, snapshot.settings, SEND_MODEL, as_of) if chosen.use_model else None
     return {
         **frames,
         "sent": sent,

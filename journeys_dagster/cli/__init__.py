@@ -60,6 +60,10 @@ _COMMANDS = {
         "journeys_dagster.cli.pipeline:simulate_command",
         "Write a simulated platform to the landing zone, and its truth to the folder `truth` of the home.",
     ),
+    "simulate-feedback": (
+        "journeys_dagster.cli.notifications:simulate_feedback_command",
+        "Let the people of a simulated platform react to a day's exported notifications, into the landing zone.",
+    ),
     "status": (
         "journeys_dagster.cli.status:status",
         "What has landed and been inferred, what is stale and why, what runs, and what to do.",

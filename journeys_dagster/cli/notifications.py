@@ -1,4 +1,4 @@
-"""Commands between decisions and those who send: what is handed over."""
+"""Commands between decisions and those who send: what is handed over, and what simulated people make of it."""
 
 import json
 from datetime import datetime
@@ -51,3 +51,19 @@ def export_notifications_command(
         out.print(
             f"{made.manifest['rows']:,} notifications to be sent on {made.manifest['day']}: {made.path}", soft_wrap=True
         )
+
+
+@click.command("simulate-feedback")
+@click.option("--date", "day", required=True, type=_DAY, help="Day on which the notifications are sent (UTC).")
+def simulate_feedback_command(day: datetime) -> None:
+    """Let the people of a simulated platform react to a day's exported notifications, into the landing zone."""
+    from lab.evaluation.home.feedback import simulate_feedback
+
+    home = Home.from_environment()
+    with plain_errors():
+        landed = simulate_feedback(home, load_settings(), day.date())
+    sends = landed.reactions.sends
+    out.print(
+        f"Of {sends.height:,} notifications {sends['opened'].sum():,} opened, {sends['clicked'].sum():,} clicked; "
+        f"{landed.controls.height:,} opted out. Landed on {day.date()}: {landed.feedback.height:,} rows of feedback."
+    )

@@ -73,6 +73,9 @@ class NotificationSettings(OperationSection):
     utc_offset_hours: Annotated[int, Field(ge=-12, le=14)] = Field(
         0, description="Hours that the clock of a user of whom too little is known is ahead of UTC."
     )
+    use_model: bool = Field(
+        True, description="Whether a model of sends that was promoted scores them; else, and until then, the rule does."
+    )
     holdout_share: Share = Field(0.05, description="Share of users, always the same ones, who are never notified.")
     exploration_share: Share = Field(
         0.1, description="Share of notifications drawn from all that may be sent, in place of the best."
