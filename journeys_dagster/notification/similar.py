@@ -47,8 +47,8 @@ def similar_lately(
         ]
     ).with_row_index("text")
     words = texts.select("text", keyword="keywords").explode("keyword", empty_as_null=True, keep_nulls=True)
-    words = words.join(embeddings.select("keyword"), on="keyword", how="semi", maintain_order="left")
     coded, vectors = with_codes(words, embeddings)
+    coded = coded.drop_nulls("code")
     starts = np.searchsorted(coded["text"].to_numpy(), np.arange(len(texts) + 1))
     means = centroids(vectors, coded["code"].to_numpy(), np.ones(len(coded)), starts)
     now, then = texts.filter(pl.col("age").is_null()), texts.filter(pl.col("age").is_not_null())
