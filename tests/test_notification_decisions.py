@@ -1,13 +1,18 @@
 """The asset of decisions: what it reads of a warehouse, and that it is there only where it is turned on."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from assets.notification_decisions import notification_decisions, reasons
+from journeys_dagster.cli import cli
 from journeys_dagster.definitions import algorithm_in_use, declared_tables
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.notification.sends import SENT
@@ -158,6 +163,44 @@ def test_a_send_leads_to_an_item_that_is_new_to_the_user_or_to_a_search_and_what
     assert eve["score"] == pytest.approx(0.81 * ON.notifications.fatigue_penalty**0.5)
     fill(filled, "unwanted_journeys", {"as_of": DAY, "user_id": "ann", "journey_id": "j"})
     assert decided(filled)[0][:3] == ("ann", False, "no journey that may be notified")
+
+
+def test_what_was_decided_is_exported_once_with_a_manifest_and_counts_from_then_on(filled: Warehouse, tmp_path: Path):
+    def journeys(*words: str, status: int = 0) -> str:
+        home = {"JOURNEYS_HOME": str(filled.path.parent), "COLUMNS": "200"}
+        found = CliRunner().invoke(cli, ["export-notifications", *words], env=home)
+        assert found.exit_code == status, found.output
+        return found.output
+
+    decided(filled)
+    to = tmp_path / "exports"
+    # Of eve something is logged as of this day, so nothing is sent on top.
+    made = json.loads(journeys("--to", str(to), "--json"))
+    folder = Path(made["path"])
+    assert sorted(path.name for path in folder.iterdir()) == ["_SUCCESS", "manifest.json", "notifications.parquet"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    file = folder / manifest["file"]
+    assert (manifest["rows"], manifest["as_of"], manifest["day"]) == (1, "2025-06-10", "2025-06-11")
+    assert manifest["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    (row,) = pl.read_parquet(file).to_dicts()
+    assert (row["user_id"], row["channel"], row["lead"], row["keywords"]) == ("ann", "email", "Tents", ["Tents"])
+    assert "nothing was written" in journeys("--to", str(to))
+    assert [*to.iterdir()] == [folder]
+    # The id depends on the decision alone.
+    with filled.write() as connection:
+        connection.execute("delete from notification_sends")
+    assert "2 notifications to be sent on 2025-06-11" in journeys("--to", str(tmp_path / "today.ndjson"))
+    again = pl.read_ndjson(tmp_path / "today.ndjson")
+    assert row["send_id"] in again["send_id"].to_list()
+    assert json.loads((tmp_path / "today.ndjson.manifest.json").read_text())["rows"] == len(again) == 2
+    assert "is there already" in journeys("--to", str(tmp_path / "today.ndjson"), status=1)
+    of_ann = {"as_of": LATER, "user_id": "ann"}
+    fill(filled, "users_in_scope", {**of_ann, "scope": "all_users"})
+    good = {"journey_id": "j", "stage": "ongoing", "confidence": 0.9, "return_probability": 0.9}
+    fill(filled, "user_journeys", {**of_ann, **good})
+    replace_step(notification_decisions, open_snapshot(filled, ON, LATER))
+    later = filled.query("select reason from notification_decisions where as_of = $day", {"day": LATER})
+    assert later["reason"].to_list() == ["cool-down"]
 
 
 def test_feedback_is_about_the_send_that_it_names_or_else_the_newest_of_the_kind(home: Home):
