@@ -1,7 +1,8 @@
 """Whether the loop of notifications learns: days of run, decide, export, react, feedback and training, by policy."""
 
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
@@ -14,9 +15,10 @@ import numpy as np
 import polars as pl
 
 from journeys_dagster.inference.embedding import TextEmbedder
-from journeys_dagster.notification.draws import draws, user_seeds
+from journeys_dagster.notification.sends import NOTIFICATION_SENDS
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.send_export import export_sends
+from journeys_dagster.resources.trained_models import SEND_MODEL, keep_send_model
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sources.reader import read_days
@@ -31,15 +33,14 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
     "rule": {"use_model": False},
     "interest only": {"use_model": False, "fatigue_penalty": 1.0},
 }
-"""What each third of the users is decided by; all else is the same, and each is sent as much."""
+"""What decides; all else is the same, and each sends as much."""
 _DECISIONS = "notification_decisions"
+_SAID = ("notification_feedback", "user_controls")
 _LEADS = {"journey_expansions", "expansions", "keyword_items"}
 """What says where a send leads; simulated people do not look at that."""
 _RESAMPLES = 2000
 _FIRST_SCORES = f"""
-    select score from {_DECISIONS} where as_of = $as_of and is_sent and place = 1
-        and user_id in (select user_id from users_in_scope where as_of = $as_of)
-    order by score desc
+    select score from {_DECISIONS} where as_of = $as_of and is_sent and place = 1 order by score desc
 """
 
 
@@ -47,16 +48,17 @@ _FIRST_SCORES = f"""
 class Sending:
     """Days of notifications in a simulated home: clicks per send, opt-outs and fatigue by policy, at equal volume.
 
-    Each third of the users is decided by another policy. The bar of each is set anew each day, so that all send to the
-    same share of their users in scope. Journeys are inferred for the users who were active, models are trained weekly
-    on the sends of all three, and people react by what is true of them.
+    Journeys are inferred day by day, for the users who were active. Then each policy has the same days, people and
+    chance to itself: its sends are decided, exported, met by what is true of people, landed as feedback, and, where it
+    learns, learned from each week. The bar is set anew each day, so that all policies send to the same share of the
+    users in scope.
     """
 
     name: ClassVar[str] = "sending"
     users: int = option(1500, type=click.IntRange(30))
-    warm_up: int = option(60, "Days of activity before the first notification.", type=click.IntRange(14))
+    warm_up: int = option(45, "Days of activity before the first notification.", type=click.IntRange(14))
     days: int = option(60, "Days of notifications.", type=click.IntRange(7))
-    share: float = option(0.3, "Share of users in scope who are notified each day.", type=click.FloatRange(0.01, 1))
+    share: float = option(0.2, "Share of users in scope who are notified each day.", type=click.FloatRange(0.01, 1))
     judged: int = option(30, "Last days that are compared.", type=click.IntRange(1))
     seed: int = option(31, type=int)
     half: Half | None = option(None, HALF_HELP, type=HALF)
@@ -64,28 +66,34 @@ class Sending:
     def measure(self, run: Run) -> Result:
         """Simulate the days one by one, and compare."""
         with tempfile.TemporaryDirectory() as folder, run.step("days of notifications") as advance:
-            loop = Loop(Home(Path(folder)), run.settings, run.vectors.embedder, share=self.share)
-            days = self.warm_up + self.days
+            home = Home(Path(folder))
             made = simulate(
-                loop.home.landing,
+                home.landing,
                 users=self.users,
-                days=days,
+                days=self.warm_up + self.days,
                 seed=self.seed,
                 half=self.half,
-                truth=loop.home.path / "truth",
+                truth=home.path / "truth",
             )
-            sends = loop.run(made.first_day, warm_up=self.warm_up, days=days, progress=advance)
-            decisions = list(loop.trainings)
-        last = sends["day"].max() or made.last_day
-        compared = sends.filter(pl.col("day") > last - timedelta(days=self.judged))
-        by_policy, gains = compare_policies(sends), compare_policies(compared)
-        titles = (f"all {self.days} days", f"the last {self.judged} days, by which policies are compared")
-        return Result(
-            {"seed": self.seed, "users": self.users, "all_days": by_policy, "compared": gains, "trainings": decisions},
-            dict(zip(titles, (by_policy, gains), strict=True)),
-            [f"trained as of {day}: {decision}" for day, decision in decisions],
-            {"sending": partial(_plot, sends)},
-        )
+            loop = Loop(home, run.settings, run.vectors.embedder, share=self.share)
+            last = made.first_day + timedelta(days=self.warm_up + self.days - 1)
+            sends = loop.run(
+                made.first_day, first=made.first_day + timedelta(days=self.warm_up), last=last, told=advance
+            )
+            return report(sends, loop.trainings, seed=self.seed, users=self.users, judged=self.judged)
+
+
+def report(sends: pl.DataFrame, trainings: Sequence[tuple[date, str]], *, seed: int, users: int, judged: int) -> Result:
+    """Tables and the plot of the sends of all policies."""
+    last: date = sends["day"].max()  # type: ignore[assignment]
+    compared = compare_policies(sends.filter(pl.col("day") > last - timedelta(days=judged)))
+    everything = compare_policies(sends)
+    return Result(
+        {"seed": seed, "users": users, "all_days": everything, "compared": compared, "trainings": trainings},
+        {"all days": everything, f"the last {judged} days, by which policies are compared": compared},
+        [f"trained as of {day}: {decision}" for day, decision in trainings],
+        {"sending": partial(_plot, sends)},
+    )
 
 
 class Loop:
@@ -108,35 +116,60 @@ class Loop:
         self._location = build_location(self._base, self._declared, dg.DailyPartitionsDefinition("2020-01-01"))
         self._steps = [asset for asset in needed_for(_DECISIONS, self._declared) if asset.partitioned]
 
-    def run(self, first_day: date, *, warm_up: int, days: int, progress: Callable[[float], None]) -> pl.DataFrame:
-        """All days; returns the sends with what became of them: ``policy``, ``clicked``, ``opts_out``, ``patience``."""
+    def run(self, first_day: date, *, first: date, last: date, told: Callable[[float], None]) -> pl.DataFrame:
+        """All of it; the sends with what became of them: ``policy``, ``clicked``, ``opts_out``, ``patience``."""
         from journeys_dagster.resources.database_file import open_database
 
-        met = []
         with open_database(self._warehouse.path, read_only=False, config=self._warehouse.connection_config):
-            for source in self._sources:
-                self._do(source, first_day)
-            self._take_in([first_day + timedelta(days=step) for step in range(warm_up)])
-            for step in range(warm_up - 1, days):
-                day = first_day + timedelta(days=step)
-                if step >= warm_up:
-                    met.append(simulate_feedback(self.home, self._base, day).reactions.sends)
-                    self._take_in([day])
-                self._infer(day, is_first=step == warm_up - 1)
-                self._decide(day)
-                export_sends(self._warehouse, self.home.path / "exports", as_of=day)
-                if step >= warm_up and (step - warm_up) % 7 == 6:
-                    self._train(day)
-                progress((step - warm_up + 2) / (days - warm_up + 1))
-        sends = pl.concat(met)
-        return sends.with_columns(policy=policies_of(sends["user_id"]))
+            self.infer(first_day, first=first, last=last, told=lambda done: told(done / 2))
+            return self.notify(first, last, told=lambda done: told((1 + done) / 2))
 
-    def _take_in(self, days: Sequence[date]) -> None:
+    def infer(self, first_day: date, *, first: date, last: date, told: Callable[[float], None]) -> None:
+        """Take in the landing zone from `first_day` on, and infer each day from the one before `first` on."""
+        for source in self._sources:
+            self._do(source, first_day)
+        self._take_in([first_day + timedelta(days=step) for step in range((first - first_day).days)])
+        days = _days(first - timedelta(days=1), last)
+        for day in days:
+            if day >= first:
+                self._take_in([day])
+            self._infer(day, is_first=day < first)
+            told((day - days[0]).days / len(days))
+
+    def notify(self, first: date, last: date, *, told: Callable[[float], None]) -> pl.DataFrame:
+        """Send from `first` to `last` by each policy in turn, on the days that were inferred."""
+        met = []
+        days = _days(first, last)
+        for place, policy in enumerate(POLICIES):
+            self._begin_anew()
+            self._decide(policy, first - timedelta(days=1))
+            for done, day in enumerate(days, start=1):
+                reactions = simulate_feedback(self.home, self._base, day).reactions
+                met.append(reactions.sends.with_columns(policy=pl.lit(policy)))
+                self._take_in([day], only=_SAID)
+                self._decide(policy, day)
+                if done % 7 == 0 and self._settings[policy].notifications.use_model:
+                    self._train(day)
+                told((place + done / len(days)) / len(POLICIES))
+        return pl.concat(met)
+
+    def _begin_anew(self) -> None:
+        """Nothing has been sent, said or learned yet."""
+        for source in _SAID:
+            shutil.rmtree(self.home.landing / source, ignore_errors=True)
+        with self._warehouse.write() as connection:
+            for table in (_DECISIONS, NOTIFICATION_SENDS.name, SEND_MODEL.name):
+                connection.execute(f'drop table if exists "{table}"')
+            for source in _SAID:
+                connection.execute(f'delete from "{source}"')
+        self._warehouse.create_missing([NOTIFICATION_SENDS])
+
+    def _take_in(self, days: Sequence[date], only: Sequence[str] = ()) -> None:
         from assets.sources import write_landed
 
         zone = self.home.landing_zone()
-        for source in self._sources.values():
-            if folders := zone.landed_folders(source.name, days):
+        for name, source in self._sources.items():
+            if (not only or name in only) and (folders := zone.landed_folders(name, days)):
                 landed = read_days(source, folders, self._base.landing)
                 write_landed(self._warehouse, source, landed, list(folders))
 
@@ -163,33 +196,25 @@ class Loop:
         )
         replace_rows(asset, run, self._models)
 
-    def _decide(self, day: date) -> None:
-        """Decide on each third by its policy, with the bar above which the wanted share of its users is notified."""
+    def _decide(self, policy: str, day: date) -> None:
+        """Decide and export, with the bar above which the wanted share of the users in scope is notified."""
         from assets.notification_decisions import notification_decisions
         from journeys_dagster.orchestration.snapshot_asset import open_snapshot, replace_step
 
-        scope = self._warehouse.query("from users_in_scope where as_of = $day order by user_id", {"day": day})
-        for policy, of_users in _thirds(scope):
-            settings = self._settings[policy]
-            self._be_in_scope(day, of_users)
-            replace_step(notification_decisions, open_snapshot(self._warehouse, _with_bar(settings, 0.0), day))
-            scores = self._warehouse.query(_FIRST_SCORES, {"as_of": day})["score"]
-            wanted = round(self.share * len(of_users))
-            bar = scores[wanted - 1] if 0 < wanted < len(scores) else 0.0
-            # Of the best that each may be sent, as those that explore may be sent what is worth less.
-            replace_step(notification_decisions, open_snapshot(self._warehouse, _with_bar(settings, bar), day))
-        self._be_in_scope(day, scope)
+        def decide(bar: float) -> None:
+            settings = _with_bar(self._settings[policy], bar)
+            replace_step(notification_decisions, open_snapshot(self._warehouse, settings, day))
 
-    def _be_in_scope(self, day: date, users: pl.DataFrame) -> None:
-        with self._warehouse.write() as connection:
-            connection.register("chosen", users)
-            connection.execute("delete from users_in_scope where as_of = $day", {"day": day})
-            connection.execute("insert into users_in_scope by name from chosen")
-            connection.unregister("chosen")
+        decide(0.0)
+        scores = self._warehouse.query(_FIRST_SCORES, {"as_of": day})["score"]
+        users = self._warehouse.query("select count(*) from users_in_scope where as_of = $as_of", {"as_of": day}).item()
+        wanted = round(self.share * users)
+        # Of the best that each may be sent: those that explore may be sent what is worth less.
+        decide(scores[wanted - 1] if 0 < wanted < len(scores) else 0.0)
+        export_sends(self._warehouse, self.home.path / "exports", as_of=day)
 
     def _train(self, day: date) -> None:
         from assets.send_model import attempt
-        from journeys_dagster.resources.trained_models import keep_send_model
 
         try:
             found = attempt(self._warehouse, self._base, day)
@@ -200,16 +225,8 @@ class Loop:
         self.trainings.append((day, found.decision))
 
 
-def policies_of(users: pl.Series) -> pl.Series:
-    """The policy that decides on each user: a third each, by a hash."""
-    third = (draws(user_seeds(users, "policies"), 0) * len(POLICIES)).astype(np.int64)
-    return pl.Series(list(POLICIES)).gather(pl.Series(third))
-
-
-def _thirds(scope: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
-    policies = policies_of(scope["user_id"])
-    for policy in POLICIES:
-        yield policy, scope.filter(policies == policy)
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=step) for step in range((last - first).days + 1)]
 
 
 def _notifying(settings: Settings, changed: Mapping[str, Any]) -> Settings:
@@ -225,40 +242,35 @@ def _with_bar(settings: Settings, bar: float) -> Settings:
 
 
 def compare_policies(sends: pl.DataFrame) -> pl.DataFrame:
-    """One row per policy: sends, clicks per send and its gain over interest only with a 95 % interval over users, users
-    who opted out as a share of sends, and ``patience``, what fatigue leaves of the share opened (mean over sends).
+    """One row per policy: sends, clicks per send and its gain over interest only with 95 % intervals over users, the
+    same ones for all; opt-outs, also per 1,000 sends; ``patience``, what fatigue leaves of the share opened (mean).
     """
-    of_users = sends.group_by("policy", "user_id").agg(sends=pl.len(), clicks=pl.col("clicked").sum()).sort("user_id")
-    rng = np.random.default_rng(0)
-    drawn = {}
+    users = sends.select(pl.col("user_id").unique().sort())
+    counts = {}
     for policy in POLICIES:
-        users = of_users.filter(policy=policy).select("sends", "clicks").to_numpy().astype(np.float64)
-        times = rng.multinomial(len(users), np.full(len(users), 1 / len(users)), size=_RESAMPLES) @ users
-        drawn[policy] = times[:, 1] / times[:, 0]
+        of_policy = sends.filter(policy=policy).group_by("user_id")
+        found = of_policy.agg(sends=pl.len(), clicks=pl.col("clicked").sum(), out=pl.col("opts_out").sum())
+        joined = users.join(found, on="user_id", how="left", maintain_order="left").drop("user_id").fill_null(0)
+        counts[policy] = joined.to_numpy().astype(np.float64)
+    drawn = np.random.default_rng(0).multinomial(len(users), np.full(len(users), 1 / len(users)), size=_RESAMPLES)
+    totals = {policy: drawn @ of for policy, of in counts.items()}
+    base = "interest only"
     rows = []
-    rates = {name: float(sends.filter(policy=name)["clicked"].cast(pl.Float64).mean() or 0.0) for name in POLICIES}  # type: ignore[arg-type]
-    for policy in POLICIES:
-        low, high = np.quantile(drawn[policy], [0.025, 0.975])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            gains = drawn[policy] / drawn["interest only"] - 1
-        of_policy = sends.filter(policy=policy)
-        is_base = policy == "interest only"
-        rows.append(
-            {
-                "policy": policy,
-                "users": of_policy["user_id"].n_unique(),
-                "sends": of_policy.height,
-                "clicks_per_send": rates[policy],
-                "clicks_per_send_low": float(low),
-                "clicks_per_send_high": float(high),
-                "gain": 0.0 if is_base else rates[policy] / rates["interest only"] - 1,
-                "gain_low": 0.0 if is_base else float(np.quantile(gains, 0.025)),
-                "gain_high": 0.0 if is_base else float(np.quantile(gains, 0.975)),
-                "opt_outs": int(of_policy["opts_out"].sum()),
-                "opt_outs_per_1000": 1000 * float(of_policy["opts_out"].sum()) / max(of_policy.height, 1),
-                "patience": float(of_policy["patience"].mean() or 0.0),  # type: ignore[arg-type]
-            }
-        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rates = {policy: of[:, 1] / of[:, 0] for policy, of in totals.items()}
+        for policy, of in counts.items():
+            sent, clicked, out = of.sum(axis=0)
+            gain = (clicked / sent) / (counts[base][:, 1].sum() / counts[base][:, 0].sum()) - 1
+            row = {"policy": policy, "users": int((of[:, 0] > 0).sum()), "sends": int(sent)}
+            for name, value, spread in (
+                ("clicks_per_send", clicked / sent, rates[policy]),
+                ("gain", gain, rates[policy] / rates[base] - 1),
+            ):
+                low, high = np.quantile(spread, [0.025, 0.975])
+                row |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+            patience = sends.filter(policy=policy)["patience"].mean()
+            row |= {"opt_outs": int(out), "opt_outs_per_1000": float(1000 * out / sent), "patience": patience}
+            rows.append(row)
     return pl.DataFrame(rows)
 
 
