@@ -109,7 +109,7 @@ class Loop:
             name: _notifying(settings, {"enabled": True, "holdout_share": 0.0, **changed})
             for name, changed in POLICIES.items()
         }
-        self._base, self._embedder = self._settings["trained"], embedder
+        self._base, self._embedder = _notifying(settings, {"enabled": True}), embedder
         self._warehouse = home.warehouse(self._base)
         self._sources, self._models = declared_sources(self._base), load_models()
         self._declared = [asset for asset in declared_assets(self._base) if asset.is_in_use(self._base)]
