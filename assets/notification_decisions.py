@@ -4,10 +4,18 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.inference.frames import Frames
-from journeys_dagster.notification.decisions import DECISION_SCHEMA, WHY_NOT, decide
+from journeys_dagster.notification.decisions import WHY_NOT, decide
+from journeys_dagster.notification.features import HISTORY_DAYS
+from journeys_dagster.notification.leads import LEADS, with_leads
+from journeys_dagster.notification.send_model import SendModel
+from journeys_dagster.notification.sends import SEND_FEATURES, SENT
+from journeys_dagster.notification.similar import HALF_LIVES, similar_lately
+from journeys_dagster.orchestration.reads import embeddings_of
 from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_asset
 from journeys_dagster.reporting.plots import bars
+from journeys_dagster.resources.trained_models import SEND_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql.models import tables_of
@@ -15,24 +23,50 @@ from journeys_dagster.tables import boolean, double, integer, text
 
 _USERS = "select user_id from users_in_scope where as_of = $as_of and {of_batch}"
 _JOURNEYS = """
-    select user_id, journey_id, stage, may_notify, confidence, return_probability
+    select user_id, journey_id, stage, may_notify, confidence, return_probability, rank as list_rank,
+        lifecycle = 'evergreen' as is_evergreen, cast($as_of + 1 - cast(last_seen as date) as integer) as idle_days,
+        search_count + action_count as events
     from user_journeys
     where as_of = $as_of and {of_batch}
+"""
+_HIDDEN = "select user_id, journey_id from unwanted_journeys where as_of = $as_of and {of_batch}"
+# Where nothing was sent lately, nothing can resemble it.
+_KEYWORDS = """
+    select user_id, journey_id, list_transform(keywords, lambda each: each.keyword) as keywords
+    from user_journeys
+    where as_of = $as_of and {of_batch}
+        and user_id in (select user_id from notification_sends where as_of < $as_of and day >= $since and {of_batch})
+"""
+_HEADS = """
+    select user_id, journey_id, keywords[1].keyword as keyword, keywords[1].shown as lead
+    from user_journeys
+    where as_of = $as_of and may_notify and {of_batch}
+"""
+_ITEMS = f"""
+    with heads as ({_HEADS}),
+    items as (select keyword, item_id, rank from keyword_items where as_of = $as_of),
+    seen as (select user_id, item_id from user_events where as_of = $as_of and item_id is not null and {{of_batch}})
+    select user_id, journey_id, item_id as lead
+    from heads join items using (keyword)
+    anti join seen using (user_id, item_id)
+    qualify row_number() over (partition by user_id, journey_id order by rank) = 1
+"""
+_RELATED = """
+    with named as (
+        select user_id, journey_id, keyword from names where as_of = $as_of and {of_batch}
+    ),
+    offered as (
+        select user_id, related, rank, because_of from expansions where as_of = $as_of and {of_batch}
+    )
+    select user_id, journey_id, arg_min(related, rank) as lead
+    from offered join named using (user_id)
+    where because_of = keyword
+    group by user_id, journey_id
 """
 _OPT_OUTS = """
     select user_id, about as channel
     from controls_in_force
     where control = 'opt_out' and valid_from <= $as_of and $as_of < valid_until and {of_batch}
-"""
-# What was decided counts as sent on the day after; feedback tells what else was.
-_SENT = """
-    select user_id, journey_id, channel, cast(as_of + 1 as date) as day
-    from notification_decisions
-    where is_sent and as_of < $as_of and as_of >= $since and {of_batch}
-    union
-    select user_id, journey_id, lower(channel) as channel, cast(occurred_at as date) as day
-    from notification_feedback
-    where event = 'sent' and arrival_day <= $as_of and occurred_at >= $since and {of_batch}
 """
 _HOURS = """
     select user_id, cast(hour(occurred_at) as integer) as hour, count(*) as events
@@ -41,18 +75,26 @@ _HOURS = """
     group by user_id, hour(occurred_at)
 """
 _REASONS = "select reason, count(*) as users from notification_decisions where as_of = $as_of group by reason"
-_WEEK = 7
 
 
 def with_history(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
-    """What was sent to a batch of users lately, and when they are active."""
-    chosen, as_of = snapshot.settings.notifications, snapshot.as_of
-    since = as_of - timedelta(days=max(_WEEK, chosen.cooldown_days))
+    """What was sent to a batch of users before, what resembles it, when they are active, and the model that fits."""
+    chosen, as_of, warehouse = snapshot.settings.notifications, snapshot.as_of, snapshot.warehouse
+    since = as_of - timedelta(days=max(HISTORY_DAYS, chosen.cooldown_days, HALF_LIVES * chosen.fatigue_half_life_days))
     clock_since = as_of - timedelta(days=chosen.clock_days)
+    sent = snapshot.read(SENT, batch=batch, params={"since": since, "feedback_days": chosen.feedback_days})
+    listed = snapshot.read(_KEYWORDS, batch=batch, params={"since": since})
+    keywords = pl.concat([sent["keywords"], listed["keywords"]]).explode(empty_as_null=True, keep_nulls=True)
+    embedding = snapshot.settings.embedding
+    revision = model_revision(embedding.model, embedding.revision)
+    model = stored_model(warehouse, snapshot.settings, SEND_MODEL, as_of) if chosen.use_model else None
     return {
         **frames,
-        "sent": snapshot.read(_SENT, batch=batch, params={"since": since}),
+        "sent": sent,
+        "listed_keywords": listed,
+        "embeddings": embeddings_of(warehouse, keywords.drop_nulls().unique(), revision),
         "hours": snapshot.read(_HOURS, batch=batch, params={"clock_since": clock_since}),
+        **({} if model is None else {"model": model}),
     }
 
 
@@ -84,15 +126,28 @@ def reasons(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
         "channel": text("by what it is sent", nullable=True),
         "utc_hour": integer("hour at which it is to be sent, UTC", nullable=True),
         "local_hour": integer("the same in the user's clock", nullable=True),
-        "score": double("what it is worth: confidence × probability of a return", nullable=True),
+        "lead_kind": text(f"what it leads to: {', '.join(LEADS)}", nullable=True),
+        "lead": text("the item's id, or what is searched for", nullable=True),
+        "score": double("what it is worth: by the rule, or the probability of a click", nullable=True),
+        "scored_by": text("what says so: rule, or the id of the model", nullable=True),
         "propensity": double("probability with which it was chosen, given those of the day before it", nullable=True),
+        "features": SEND_FEATURES,
     },
     key=("as_of", "user_id", "place"),
-    reads={"users": _USERS, "journeys": _JOURNEYS, "opt_outs": _OPT_OUTS},
+    reads={
+        "users": _USERS,
+        "journeys": _JOURNEYS,
+        "opt_outs": _OPT_OUTS,
+        "hidden": _HIDDEN,
+        "items": _ITEMS,
+        "related": _RELATED,
+        "heads": _HEADS,
+    },
     read=with_history,
     # Announced lists alone are decided on.
-    deps=(*tables_of(_SENT, _HOURS), "user_snapshots"),
-    kinds={"polars"},
+    deps=(*tables_of(SENT, _HOURS, _KEYWORDS), "keyword_embeddings", "user_snapshots"),
+    model=SEND_MODEL,
+    kinds={"polars", "xgboost"},
     count=sent_and_explored,
     plot=reasons,
     decides=False,
@@ -100,14 +155,23 @@ def reasons(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
 )
 def notification_decisions(frames: Frames, as_of: date, settings: Settings) -> pl.DataFrame:
     """Who is to be notified the day after, of which of the journeys they have listed, by what channel, at which hour,
-    and with which probability that was chosen; and of everyone else the one reason why not. Nothing is sent from here.
+    leading where, and with which probability that was chosen; and of everyone else the one reason why not. Nothing is
+    sent from here.
     """
-    return decide(
+    day = as_of + timedelta(days=1)
+    resembling = similar_lately(
+        frames["listed_keywords"], frames["sent"], frames["embeddings"], day=day, settings=settings
+    )
+    decided = decide(
         frames["users"]["user_id"],
         journeys=frames["journeys"],
         sent=frames["sent"],
+        similar=resembling,
         opt_outs=frames["opt_outs"],
+        hidden=frames["hidden"],
         hours=frames["hours"],
-        day=as_of + timedelta(days=1),
+        day=day,
         settings=settings.notifications,
-    ).select(*DECISION_SCHEMA)
+        model=SendModel.stored(frames["model"].row(0, named=True)) if "model" in frames else None,
+    )
+    return with_leads(decided, items=frames["items"], related=frames["related"], keywords=frames["heads"])

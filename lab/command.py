@@ -29,12 +29,13 @@ from lab.evaluation.mixing import Mixing
 from lab.evaluation.naming import Naming
 from lab.evaluation.ranking import Diversification, Ranking
 from lab.evaluation.safety import Safety
+from lab.evaluation.sending import Sending
 from lab.evaluation.stages import Stages
 from lab.evaluation.titles import Titles
 
 BENCHMARKS = (
     *(WorldHome, SearchMissions, Clusters, Fidelity, Mixing, Identity, Ranking, Intent, Diversification),
-    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety),
+    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety, Sending),
 )
 """In the order in which `journeys evaluate --help` names them."""
 

@@ -21,6 +21,10 @@ _COMMANDS = {
         "journeys_dagster.cli.warehouse:export_command",
         "Write the marts as Parquet to a new folder below --to, whole or not at all, while runs go on.",
     ),
+    "export-notifications": (
+        "journeys_dagster.cli.notifications:export_notifications_command",
+        "Hand what was decided to a sender, as a file with a manifest: each decision once, whole or not at all.",
+    ),
     "import": (
         "journeys_dagster.cli.import_data:import_group",
         "Bring a log, or a public data set, into the landing zone.",
@@ -55,6 +59,10 @@ _COMMANDS = {
     "simulate": (
         "journeys_dagster.cli.pipeline:simulate_command",
         "Write a simulated platform to the landing zone, and its truth to the folder `truth` of the home.",
+    ),
+    "simulate-feedback": (
+        "journeys_dagster.cli.notifications:simulate_feedback_command",
+        "Let the people of a simulated platform react to a day's exported notifications, into the landing zone.",
     ),
     "status": (
         "journeys_dagster.cli.status:status",

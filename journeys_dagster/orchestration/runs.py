@@ -169,10 +169,15 @@ def train(
     config = training_config(as_of).to_config_dict()
     result = _execute(defs, instance, TRAIN_MODELS, None, begun=begun, warn=warn, run_config=config)
     said = {}
-    for model in ("ranking_model", "stage_model"):
-        (materialization,) = result.asset_materializations_for_node(model)
-        said[model] = {name: value.value for name, value in materialization.metadata.items()}
+    for model in ("ranking_model", "stage_model", "send_model"):
+        # There is no model of sends where nothing is decided about them.
+        for materialization in result.asset_materializations_for_node(model) if model in _steps_of(result) else ():
+            said[model] = {name: value.value for name, value in materialization.metadata.items()}
     return said
+
+
+def _steps_of(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {event.step_key for event in result.all_node_events if event.step_key is not None}
 
 
 def _execute(

@@ -11,10 +11,11 @@ from journeys_dagster.orchestration.checks import promotion_result
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.training.ranker import Attempt
+from journeys_dagster.training.sender import SendAttempt
 from journeys_dagster.training.spans import TooFewReturnsError
 from journeys_dagster.training.stager import StageAttempt
 
-AnyAttempt = TypeVar("AnyAttempt", Attempt, StageAttempt)
+AnyAttempt = TypeVar("AnyAttempt", Attempt, StageAttempt, SendAttempt)
 
 
 def train_model(

@@ -9,11 +9,13 @@ import polars as pl
 
 from journeys_dagster.inference.ranking_model import RankingModel, ranking_model
 from journeys_dagster.inference.stage_model import StageModel, stage_model
+from journeys_dagster.notification.send_model import SendModel
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.tables import Column, Table, boolean, text, utc_day
 from journeys_dagster.training.ranker import Attempt
+from journeys_dagster.training.sender import SendAttempt
 from journeys_dagster.training.stager import StageAttempt
 
 _COLUMNS = {
@@ -44,6 +46,20 @@ STAGE_MODEL = Table(
     key=("as_of",),
     partition_column="as_of",
 )
+SEND_MODEL = Table(
+    name="send_model",
+    kind="trained",
+    description="Models of opens and clicks that were trained, with their cards. Decisions from as_of on are scored by "
+    "the newest one that was promoted, else by the rule.",
+    grain="one row per training day",
+    columns={
+        **_COLUMNS,
+        "opens": Column(type="BLOB", description="trees of an open, in XGBoost's UBJSON"),
+        "clicks": Column(type="BLOB", description="trees of a click on what was opened, alike"),
+    },
+    key=("as_of",),
+    partition_column="as_of",
+)
 
 
 def stored_model(
@@ -54,7 +70,7 @@ def stored_model(
     Parameters
     ----------
     table : Table
-        `RANKING_MODEL` or `STAGE_MODEL`.
+        `RANKING_MODEL`, `STAGE_MODEL` or `SEND_MODEL`.
     before_training_on : bool
         Leave out a model of the day itself: what was in use when it was trained.
     """
@@ -85,6 +101,14 @@ def stage_model_in_use(
     return None if found is None else stage_model(found)
 
 
+def send_model_in_use(
+    warehouse: Warehouse, settings: Settings, as_of: date, *, before_training_on: bool = False
+) -> SendModel | None:
+    """The newest model of sends that was promoted until a day, or none; as `stored_model`."""
+    found = stored_model(warehouse, settings, SEND_MODEL, as_of, before_training_on=before_training_on)
+    return None if found is None else SendModel.stored(found.row(0, named=True))
+
+
 def _newest_promoted(
     warehouse: Warehouse, table: Table, as_of: date, *, before_training_on: bool = False
 ) -> pl.DataFrame | None:
@@ -101,6 +125,8 @@ def _misfit(warehouse: Warehouse, settings: Settings, table: Table, row: pl.Data
     """Why a stored model cannot be used with what is computed now; empty where it can."""
     if table is STAGE_MODEL:
         return stage_model(row).misfit()
+    if table is SEND_MODEL:
+        return SendModel.stored(row.row(0, named=True)).misfit(tuple(settings.notifications.channels))
     if not warehouse.has_table("journey_features"):
         return ""
     features = warehouse.query("from journey_features limit 0")
@@ -117,8 +143,18 @@ def keep_stage_model(warehouse: Warehouse, as_of: date, attempt: StageAttempt) -
     _keep(warehouse, STAGE_MODEL, as_of, attempt, {})
 
 
+def keep_send_model(warehouse: Warehouse, as_of: date, attempt: SendAttempt) -> None:
+    """Store an attempt, in place of an earlier one of the same day."""
+    trees = {"opens": attempt.model.opens, "clicks": attempt.model.clicks}
+    _keep(warehouse, SEND_MODEL, as_of, attempt, trees)
+
+
 def _keep(
-    warehouse: Warehouse, table: Table, as_of: date, attempt: Attempt | StageAttempt, more: Mapping[str, Any]
+    warehouse: Warehouse,
+    table: Table,
+    as_of: date,
+    attempt: Attempt | StageAttempt | SendAttempt,
+    more: Mapping[str, Any],
 ) -> None:
     row = {
         "as_of": as_of,

@@ -18,6 +18,7 @@ class ChannelSettings(Section):
     max_per_day: Cap
     max_per_week: Cap
     min_score: Share
+    min_click: Share = 0.02
 
 
 def _channel(*, max_per_day: int, max_per_week: int, min_score: float) -> ChannelSettings:
@@ -35,13 +36,23 @@ class NotificationSettings(OperationSection):
         },
         min_length=1,
         description="Channels, where scores are equal the first one first: most notifications of a user in a day and "
-        "in 7 days, and the least score, 0 to 1.",
+        "in 7 days, the least score by the rule, and the least probability of a click by a model, 0 to 1.",
     )
     max_per_day: Annotated[int, Field(ge=0, le=10)] = Field(
         1, description="Most notifications of a user in a day, by all channels."
     )
     max_per_week: Cap = Field(3, description="Most notifications of a user in 7 days, by all channels.")
     cooldown_days: Days = Field(7, description="Days from a notification of a journey to the next one of it, at least.")
+    feedback_days: Days = Field(
+        3,
+        description="Days after a send in which what users do with it counts; models learn from it once they are over.",
+    )
+    fatigue_penalty: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.8, description="Factor of the rule's score for each similar notification sent just before; 1: none."
+    )
+    fatigue_half_life_days: Days = Field(
+        7, description="Days after which a notification that was sent counts half in that, and in what models see."
+    )
     min_confidence: Share = Field(0.5, description="Confidence that a notified journey has at least.")
     quiet_from_hour: Hour = Field(21, description="First quiet hour, in the user's clock.")
     quiet_until_hour: Hour = Field(
@@ -61,6 +72,9 @@ class NotificationSettings(OperationSection):
     )
     utc_offset_hours: Annotated[int, Field(ge=-12, le=14)] = Field(
         0, description="Hours that the clock of a user of whom too little is known is ahead of UTC."
+    )
+    use_model: bool = Field(
+        True, description="Whether a model of sends that was promoted scores them; else, and until then, the rule does."
     )
     holdout_share: Share = Field(0.05, description="Share of users, always the same ones, who are never notified.")
     exploration_share: Share = Field(

@@ -209,6 +209,7 @@ def _declarations(keywords: KeywordSettings) -> tuple[Source, ...]:
                     one_of=("sent", "opened", "clicked", "thumbs_up", "thumbs_down"),
                 ),
                 "occurred_at": _OCCURRED_AT,
+                "send_id": Field(kind="id", description="which of the exported notifications it was", is_optional=True),
             },
         ),
         Source(

@@ -7,7 +7,7 @@ import polars as pl
 
 from lab.simulation.sessions import PROGRESS_SHAPE
 
-_HALF_INTEREST = 0.1
+HALF_INTEREST = 0.1
 """Sittings per day at which interest is one half."""
 _OPENED, _CLICKED = (0.2, 0.6), (0.05, 0.7)
 """Share of notifications that are opened, and of opened ones that are clicked: at no interest, and what full adds."""
@@ -60,7 +60,7 @@ def draw_notification_feedback(rng: np.random.Generator, notified: pl.DataFrame,
     DataFrame
         Landing rows of the source ``notification_feedback`` with ``arrival_day``.
     """
-    interest = (notified["intent"] / (notified["intent"] + _HALF_INTEREST)).to_numpy()
+    interest = (notified["intent"] / (notified["intent"] + HALF_INTEREST)).to_numpy()
     seen = _POSITION_DECAY ** (notified["position"].to_numpy() - 1)
     patience = np.exp(-_FATIGUE * notified["sent_lately"].to_numpy())
     opened = rng.random(len(notified)) < (_OPENED[0] + _OPENED[1] * interest) * seen * patience

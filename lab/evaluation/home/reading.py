@@ -149,7 +149,7 @@ def read_part(query: Query, truth: Truth, settings: Settings, users: Sequence[st
         .join(snapshots, on="user_id")
     )
     found_events = query(_EVENTS, {**params, "lookback_days": settings.keywords.lookback_days})
-    events = _with_truth(found_events, true_events)
+    events = with_truth(found_events, true_events)
     keywords = query(_KEYWORDS, params).join(event_truth(events, settings), on=["user_id", "keyword"], how="left")
     # The truth of a journey is decided from all keywords, before any are left out.
     millionths = (pl.col("weight") * 1e6).round().cast(pl.Int64)
@@ -177,7 +177,7 @@ def read_part(query: Query, truth: Truth, settings: Settings, users: Sequence[st
     )
 
 
-def _with_truth(found: pl.DataFrame, true_events: pl.DataFrame) -> pl.DataFrame:
+def with_truth(found: pl.DataFrame, true_events: pl.DataFrame) -> pl.DataFrame:
     """Events of keywords with the journey they are part of."""
     came_from = true_events.select(
         "user_id",
