@@ -56,7 +56,10 @@ ROWS_OF_SOURCE: dict[str, list[dict[str, Any]]] = {
         {"user_id": "u1", "board_id": "b1", "board_name": "Kitchen", "item_id": "i1", "occurred_at": TIME},
     ],
     "notification_feedback": [
-        {"user_id": "u1", "journey_id": "j1", "channel": "email", "event": "opened", "occurred_at": TIME},
+        {
+            **{"user_id": "u1", "journey_id": "j1", "channel": "email", "event": "opened", "occurred_at": TIME},
+            "send_id": "s1",
+        },
     ],
     "human_labels": [
         {"user_id": "u1", "journey_id": "j1", "grade": 5, "annotator": "a1", "occurred_at": TIME},

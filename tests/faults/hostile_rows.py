@@ -162,6 +162,9 @@ class _File:
                 reason = f"column {reason} from the file, which has {has}"
             is_list = self.source.fields[self.renamed].kind == "text_list"
             cells[self.renamed] = cells[self.renamed]._replace(value=[], reason=None if is_list else reason)
+        for name, cell in cells.items():
+            if fields[name].is_optional and re.search("is blank$|is missing", cell.reason or ""):
+                cells[name] = cell._replace(value=None, reason=None)
         if self.mistyped:
             value = self.rng.choice([1.5, float("nan")])
             reason = _wrong_type(self.source, self.mistyped, value)
