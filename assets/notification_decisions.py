@@ -6,6 +6,7 @@ import polars as pl
 
 from journeys_dagster.inference.embedding import model_revision
 from journeys_dagster.inference.frames import Frames
+from journeys_dagster.notification.arms import CONTROL_ARM, decide_by_arm
 from journeys_dagster.notification.decisions import WHY_NOT, decide
 from journeys_dagster.notification.features import HISTORY_DAYS
 from journeys_dagster.notification.leads import LEADS, with_leads
@@ -17,9 +18,9 @@ from journeys_dagster.orchestration.snapshot_asset import Snapshot, snapshot_ass
 from journeys_dagster.reporting.plots import bars
 from journeys_dagster.resources.trained_models import SEND_MODEL, stored_model
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.settings import Settings
+from journeys_dagster.settings import NotificationSettings, Settings, settings_of_arms
 from journeys_dagster.sql.models import tables_of
-from journeys_dagster.tables import boolean, double, integer, text
+from journeys_dagster.tables import Column, boolean, double, integer, text
 
 _USERS = "select user_id from users_in_scope where as_of = $as_of and {of_batch}"
 _JOURNEYS = """
@@ -80,14 +81,17 @@ _REASONS = "select reason, count(*) as users from notification_decisions where a
 def with_history(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]) -> Frames:
     """What was sent to a batch of users before, what resembles it, when they are active, and the model that fits."""
     chosen, as_of, warehouse = snapshot.settings.notifications, snapshot.as_of, snapshot.warehouse
-    since = as_of - timedelta(days=max(HISTORY_DAYS, chosen.cooldown_days, HALF_LIVES * chosen.fatigue_half_life_days))
+    in_arms = _of_all_arms(snapshot.settings)
+    cooldown_days = max(each.cooldown_days for each in in_arms)
+    since = as_of - timedelta(days=max(HISTORY_DAYS, cooldown_days, HALF_LIVES * chosen.fatigue_half_life_days))
     clock_since = as_of - timedelta(days=chosen.clock_days)
     sent = snapshot.read(SENT, batch=batch, params={"since": since, "feedback_days": chosen.feedback_days})
     listed = snapshot.read(_KEYWORDS, batch=batch, params={"since": since})
     keywords = pl.concat([sent["keywords"], listed["keywords"]]).explode(empty_as_null=True, keep_nulls=True)
     embedding = snapshot.settings.embedding
     revision = model_revision(embedding.model, embedding.revision)
-    model = stored_model(warehouse, snapshot.settings, SEND_MODEL, as_of) if chosen.use_model else None
+    is_scored = any(each.use_model for each in in_arms)
+    model = stored_model(warehouse, snapshot.settings, SEND_MODEL, as_of) if is_scored else None
     return {
         **frames,
         "sent": sent,
@@ -96,6 +100,13 @@ def with_history(snapshot: Snapshot, batch: int, frames: dict[str, pl.DataFrame]
         "hours": snapshot.read(_HOURS, batch=batch, params={"clock_since": clock_since}),
         **({} if model is None else {"model": model}),
     }
+
+
+def _of_all_arms(settings: Settings) -> list[NotificationSettings]:
+    """Settings that some user may be decided on by: what is read is enough for each."""
+    base = settings.notifications
+    arms = [arm for experiment in settings.experiments.declared for arm in experiment.arms.values()]
+    return [base, *(settings_of_arms(base, [arm]) for arm in arms)]
 
 
 def sent_and_explored(rows: pl.DataFrame) -> dict[str, float]:
@@ -110,7 +121,7 @@ def sent_and_explored(rows: pl.DataFrame) -> dict[str, float]:
 def reasons(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     """How many notifications there are, and of how many users there are none for which reason."""
     counts = dict(warehouse.query(_REASONS, {"as_of": as_of}).iter_rows())
-    order = ["best", "explored", *WHY_NOT]
+    order = ["best", "explored", *WHY_NOT, CONTROL_ARM]
     title = f"notifications, and why there are none, {as_of}"
     png = bars(order, [counts.get(each, 0) for each in order], title=title, x_label="reason", y_label="rows")
     return png, title
@@ -121,7 +132,7 @@ def reasons(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
     columns={
         "is_sent": boolean("whether it is to be sent, on the day after as_of; else the row says why there is none"),
         "place": integer("the user's first, second, … notification of the day; 0 for none"),
-        "reason": text(f"best or explored; else {', '.join(WHY_NOT)}"),
+        "reason": text(f"best or explored; else {', '.join((*WHY_NOT, CONTROL_ARM))}"),
         "journey_id": text("the journey it is about", nullable=True),
         "channel": text("by what it is sent", nullable=True),
         "utc_hour": integer("hour at which it is to be sent, UTC", nullable=True),
@@ -132,6 +143,11 @@ def reasons(warehouse: Warehouse, as_of: date) -> tuple[bytes, str]:
         "scored_by": text("what says so: rule, or the id of the model", nullable=True),
         "propensity": double("probability with which it was chosen, given those of the day before it", nullable=True),
         "features": SEND_FEATURES,
+        "arms": Column(
+            type="STRUCT(experiment VARCHAR, arm VARCHAR)[]",
+            description="experiments that run on the day of sending and have the user in an arm, each with the arm",
+            nullable=True,
+        ),
     },
     key=("as_of", "user_id", "place"),
     reads={
@@ -162,16 +178,27 @@ def notification_decisions(frames: Frames, as_of: date, settings: Settings) -> p
     resembling = similar_lately(
         frames["listed_keywords"], frames["sent"], frames["embeddings"], day=day, settings=settings
     )
-    decided = decide(
+    model = SendModel.stored(frames["model"].row(0, named=True)) if "model" in frames else None
+
+    def decide_on(users: pl.Series, own: NotificationSettings) -> pl.DataFrame:
+        return decide(
+            users,
+            journeys=frames["journeys"],
+            sent=frames["sent"],
+            similar=resembling,
+            opt_outs=frames["opt_outs"],
+            hidden=frames["hidden"],
+            hours=frames["hours"],
+            day=day,
+            settings=own,
+            model=model if own.use_model else None,
+        )
+
+    decided = decide_by_arm(
         frames["users"]["user_id"],
-        journeys=frames["journeys"],
-        sent=frames["sent"],
-        similar=resembling,
-        opt_outs=frames["opt_outs"],
-        hidden=frames["hidden"],
-        hours=frames["hours"],
+        decide_on,
+        settings.experiments.declared,
         day=day,
         settings=settings.notifications,
-        model=SendModel.stored(frames["model"].row(0, named=True)) if "model" in frames else None,
     )
     return with_leads(decided, items=frames["items"], related=frames["related"], keywords=frames["heads"])

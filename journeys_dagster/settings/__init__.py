@@ -26,6 +26,14 @@ from journeys_dagster.settings.algorithm import (
     SourceName,
     StageSettings,
 )
+from journeys_dagster.settings.experiments import (
+    Arm,
+    Experiment,
+    ExperimentsError,
+    ExperimentsSettings,
+    load_experiments,
+    settings_of_arms,
+)
 from journeys_dagster.settings.language_model import LLMSettings
 from journeys_dagster.settings.notification import ChannelSettings, NotificationSettings
 from journeys_dagster.settings.operation import (
@@ -47,12 +55,16 @@ from journeys_dagster.settings.section import Section
 
 __all__ = [
     "AlertSettings",
+    "Arm",
     "AutomationSettings",
     "ChannelSettings",
     "ClusterSettings",
     "DiversificationSettings",
     "EmbeddingSettings",
     "ExpansionSettings",
+    "Experiment",
+    "ExperimentsError",
+    "ExperimentsSettings",
     "JudgeSettings",
     "KeywordSettings",
     "LLMSettings",
@@ -76,6 +88,7 @@ __all__ = [
     "TimeUnit",
     "load_settings",
     "settings_of",
+    "settings_of_arms",
 ]
 
 
@@ -100,6 +113,7 @@ class Settings(Section):
     output: OutputSettings = OutputSettings()  # type: ignore[call-arg]
     llm: LLMSettings = LLMSettings()  # type: ignore[call-arg]
     notifications: NotificationSettings = NotificationSettings()  # type: ignore[call-arg]
+    experiments: ExperimentsSettings = ExperimentsSettings()  # type: ignore[call-arg]
     retention: RetentionSettings = RetentionSettings()  # type: ignore[call-arg]
     judge: JudgeSettings = JudgeSettings()  # type: ignore[call-arg]
     quality: QualitySettings = QualitySettings()  # type: ignore[call-arg]
@@ -115,7 +129,7 @@ class Settings(Section):
 
 
 def load_settings(path: Path | None = None) -> Settings:
-    """Read the settings file once.
+    """Read the settings file once, and the file of experiments that goes with it.
 
     Parameters
     ----------
@@ -127,6 +141,8 @@ def load_settings(path: Path | None = None) -> Settings:
     SettingsError
         The file is missing, unreadable or no TOML, a key is unknown, or a value has the wrong type or range. Every
         fault is named.
+    ExperimentsError
+        So with the file of experiments.
     """
     path = path or settings_path()
     try:
@@ -137,7 +153,9 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
-    return settings_of(document, place=f"settings file {path}")
+    settings = settings_of(document, place=f"settings file {path}")
+    experiments = load_experiments(settings.experiments, settings.notifications)
+    return settings.model_copy(update={"experiments": experiments})
 
 
 def settings_of(sections: Mapping[str, Any], *, place: str) -> Settings:
