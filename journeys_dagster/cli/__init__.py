@@ -17,6 +17,10 @@ _COMMANDS = {
         "Teach a small language model to title journeys, and use it.",
     ),
     "evaluate": ("lab.command:evaluate", "How good the journeys are, where the truth is known."),
+    "experiments": (
+        "journeys_dagster.cli.experiments:experiments_command",
+        "What experiments on users say, each with a verdict; by default as of the newest day.",
+    ),
     "export": (
         "journeys_dagster.cli.warehouse:export_command",
         "Write the marts as Parquet to a new folder below --to, whole or not at all, while runs go on.",

@@ -66,9 +66,7 @@ def decide_by_arm(
     combinations, member = np.unique(places, axis=0, return_inverse=True)
     for number, combination in enumerate(combinations):
         named = [
-            (each, list(each.arms)[place])
-            for each, place in zip(running, combination, strict=True)
-            if place != _NO_ARM
+            (each, list(each.arms)[place]) for each, place in zip(running, combination, strict=True) if place != _NO_ARM
         ]
         arms = [each.arms[name] for each, name in named]
         decided = decide(users.filter(pl.Series(member.reshape(-1) == number)), settings_of_arms(settings, arms))

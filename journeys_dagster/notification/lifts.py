@@ -14,7 +14,7 @@ import polars as pl
 
 if TYPE_CHECKING:
     from tea_tasting.aggr import Aggregates
-    from tea_tasting.metrics import MeanResult
+    from tea_tasting.metrics.mean import MeanResult
 
 ALPHA = 0.05
 Z = 1.959963984540054
@@ -140,12 +140,12 @@ def lift_of(control: Sample, treated: Sample, metric: str) -> Lift | None:
     arms = (control, treated)
     if measure.per is not None and not _all_have(arms, measure.per):
         return None
-    plain = _analyzed(control, treated, measure, adjusted=False)
-    if not math.isfinite(plain.effect_size) or not (spread := _error(plain)):
+    spread = sum(of.aggregates.ratio_var(measure.total, measure.per) / of.users for of in arms)
+    if not spread:
         return None
     is_known = any(of.aggregates.var_.get(f"{BEFORE}{measure.total}", 0) > 0 for of in arms)
     is_known &= measure.per is None or _all_have(arms, f"{BEFORE}{measure.per}")
-    found = _analyzed(control, treated, measure, adjusted=True) if is_known else plain
+    found = _analyzed(control, treated, measure, adjusted=is_known)
     ratio_ends = 1 + found.rel_effect_size_ci_lower, 1 + found.rel_effect_size_ci_upper
     is_ratio = found.control > 0 and found.treatment > 0 and all(0 < end < math.inf for end in ratio_ends)
     return Lift(
@@ -156,7 +156,7 @@ def lift_of(control: Sample, treated: Sample, metric: str) -> Lift | None:
         log_value=math.log(found.treatment / found.control) if is_ratio else math.nan,
         log_error=math.log(ratio_ends[1] / ratio_ends[0]) / (2 * Z) if is_ratio else math.nan,
         p_value=float(found.pvalue),
-        variance_saved=max(0.0, 1 - (_error(found) / spread) ** 2),
+        variance_saved=max(0.0, 1 - _error(found) ** 2 / spread) if is_known else 0.0,
     )
 
 
@@ -189,7 +189,7 @@ def split_p_value(control: int, treated: int, *, ratio: float) -> float:
     from tea_tasting.aggr import Aggregates
     from tea_tasting.metrics import SampleRatio
 
-    counts = {0: Aggregates(count_=control), 1: Aggregates(count_=treated)}
+    counts: dict[object, Aggregates] = {0: Aggregates(count_=control), 1: Aggregates(count_=treated)}
     return SampleRatio(ratio, correction=True).analyze(counts, 0, 1).pvalue
 
 

@@ -98,7 +98,9 @@ def read_out(users: pl.DataFrame, experiment: Experiment, *, as_of: date) -> pl.
             samples[arm], earlier[arm] = sample_of(own), own.filter(pl.col("days") > 1).height
     enough = _enough(experiment, days, {arm: sample.users for arm, sample in samples.items()})
     is_reading_day = enough and not _enough(experiment, days - 1, earlier)
-    pairs = [_pair(experiment, samples, arm) for arm in experiment.compared if {arm, experiment.control} <= samples.keys()]
+    pairs = [
+        _pair(experiment, samples, arm) for arm in experiment.compared if {arm, experiment.control} <= samples.keys()
+    ]
     rows = []
     for pair in pairs:
         for metric in (*experiment.metrics, *experiment.guardrails):

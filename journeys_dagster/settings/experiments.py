@@ -69,7 +69,7 @@ class Arm(Section):
 
     share: Share
     sends: bool = True
-    notifications: dict[str, Any] = {}
+    notifications: dict[str, Any] = Field(default_factory=dict)
 
 
 class Experiment(Section):
@@ -82,7 +82,7 @@ class Experiment(Section):
     arms: dict[ArmName, Arm] = Field(min_length=2, max_length=20)
     control: ArmName
     metrics: list[Metric] = Field(min_length=1)
-    guardrails: dict[Metric, Annotated[float, Field(ge=0, le=10)]] = {}
+    guardrails: dict[Metric, Annotated[float, Field(ge=0, le=10)]] = Field(default_factory=dict)
     minimum_days: Days
     minimum_users: Annotated[Count, Field(ge=100)] = 1_000
     before_days: Days = 28
@@ -97,8 +97,8 @@ class Experiment(Section):
             raise ValueError(f"arms: their shares add up to {shares:g}, which is more than 1")
         if empty := [name for name, arm in self.arms.items() if not arm.share]:
             raise ValueError(f"arms: nobody is in {', '.join(map(repr, empty))}: share is 0")
-        if self.end is not None and self.end < self.start:
-            raise ValueError(f"end: {self.end} is before the start, {self.start}")
+        if self.end is not None and (self.end - self.start).days + 1 < self.minimum_days:
+            raise ValueError(f"end: {self.end} is before the minimum run of {self.minimum_days} days is over")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError("metrics: one is there twice")
         if both := sorted(set(self.metrics) & set(self.guardrails)):
