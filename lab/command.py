@@ -19,6 +19,7 @@ from lab.benchmark import FILE, Benchmark, Result, Run
 from lab.evaluation.clusters import Clusters, SearchMissions
 from lab.evaluation.confidence import Confidence
 from lab.evaluation.expansions import Expansions
+from lab.evaluation.experiments import Experiments
 from lab.evaluation.fidelity import Fidelity
 from lab.evaluation.home import WorldHome
 from lab.evaluation.identity import Identity
@@ -35,7 +36,7 @@ from lab.evaluation.titles import Titles
 
 BENCHMARKS = (
     *(WorldHome, SearchMissions, Clusters, Fidelity, Mixing, Identity, Ranking, Intent, Diversification),
-    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety, Sending),
+    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety, Sending, Experiments),
 )
 """In the order in which `journeys evaluate --help` names them."""
 

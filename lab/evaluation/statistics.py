@@ -1,6 +1,7 @@
 """Means with intervals, majorities, and how far annotators agree."""
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -121,3 +122,13 @@ def annotator_agreement(labels: pl.DataFrame) -> AnnotatorAgreement:
     varied = len(np.unique(grades[~np.isnan(grades)])) > 1
     alpha = krippendorff.alpha(grades.T, level_of_measurement="interval") if varied else np.nan
     return AnnotatorAgreement(float(np.average(kappas, weights=weights)), float(alpha), len(grades))
+
+
+def share_interval(found: int, of: int) -> tuple[float, float, float]:
+    """A share and the ends of its 95 % interval (Wilson); NaN of nothing."""
+    from scipy.stats import binomtest
+
+    if not of:
+        return math.nan, math.nan, math.nan
+    ends = binomtest(found, of).proportion_ci(method="wilson")
+    return found / of, float(ends.low), float(ends.high)
