@@ -28,6 +28,7 @@ from lab.evaluation.judge import Judge
 from lab.evaluation.llm_journeys import LlmJourneys
 from lab.evaluation.mixing import Mixing
 from lab.evaluation.naming import Naming
+from lab.evaluation.policies import Policy
 from lab.evaluation.ranking import Diversification, Ranking
 from lab.evaluation.safety import Safety
 from lab.evaluation.sending import Sending
@@ -36,7 +37,7 @@ from lab.evaluation.titles import Titles
 
 BENCHMARKS = (
     *(WorldHome, SearchMissions, Clusters, Fidelity, Mixing, Identity, Ranking, Intent, Diversification),
-    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety, Sending, Experiments),
+    *(Confidence, Stages, Naming, LlmJourneys, Judge, Expansions, Titles, Safety, Sending, Experiments, Policy),
 )
 """In the order in which `journeys evaluate --help` names them."""
 

@@ -4,6 +4,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from lab.simulation.sessions import PROGRESS_SHAPE
 
@@ -39,6 +40,12 @@ def latent_intent(journeys: pl.DataFrame, day: date) -> pl.DataFrame:
     evergreen = pl.when(pl.col("starts") <= day).then(pl.col("pace")).otherwise(0.0)
     intent = pl.when(pl.col("progress").is_null()).then(evergreen).otherwise(situational)
     return rows.select("user_id", "journey", intent=intent)
+
+
+def click_shares(intent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How often people click on the first notification of a day, soon after no other, by intent."""
+    interest = intent / (intent + _HALF_INTEREST)
+    return (_OPENED[0] + _OPENED[1] * interest) * (_CLICKED[0] + _CLICKED[1] * interest)
 
 
 def draw_notification_feedback(rng: np.random.Generator, notified: pl.DataFrame, *, day: date) -> pl.DataFrame:
