@@ -9,6 +9,7 @@ import polars as pl
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.notification.lifts import BEFORE, COUNTS
 from journeys_dagster.notification.readout import READOUT_SCHEMA, USERS_SCHEMA, in_words, read_out
+from journeys_dagster.notification.sends import NOTIFICATION_SENDS, OUTCOMES
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.metadata import plot
 from journeys_dagster.reporting.lift_plot import lifts_plot
@@ -56,8 +57,6 @@ TABLE = Table(
     key=("as_of", "experiment", "arm", "metric"),
     partition_column="as_of",
 )
-_FEEDBACK_DAYS = 3
-"""After so many days what a user does is not about a notification any more."""
 _SUMS = ", ".join(
     f"coalesce(sum({name}) filter ({days}), 0) as {prefix}{name}"
     for prefix, days in (
@@ -77,31 +76,18 @@ USERS = f"""
         select user_id, min(as_of) as entry, arg_min(one.arm, as_of) as arm
         from decided where one.experiment = $experiment group by user_id
     ),
+    outcomes as ({OUTCOMES}),
     sends as (
-        select user_id, journey_id, lower(channel) as channel, cast(as_of + 1 as date) as day
-        from notification_decisions
-        where is_sent and as_of >= $since and as_of < $until and user_id in (select user_id from entered)
-    ),
-    said as (
-        select user_id, journey_id, lower(channel) as channel, event, cast(occurred_at as date) as said_on
-        from notification_feedback
-        where event in ('opened', 'clicked', 'thumbs_up') and arrival_day <= $as_of and occurred_at >= $since
-    ),
-    outcomes as (
-        select sends.user_id, sends.journey_id, sends.channel, sends.day, bool_or(event <> 'opened') as clicked
-        from said
-        asof join sends
-            on said.user_id = sends.user_id and said.journey_id = sends.journey_id
-            and said.channel = sends.channel and said.said_on >= sends.day
-        where said.said_on - sends.day <= {_FEEDBACK_DAYS}
-        group by all
+        select send_id, user_id, journey_id, day, opened, clicked
+        from outcomes
+        where day <= $until and user_id in (select user_id from entered)
     ),
     newest as (
         select user_id, max(as_of) as as_of from journey_events
         where as_of between $since and $as_of and user_id in (select user_id from sends) group by user_id
     ),
     came_back as (
-        select distinct sends.user_id, sends.journey_id, channel, day
+        select distinct send_id
         from sends
         join newest using (user_id)
         join journey_events on journey_events.user_id = sends.user_id and journey_events.as_of = newest.as_of
@@ -109,13 +95,11 @@ USERS = f"""
             and cast(occurred_at as date) between day + 1 and day + $return_days
     ),
     facts as (
-        select user_id, day, 1 as sends, (outcomes.clicked is not null)::int as opens,
-            coalesce(outcomes.clicked, false)::int as clicks, (day + $return_days <= $as_of)::int as settled,
-            (came_back.day is not null and day + $return_days <= $as_of)::int as returns,
+        select user_id, day, 1 as sends, opened::int as opens, clicked::int as clicks,
+            (day + $return_days <= $as_of)::int as settled,
+            (day + $return_days <= $as_of and send_id in (from came_back))::int as returns,
             0 as active_days, 0 as opt_outs
         from sends
-        left join outcomes using (user_id, journey_id, channel, day)
-        left join came_back using (user_id, journey_id, channel, day)
         union all
         select distinct user_id, cast(occurred_at as date), 0, 0, 0, 0, 0, 1, 0
         from stg_events
@@ -147,10 +131,13 @@ class NoTeaTastingError(ExpectedError, ImportError, carries_user_text=False):
 )
 def experiment_readouts(run: Run) -> dg.MaterializeResult:
     """Read out each experiment that has begun, until what was sent last has had its time."""
-    newest = pl.DataFrame(schema=READOUT_SCHEMA)
+    newest, settings = pl.DataFrame(schema=READOUT_SCHEMA), run.settings
+    run.warehouse.create_missing([NOTIFICATION_SENDS])
     for day in run.days:
-        under_way = [each for each in run.settings.experiments.declared if _is_under_way(each, day)]
-        parts = [read_out(users_of(run.warehouse, each, day), each, as_of=day) for each in under_way]
+        under_way = [each for each in settings.experiments.declared if _is_under_way(each, day)]
+        feedback_days = settings.notifications.feedback_days
+        users = [users_of(run.warehouse, each, day, feedback_days=feedback_days) for each in under_way]
+        parts = [read_out(of, each, as_of=day) for of, each in zip(users, under_way, strict=True)]
         newest = pl.concat([pl.DataFrame(schema=READOUT_SCHEMA), *parts])
         run.warehouse.replace_snapshot(TABLE, [newest], as_of=day, constants={})
     title = f"Lifts of arms over their controls, {run.days[-1]}"
@@ -162,11 +149,10 @@ def experiment_readouts(run: Run) -> dg.MaterializeResult:
 
 def _is_under_way(experiment: Experiment, day: date) -> bool:
     last = experiment.end
-    after = timedelta(days=max(experiment.return_days, _FEEDBACK_DAYS))
-    return experiment.start <= day and (last is None or day <= last + after)
+    return experiment.start <= day and (last is None or day <= last + timedelta(days=experiment.return_days))
 
 
-def users_of(warehouse: Warehouse, experiment: Experiment, as_of: date) -> pl.DataFrame:
+def users_of(warehouse: Warehouse, experiment: Experiment, as_of: date, *, feedback_days: int) -> pl.DataFrame:
     """Who takes part in an experiment, with what they did, as `read_out` wants it."""
     if find_spec("tea_tasting") is None:
         raise NoTeaTastingError(
@@ -181,5 +167,6 @@ def users_of(warehouse: Warehouse, experiment: Experiment, as_of: date) -> pl.Da
         "before_days": experiment.before_days,
         "since": experiment.start - timedelta(days=experiment.before_days + 1),
         "return_days": experiment.return_days,
+        "feedback_days": feedback_days,
     }
     return warehouse.query(USERS, params).select(*USERS_SCHEMA).cast(pl.Schema(USERS_SCHEMA))  # type: ignore[arg-type]

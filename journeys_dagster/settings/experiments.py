@@ -25,7 +25,7 @@ NOT_OF_AN_ARM = {
     "naming": "journeys are named once, before arms are known",
 }
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
-ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,39}$")]
+ArmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _,.-]{0,39}$")]
 Metric = Literal[
     "opens_per_send",
     "clicks_per_send",

@@ -28,7 +28,6 @@ from lab.simulation.world import World
 
 NOTIFIED = 3
 """Journeys of a user that are notified about after a snapshot, drawn at random."""
-OF_FEEDBACK = "model of feedback"
 _KEY = ["as_of", "user_id", "journey_id"]
 _AGREEMENT = pl.Struct({"ndcg": pl.Float64, "tau": pl.Float64})
 _MEMBERS = """
@@ -106,45 +105,9 @@ def evaluate_intent(
 ) -> IntentEvaluation:
     """Send notifications in a simulated world, learn from what people do with them, and compare with the truth.
 
-    One ranker is trained on the labels that follow, one on returns, on the same days; both rank the test snapshots, as
-    the heuristics do.
+    The day after each past snapshot, `NOTIFIED` journeys of each user are notified about. One ranker is trained on the
+    labels that follow, one on returns, on the same days; both rank the test snapshots, as the heuristics do.
     """
-    learned = learn_from_feedback(world, settings, vectors, seed=seed, progress=progress)
-    table, users = _compared(learned.test, {**learned.scores, **heuristic_scores(learned.test)})
-    return IntentEvaluation(table, learned.labels, users, annotator_agreement(learned.grades))
-
-
-@dataclass(frozen=True)
-class Learned:
-    """What rankers that learned from feedback and from returns say of test snapshots.
-
-    Attributes
-    ----------
-    test : DataFrame
-        From `labelled_snapshots`, with ``intent``, the truth.
-    scores : mapping of str to array
-        Of its rows, by ranker.
-    labels : dict
-        Of the training span, by source.
-    grades : DataFrame
-        Human labels of what was sent.
-    """
-
-    test: pl.DataFrame
-    scores: Mapping[str, NDArray[np.float64]]
-    labels: dict[str, dict[str, int]]
-    grades: pl.DataFrame
-
-
-def learn_from_feedback(
-    world: World,
-    settings: Settings,
-    vectors: KeywordVectors,
-    *,
-    seed: int = 0,
-    progress: Callable[[float], None] | None = None,
-) -> Learned:
-    """Notify each user, the day after each past snapshot, about `NOTIFIED` journeys, and train on what they do."""
     history, ranking = world_history(world, settings), settings.ranking
     days = snapshot_days(*history.span, ranking)
     truth = keyword_truth(world, history, settings)
@@ -172,9 +135,11 @@ def learn_from_feedback(
         name: attempt_ranker(rows.drop("intent"), spans, settings, current=None).trained.model.scores(
             test.drop("intent"), actions
         )
-        for name, rows in ((OF_FEEDBACK, told), ("model of returns", returns))
+        for name, rows in (("model of feedback", told), ("model of returns", returns))
     }
-    return Learned(test, trained, label_mix(spans.split(told)[0]), pl.concat(grades))
+    table, users = _compared(test, trained | heuristic_scores(test))
+    labels, annotators = label_mix(spans.split(told)[0]), annotator_agreement(pl.concat(grades))
+    return IntentEvaluation(table, labels, users, annotators)
 
 
 def journey_intents(history: History, world: World, truth: pl.DataFrame, day: date) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """What policies of sending are worth, told from one policy's log, beside what they are truly worth."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any, ClassVar
@@ -14,13 +14,20 @@ from journeys_dagster.inference.confidence import with_confidence
 from journeys_dagster.inference.ranking import rank_by_heuristic
 from journeys_dagster.notification.decisions import rule_score
 from journeys_dagster.notification.off_policy import PolicyValue, doubly_robust, inverse_propensity, self_normalised
+from journeys_dagster.settings import NotificationSettings, Settings
+from journeys_dagster.training.history import KeywordVectors
+from journeys_dagster.training.replay import replay_features
 from lab.benchmark import HALF, HALF_HELP, BenchmarkError, Result, Run, option
-from lab.evaluation.intent import OF_FEEDBACK, learn_from_feedback
+from lab.evaluation.corpora import keyword_truth, world_history
+from lab.evaluation.intent import journey_intents
 from lab.evaluation.statistics import share_interval
 from lab.simulation.intent import click_shares
 from lab.simulation.journey_types import Half
+from lab.simulation.world import World
 
 LOGGED = "rule"
+WEEKS = 3
+"""Snapshots a week apart that are learned from, and as many that are decided on."""
 _ESTIMATORS = ("ips", "self_normalised", "doubly_robust")
 _FOLDS = 2
 Floats = NDArray[np.float64]
@@ -30,15 +37,15 @@ Floats = NDArray[np.float64]
 class Policy:
     """Policies of sending one notification to each user a day, from the log of the rule that explores.
 
-    Journeys are inferred of past days of a simulated world, and the click on each is as likely as the truth makes it. A
-    policy sends what it scores highest or, for the share that explores, any; its clicks per send are estimated from
-    logs of the rule, drawn anew in each trial, and compared with what they truly are. `trained` is a ranker that has
-    learned from feedback on earlier days.
+    Journeys are inferred as of past days of a simulated world, and the click on each is as likely as the truth makes
+    it. A policy sends what it scores highest; its clicks per send are estimated from logs of the rule, which also sends
+    any for the share that explores, drawn anew in each trial, and compared with what they truly are. `trained` are
+    boosted trees that have seen what was clicked of random sends on earlier days.
     """
 
     name: ClassVar[str] = "policy"
-    users: int = option(1000, type=click.IntRange(50))
-    days: int = option(120, type=click.IntRange(1))
+    users: int = option(600, type=click.IntRange(50))
+    days: int = option(100, type=click.IntRange(2 * WEEKS * 7))
     trials: int = option(500, "Logs drawn.", type=click.IntRange(2))
     exploration: float = option(0.1, "Share of sends that explores, in the log.", type=click.FloatRange(0.01, 1))
     seed: int = option(73, type=int)
@@ -47,30 +54,62 @@ class Policy:
     def measure(self, run: Run) -> Result:
         """Simulate, learn, draw logs, and estimate."""
         world = run.world(users=self.users, days=self.days, seed=self.seed, half=self.half)
-        with run.step("replay") as advance:
-            learned = learn_from_feedback(world, run.settings, run.vectors, seed=self.seed, progress=advance)
-        choices = Choices.of(learned.test, learned.scores[OF_FEEDBACK], seed=self.seed)
+        with run.step("snapshots") as advance:
+            rows = snapshots(world, run.settings, run.vectors, progress=advance)
+        days = rows["as_of"].unique().sort()
+        earlier, later = (rows.filter(pl.col("as_of").is_in(of.implode())) for of in (days[:WEEKS], days[WEEKS:]))
+        choices = Choices.of(later, _trained(earlier, later, self.seed), run.settings.notifications, seed=self.seed)
+        found = []
         with run.step("logs") as advance:
-            rows = [
-                {"trial": trial, **row}
-                for trial in range(self.trials)
-                for row in estimate(choices, self.exploration, np.random.default_rng([self.seed, trial]))
-                if advance((trial + 1) / self.trials) is None
-            ]
-        found = pl.DataFrame(rows)
-        values, trials = _first(found), _trials(found)
-        notes = [
-            f"{choices.decisions:,} decisions of {len(np.unique(choices.user)):,} users, {len(choices.clicks):,} "
-            f"choices; the log explores with {self.exploration:.0%}",
-        ]
+            for trial in range(self.trials):
+                rng = np.random.default_rng([self.seed, trial])
+                found += [{"trial": trial, **row} for row in estimate(choices, self.exploration, rng)]
+                advance((trial + 1) / self.trials)
+        estimates = pl.DataFrame(found)
+        values, trials = _first(estimates), _trials(estimates)
         return Result(
             {"seed": self.seed, "decisions": choices.decisions, "values": values, "trials": trials},
             {
                 "clicks per send, from the first log": values,
                 f"{self.trials} logs: estimates within two standard errors of the truth": trials,
             },
-            notes,
+            [
+                f"{choices.decisions:,} decisions of {len(np.unique(choices.user)):,} users, {len(choices.clicks):,} "
+                f"choices; the log explores with {self.exploration:.0%}"
+            ],
         )
+
+
+def snapshots(
+    world: World, settings: Settings, vectors: KeywordVectors, *, progress: Callable[[float], None]
+) -> pl.DataFrame:
+    """Features of journeys as of the last days of twice `WEEKS` weeks, with ``intent``, the truth of the day after."""
+    history = world_history(world, settings)
+    truth = keyword_truth(world, history, settings)
+    last, parts = history.span[1], []
+    for place, weeks in enumerate(reversed(range(2 * WEEKS))):
+        as_of = last - timedelta(weeks=weeks)
+        rows = replay_features(history, as_of, settings, vectors)
+        intents = journey_intents(history, world, truth, as_of + timedelta(days=1))
+        known = rows.join(intents, on=["user_id", "journey_id"], how="left", maintain_order="left")
+        parts.append(known.with_columns(pl.col("intent").fill_null(0.0)))
+        progress((place + 1) / (2 * WEEKS))
+    return pl.concat(parts)
+
+
+def _trained(earlier: pl.DataFrame, later: pl.DataFrame, seed: int) -> Floats:
+    """Scores of later choices by trees fitted to clicks on one random choice of each earlier decision."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    rng = np.random.default_rng([seed, 0, 0])
+    sent = earlier.with_columns(lot=pl.Series(rng.random(earlier.height))).filter(
+        pl.col("lot") == pl.col("lot").max().over("as_of", "user_id")
+    )
+    clicked = rng.random(sent.height) < click_shares(sent["intent"].to_numpy())
+    numbers = [name for name, kind in earlier.schema.items() if kind.is_numeric() and name != "intent"]
+    model = HistGradientBoostingClassifier(max_depth=3, max_iter=60, learning_rate=0.1, random_state=seed)
+    model.fit(sent.select(numbers).cast(pl.Float64).to_numpy(), clicked)
+    return model.predict_proba(later.select(numbers).cast(pl.Float64).to_numpy())[:, 1]
 
 
 @dataclass(frozen=True)
@@ -95,7 +134,7 @@ class Choices:
     scores: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, trained: Floats, *, seed: int) -> "Choices":
+    def of(cls, rows: pl.DataFrame, trained: Floats, settings: NotificationSettings, *, seed: int) -> "Choices":
         """The journeys of snapshots as choices of a decision for each user and day.
 
         Raises
@@ -105,13 +144,15 @@ class Choices:
         """
         if rows.is_empty():
             raise BenchmarkError("no past snapshot to decide on: simulate more days")
-        scored = pl.concat([_ruled(of) for of in rows.with_columns(trained=trained).partition_by("as_of")])
+        scored = pl.concat([_ruled(of) for of in rows.with_columns(trained=pl.Series(trained)).partition_by("as_of")])
         scored = scored.sort("as_of", "user_id", "journey_id").with_columns(
             decision=pl.struct("as_of", "user_id").rle_id().cast(pl.Int64),
             user=pl.col("user_id").rank("dense").cast(pl.Int64) - 1,
+            # Nothing was sent lately.
+            similar_lately=pl.lit(0.0),
         )
         by_policy = {
-            LOGGED: scored.select(rule_score()).to_series(),
+            LOGGED: scored.select(rule_score(settings)).to_series(),
             "interest only": scored["return_probability"],
             "popularity": scored["share_28"].cast(pl.Float64),
             "trained": scored["trained"],
@@ -141,7 +182,7 @@ class Choices:
 
     def total(self, values: Floats) -> Floats:
         """Sums over the choices of each decision."""
-        return np.bincount(self.decision, weights=values, minlength=self.decisions)
+        return np.bincount(self.decision, weights=values, minlength=self.decisions).astype(np.float64)
 
 
 def _ruled(rows: pl.DataFrame) -> pl.DataFrame:

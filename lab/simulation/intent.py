@@ -44,7 +44,7 @@ def latent_intent(journeys: pl.DataFrame, day: date) -> pl.DataFrame:
 
 def click_shares(intent: NDArray[np.float64]) -> NDArray[np.float64]:
     """How often people click on the first notification of a day, soon after no other, by intent."""
-    interest = intent / (intent + _HALF_INTEREST)
+    interest = intent / (intent + HALF_INTEREST)
     return (_OPENED[0] + _OPENED[1] * interest) * (_CLICKED[0] + _CLICKED[1] * interest)
 
 
