@@ -30,6 +30,8 @@ WEEKS = 3
 """Snapshots a week apart that are learned from, and as many that are decided on."""
 _ESTIMATORS = ("ips", "self_normalised", "doubly_robust")
 _FOLDS = 2
+_DAYS = 7
+"""On which a snapshot is decided on."""
 Floats = NDArray[np.float64]
 
 
@@ -38,16 +40,18 @@ class Policy:
     """Policies of sending one notification to each user a day, from the log of the rule that explores.
 
     Journeys are inferred as of past days of a simulated world, and the click on each is as likely as the truth makes
-    it. A policy sends what it scores highest; its clicks per send are estimated from logs of the rule, which also sends
-    any for the share that explores, drawn anew in each trial, and compared with what they truly are. `trained` are
-    boosted trees that have seen what was clicked of random sends on earlier days.
+    it; each snapshot is decided on for a week. A policy sends what it scores highest; its clicks per send are estimated
+    from logs of the rule, which also sends any for the share that explores, drawn anew in each trial, and compared with
+    what they truly are. `trained` are boosted trees that have seen what was clicked of random sends on earlier days.
     """
 
     name: ClassVar[str] = "policy"
     users: int = option(600, type=click.IntRange(50))
     days: int = option(100, type=click.IntRange(2 * WEEKS * 7))
     trials: int = option(500, "Logs drawn.", type=click.IntRange(2))
-    exploration: float = option(0.1, "Share of sends that explores, in the log.", type=click.FloatRange(0.01, 1))
+    exploration: tuple[float, ...] = option(
+        (0.1, 0.3), "Share of sends that explores, in the log; may be given more than once.", multiple=True, type=float
+    )
     seed: int = option(73, type=int)
     half: Half | None = option(None, HALF_HELP, type=HALF)
 
@@ -61,10 +65,14 @@ class Policy:
         choices = Choices.of(later, _trained(earlier, later, self.seed), run.settings.notifications, seed=self.seed)
         found = []
         with run.step("logs") as advance:
-            for trial in range(self.trials):
-                rng = np.random.default_rng([self.seed, trial])
-                found += [{"trial": trial, **row} for row in estimate(choices, self.exploration, rng)]
-                advance((trial + 1) / self.trials)
+            for place, exploration in enumerate(self.exploration):
+                policies = {name: choices.probabilities(name, 0.0) for name in choices.scores}
+                policies[LOGGED] = choices.probabilities(LOGGED, exploration)
+                for trial in range(self.trials):
+                    rng = np.random.default_rng([self.seed, trial, place])
+                    rows_of_trial = estimate(choices, policies, rng)
+                    found += [{"explores": exploration, "trial": trial, **row} for row in rows_of_trial]
+                    advance((place + (trial + 1) / self.trials) / len(self.exploration))
         estimates = pl.DataFrame(found)
         values, trials = _first(estimates), _trials(estimates)
         return Result(
@@ -75,7 +83,7 @@ class Policy:
             },
             [
                 f"{choices.decisions:,} decisions of {len(np.unique(choices.user)):,} users, {len(choices.clicks):,} "
-                f"choices; the log explores with {self.exploration:.0%}"
+                "choices; of few effective decisions neither estimate nor interval is to be trusted"
             ],
         )
 
@@ -158,11 +166,14 @@ class Choices:
             "trained": scored["trained"],
         }
         drawn = np.random.default_rng(seed).random(scored.height)
+        decision = scored["decision"].to_numpy()
+        user = scored.group_by("decision", maintain_order=True).first()["user"].to_numpy()
+        scores = {name: scores.to_numpy() for name, scores in by_policy.items()} | {"random": drawn}
         return cls(
-            decision=scored["decision"].to_numpy(),
-            user=scored.group_by("decision", maintain_order=True).first()["user"].to_numpy(),
-            clicks=click_shares(scored["intent"].to_numpy()),
-            scores={name: scores.to_numpy() for name, scores in by_policy.items()} | {"random": drawn},
+            decision=np.concatenate([decision + len(user) * day for day in range(_DAYS)]),
+            user=np.tile(user, _DAYS),
+            clicks=np.tile(click_shares(scored["intent"].to_numpy()), _DAYS),
+            scores={name: np.tile(of, _DAYS) for name, of in scores.items()},
         )
 
     @property
@@ -204,9 +215,15 @@ def _ruled(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.join(known, on=["user_id", "journey_id"], how="left", maintain_order="left")
 
 
-def estimate(choices: Choices, exploration: float, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Draw a log of the rule and estimate every policy from it: a row per policy and estimator."""
-    logged = choices.probabilities(LOGGED, exploration)
+def estimate(choices: Choices, policies: Mapping[str, Floats], rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Draw a log of the rule and estimate every policy from it: a row per policy and estimator.
+
+    Parameters
+    ----------
+    policies : mapping of str to array of float64
+        Probability of each choice, by policy; of the rule, as it is in the log.
+    """
+    logged = policies[LOGGED]
     before = np.cumsum(logged)
     start = np.searchsorted(choices.decision, np.arange(choices.decisions))
     base = np.r_[0.0, before][start]
@@ -215,8 +232,7 @@ def estimate(choices: Choices, exploration: float, rng: np.random.Generator) -> 
     rewards = (rng.random(choices.decisions) < choices.clicks[taken]).astype(np.float64)
     predicted = _predicted(choices, taken, rewards)
     rows = []
-    for policy in choices.scores:
-        of = choices.probabilities(policy, 0.0 if policy != LOGGED else exploration)
+    for policy, of in policies.items():
         truth = float(choices.total(of * choices.clicks).mean())
         seen = (rewards, logged[taken], of[taken], choices.user)
         model = {"predicted": predicted[taken], "predicted_of_policy": choices.total(of * predicted)}
@@ -259,17 +275,18 @@ def _predicted(choices: Choices, taken: NDArray[np.int64], rewards: Floats) -> F
 
 
 def _first(found: pl.DataFrame) -> pl.DataFrame:
-    rows = found.filter(trial=0).select("policy", "truth", "estimator", "value", "value_low", "value_high", "effective")
-    return rows.sort("truth", descending=True, maintain_order=True)
+    columns = ("explores", "policy", "truth", "estimator", "value", "value_low", "value_high", "effective")
+    rows = found.filter(trial=0).select(columns)
+    return rows.sort("explores", "truth", descending=[False, True], maintain_order=True)
 
 
 def _trials(found: pl.DataFrame) -> pl.DataFrame:
     rows = []
-    for (policy, estimator), of in found.group_by("policy", "estimator", maintain_order=True):
+    for (explores, policy, estimator), of in found.group_by("explores", "policy", "estimator", maintain_order=True):
         off = (of["value"] - of["truth"]).to_numpy()
         within = int((np.abs(off) <= 2 * of["error"].to_numpy()).sum())
         share = dict(zip(("within", "within_low", "within_high"), share_interval(within, of.height), strict=True))
-        row = {"policy": policy, "estimator": estimator, "truth": of["truth"][0], **share}
+        row = {"explores": explores, "policy": policy, "estimator": estimator, "truth": of["truth"][0], **share}
         row |= {"bias": float(off.mean()), "rmse": float(np.sqrt((off**2).mean()))}
         rows.append(row | {"effective": float(of["effective"].to_numpy().mean())})
     return pl.DataFrame(rows)
