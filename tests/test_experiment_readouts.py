@@ -183,25 +183,18 @@ def test_decisions_carry_their_arms_and_readouts_follow(home: Home, monkeypatch:
     users = pl.DataFrame({"user_id": [f"u{number:03}" for number in range(400)]})
     good = {"journey_id": "j", "stage": "ongoing", "confidence": 0.9, "return_probability": 0.9}
     empty = ("controls_in_force", "notification_feedback", "user_events", "journey_events", "notification_sends")
-    for table in (
-        *empty,
-        "unwanted_journeys",
-        "keyword_items",
-        "names",
-        "expansions",
-        "keyword_embeddings",
-        "send_model",
-    ):
+    unread = ("unwanted_journeys", "keyword_items", "names", "expansions", "keyword_embeddings", "send_model")
+    for table in (*empty, *unread):
         fill(warehouse, table)
     fill_many(warehouse, "users_in_scope", users, as_of=day(-1), scope="all_users")
     fill_many(warehouse, "user_journeys", users, as_of=day(-1), **good)
     replace_step(notification_decisions, open_snapshot(warehouse, settings, day(-1)))
     arms = warehouse.query("select user_id, arms[1].arm as arm from notification_decisions order by user_id")
     assert set(arms["arm"]) == {"as now", "other"}
-    number = pl.int_range(pl.len()) % 5 + 2 * (pl.col("arm") == "other")
-    events = arms.select("user_id", arrival_day=pl.lit(START) + pl.duration(days=pl.int_ranges(number))).explode(
-        "arrival_day"
-    )
+    # The other arm is active on two days more.
+    steps = pl.int_range(pl.len()) % 5 + 2 * (pl.col("arm") == "other")
+    active = arms.select("user_id", step=pl.int_ranges(steps)).explode("step", empty_as_null=True, keep_nulls=True)
+    events = active.drop_nulls().select("user_id", arrival_day=pl.lit(START) + pl.duration(days="step"))
     fill_many(warehouse, "stg_events", events.with_columns(occurred_at=pl.col("arrival_day").cast(pl.Datetime("us"))))
     from journeys_dagster.orchestration.asset import Location, Run
 
