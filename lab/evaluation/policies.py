@@ -30,7 +30,7 @@ WEEKS = 3
 """Snapshots a week apart that are learned from, and as many that are decided on."""
 _ESTIMATORS = ("ips", "self_normalised", "doubly_robust")
 _FOLDS = 2
-_DAYS = 7
+_DAYS = 28
 """On which a snapshot is decided on."""
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ class Policy:
     """Policies of sending one notification to each user a day, from the log of the rule that explores.
 
     Journeys are inferred as of past days of a simulated world, and the click on each is as likely as the truth makes
-    it; each snapshot is decided on for a week. A policy sends what it scores highest; its clicks per send are estimated
+    it; each snapshot is decided on for 28 days. A policy sends what it scores highest; its clicks per send are estimated
     from logs of the rule, which also sends any for the share that explores, drawn anew in each trial, and compared with
     what they truly are. `trained` are boosted trees that have seen what was clicked of random sends on earlier days.
     """
@@ -52,7 +52,7 @@ class Policy:
     exploration: tuple[float, ...] = option(
         (0.1, 0.3), "Share of sends that explores, in the log; may be given more than once.", multiple=True, type=float
     )
-    seed: int = option(73, type=int)
+    seed: int = option(74, type=int)
     half: Half | None = option(None, HALF_HELP, type=HALF)
 
     def measure(self, run: Run) -> Result:
