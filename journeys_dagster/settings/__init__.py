@@ -39,6 +39,7 @@ from journeys_dagster.settings.operation import (
     RaySettings,
     RetentionSettings,
     RunSettings,
+    ServingSettings,
     SourceFiles,
     SourcesSettings,
     TimeUnit,
@@ -67,6 +68,7 @@ __all__ = [
     "RetentionSettings",
     "RunSettings",
     "SafetySettings",
+    "ServingSettings",
     "Settings",
     "SettingsError",
     "SourceFiles",
@@ -107,6 +109,7 @@ class Settings(Section):
     ray: RaySettings = RaySettings()  # type: ignore[call-arg]
     automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
     alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
+    serving: ServingSettings = ServingSettings()  # type: ignore[call-arg]
 
     def algorithm(self) -> dict[str, Any]:
         """The sections that decide what comes out, as JSON has them."""
