@@ -40,9 +40,10 @@ class Policy:
     """Policies of sending one notification to each user a day, from the log of the rule that explores.
 
     Journeys are inferred as of past days of a simulated world, and the click on each is as likely as the truth makes
-    it; each snapshot is decided on for 28 days. A policy sends what it scores highest; its clicks per send are estimated
-    from logs of the rule, which also sends any for the share that explores, drawn anew in each trial, and compared with
-    what they truly are. `trained` are boosted trees that have seen what was clicked of random sends on earlier days.
+    it; each snapshot is decided on for 28 days. A policy sends what it scores highest. Its clicks per send are
+    estimated from logs of the rule, which also sends any for the share that explores, drawn anew in each trial, and
+    compared with what they truly are. `trained` are boosted trees that have seen what was clicked of random sends on
+    earlier days.
     """
 
     name: ClassVar[str] = "policy"
