@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -205,7 +206,8 @@ def test_decisions_carry_their_arms_and_readouts_follow(home: Home, monkeypatch:
     assert set(rows.columns) == set(TABLE.columns)
     assert rows.filter(metric="active_days")["verdict"].str.contains("better: ").all()
     assert rows["is_reading_day"].to_list() == [False] * 3 + [True] * 3
-    assert "active_days: better" in str(result.metadata["verdicts"])
+    assert isinstance(result, dg.MaterializeResult)
+    assert "active_days: better" in str((result.metadata or {})["verdicts"])
     monkeypatch.setenv(HOME_VARIABLE, str(home.path))
     monkeypatch.delenv(SETTINGS_VARIABLE, raising=False)
     shown = CliRunner().invoke(experiments_command, ["cooldown", "--as-of", str(day(6))], catch_exceptions=False)

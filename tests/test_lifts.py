@@ -109,7 +109,7 @@ def test_what_cannot_be_compared_is_not() -> None:
     assert math.isnan(found.log_error)
     # Nobody was sent anything before: there is nothing to adjust by.
     fresh = [sample_of(of.with_columns(before_sends=0.0, before_clicks=0.0)) for of in (CONTROL, TREATED)]
-    found = lift_of(*fresh, "clicks_per_send")
+    found = lift_of(fresh[0], fresh[1], "clicks_per_send")
     assert found is not None
     assert found.variance_saved == 0.0
 
@@ -145,7 +145,7 @@ def test_a_random_walk_seldom_leaves_the_interval_for_every_look() -> None:
     walks = np.random.default_rng(3).standard_normal((4000, 400)).cumsum(axis=1)
     looks = np.arange(1, 401)
     z = np.abs(walks) / np.sqrt(looks)
-    widths = np.array([always_width(look, 100.0) for look in looks])
+    widths = np.array([always_width(float(look), 100.0) for look in looks])
     left = (z > widths).any(axis=1).mean()
     assert left < 0.05
     assert (z > Z).any(axis=1).mean() > 0.3
@@ -223,7 +223,8 @@ def test_other_libraries_agree() -> None:
     import pandas as pd
 
     found = lift_of(*SAMPLES, "active_days")
-    plain = lift_of(*(sample_of(of.drop("before_active_days")) for of in (CONTROL, TREATED)), "active_days")
+    without = [sample_of(of.drop("before_active_days")) for of in (CONTROL, TREATED)]
+    plain = lift_of(without[0], without[1], "active_days")
     assert found is not None
     assert plain is not None
     rows = []

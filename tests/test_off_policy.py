@@ -32,10 +32,10 @@ def test_the_policy_of_the_log_is_worth_what_came_of_it() -> None:
 
 
 def test_decisions_of_one_user_do_not_count_as_those_of_several() -> None:
-    many = [np.repeat(of, 50) for of in SEEN]
-    error = inverse_propensity(*many[:3], many[3]).error
+    rewards, logged, policy, users = (np.repeat(of, 50) for of in SEEN)
+    error = inverse_propensity(rewards, logged, policy, users).error
     assert error == pytest.approx(inverse_propensity(*SEEN).error)
-    assert inverse_propensity(*many[:3], np.arange(200)).error < error / 5
+    assert inverse_propensity(rewards, logged, policy, np.arange(200)).error < error / 5
 
 
 def test_impossible_logs_are_refused() -> None:

@@ -24,8 +24,8 @@ class PolicyValue:
     value, error : float
         The estimate and its standard error, over users.
     effective : float
-        Decisions by the policy itself that would tell as much as the weighted ones: (Σw)² / Σw². Below a hundred or so
-        neither estimate nor error is to be trusted.
+        Decisions by the policy itself that would tell as much as the weighted ones: (Σw)² / Σw². Of less than a
+        thousand or two the error is too small where few rewards came.
     mean_weight : float
         Near 1 where propensities are right and every choice of the policy has one.
     """

@@ -30,8 +30,6 @@ WEEKS = 3
 """Snapshots a week apart that are learned from, and as many that are decided on."""
 _ESTIMATORS = ("ips", "self_normalised", "doubly_robust")
 _FOLDS = 2
-_DAYS = 28
-"""On which a snapshot is decided on."""
 Floats = NDArray[np.float64]
 
 
@@ -40,14 +38,16 @@ class Policy:
     """Policies of sending one notification to each user a day, from the log of the rule that explores.
 
     Journeys are inferred as of past days of a simulated world, and the click on each is as likely as the truth makes
-    it; each snapshot is decided on for 28 days. A policy sends what it scores highest; its clicks per send are estimated
-    from logs of the rule, which also sends any for the share that explores, drawn anew in each trial, and compared with
-    what they truly are. `trained` are boosted trees that have seen what was clicked of random sends on earlier days.
+    it; each snapshot is decided on for some days. A policy sends what it scores highest. Its clicks per send are
+    estimated from logs of the rule, which also sends any for the share that explores, drawn anew in each trial, and
+    compared with what they truly are. `trained` are boosted trees that have seen what was clicked of random sends on
+    earlier days.
     """
 
     name: ClassVar[str] = "policy"
     users: int = option(600, type=click.IntRange(50))
     days: int = option(100, type=click.IntRange(2 * WEEKS * 7))
+    log_days: int = option(28, "Days of the log, on which a snapshot is decided on.", type=click.IntRange(1))
     trials: int = option(500, "Logs drawn.", type=click.IntRange(2))
     exploration: tuple[float, ...] = option(
         (0.1, 0.3), "Share of sends that explores, in the log; may be given more than once.", multiple=True, type=float
@@ -62,7 +62,8 @@ class Policy:
             rows = snapshots(world, run.settings, run.vectors, progress=advance)
         days = rows["as_of"].unique().sort()
         earlier, later = (rows.filter(pl.col("as_of").is_in(of.implode())) for of in (days[:WEEKS], days[WEEKS:]))
-        choices = Choices.of(later, _trained(earlier, later, self.seed), run.settings.notifications, seed=self.seed)
+        trained = _trained(earlier, later, self.seed)
+        choices = Choices.of(later, trained, run.settings.notifications, days=self.log_days, seed=self.seed)
         found = []
         with run.step("logs") as advance:
             for place, exploration in enumerate(self.exploration):
@@ -142,8 +143,10 @@ class Choices:
     scores: Mapping[str, Floats]
 
     @classmethod
-    def of(cls, rows: pl.DataFrame, trained: Floats, settings: NotificationSettings, *, seed: int) -> "Choices":
-        """The journeys of snapshots as choices of a decision for each user and day.
+    def of(
+        cls, rows: pl.DataFrame, trained: Floats, settings: NotificationSettings, *, days: int, seed: int
+    ) -> "Choices":
+        """The journeys of snapshots as choices of a decision for each user, snapshot and day of `days`.
 
         Raises
         ------
@@ -170,10 +173,10 @@ class Choices:
         user = scored.group_by("decision", maintain_order=True).first()["user"].to_numpy()
         scores = {name: scores.to_numpy() for name, scores in by_policy.items()} | {"random": drawn}
         return cls(
-            decision=np.concatenate([decision + len(user) * day for day in range(_DAYS)]),
-            user=np.tile(user, _DAYS),
-            clicks=np.tile(click_shares(scored["intent"].to_numpy()), _DAYS),
-            scores={name: np.tile(of, _DAYS) for name, of in scores.items()},
+            decision=np.concatenate([decision + len(user) * day for day in range(days)]),
+            user=np.tile(user, days),
+            clicks=np.tile(click_shares(scored["intent"].to_numpy()), days),
+            scores={name: np.tile(of, days) for name, of in scores.items()},
         )
 
     @property
