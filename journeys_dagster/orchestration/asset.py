@@ -222,6 +222,7 @@ class Declared(TypedDict, total=False):
     config: type[dg.Config]
     decides: bool
     condition: Condition
+    partitioned: bool
 
 
 def table_asset(
@@ -263,6 +264,7 @@ def table_asset(
                 checks.append(llm_check(run.llm.usage))
             yield dg.MaterializeResult(metadata=shown, check_results=checks)
 
+        declared.setdefault("partitioned", table is not None and table.kind != "trained")
         return Asset(
             name=table.name if table else function.__name__,
             description=described(table) if table else text_of(function),
@@ -272,7 +274,6 @@ def table_asset(
             group=group,
             kinds=frozenset(kinds),
             deps=tables_of(*sql) | set(deps),
-            partitioned=table is not None and table.kind != "trained",
             **declared,
         )
 

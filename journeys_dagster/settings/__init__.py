@@ -47,6 +47,7 @@ from journeys_dagster.settings.operation import (
     RaySettings,
     RetentionSettings,
     RunSettings,
+    ServingSettings,
     SourceFiles,
     SourcesSettings,
     TimeUnit,
@@ -79,6 +80,7 @@ __all__ = [
     "RetentionSettings",
     "RunSettings",
     "SafetySettings",
+    "ServingSettings",
     "Settings",
     "SettingsError",
     "SourceFiles",
@@ -121,6 +123,7 @@ class Settings(Section):
     ray: RaySettings = RaySettings()  # type: ignore[call-arg]
     automation: AutomationSettings = AutomationSettings()  # type: ignore[call-arg]
     alerts: AlertSettings = AlertSettings()  # type: ignore[call-arg]
+    serving: ServingSettings = ServingSettings()  # type: ignore[call-arg]
 
     def algorithm(self) -> dict[str, Any]:
         """The sections that decide what comes out, as JSON has them."""

@@ -255,3 +255,14 @@ class AlertSettings(OperationSection):
     retries: Annotated[int, Field(ge=0, le=10)] = Field(
         3, description="Further attempts after no answer, a server's error or too many requests."
     )
+
+
+class ServingSettings(OperationSection):
+    """What others are shown of the journeys. None of these changes a result."""
+
+    publish: bool = Field(
+        True, description="Whether each run publishes current lists into the key-value store `published` of the home."
+    )
+    sensitive_to_models: bool = Field(
+        False, description="Whether `journeys mcp` gives language models sensitive journeys (may_notify is false) too."
+    )

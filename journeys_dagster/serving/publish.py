@@ -1,0 +1,109 @@
+"""Publishing current lists: what differs from the warehouse is written, and nothing else."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from journeys_dagster.resources.warehouse_file import WarehouseFile
+from journeys_dagster.serving.lists import KEYWORD_FIELDS, PUBLISHED_COLUMNS
+from journeys_dagster.serving.store import FOLDER, Publication, PublishedLists, Publishing, is_of_this_shape, publishing
+
+_USERS_AT_ONCE = 50_000
+_NEWEST_DAY = "select max(as_of) as day from user_snapshots"
+_FLAT = [name for name in PUBLISHED_COLUMNS if name != "keywords"]
+# Keywords take most of the time to read; they change with these columns, and whoever was inferred just now is compared
+# with all of theirs.
+_MARKS = f"""
+    select user_id, bit_xor(hash(as_of, {", ".join(_FLAT)})) as mark
+    from user_journeys
+    join (select user_id, max(as_of) as as_of from user_snapshots group by user_id) using (user_id, as_of)
+    group by user_id
+    order by user_id
+"""
+# What people want changes their lists without a new snapshot.
+_ALSO_COMPARED = """
+    select user_id from users_in_scope where as_of in (select unnest($days::date[]))
+    union
+    select user_id from user_controls
+"""
+_KEYWORD = ", ".join(f"keyword.{name}" for name in KEYWORD_FIELDS)
+_JOURNEY = ", ".join(
+    f"list_transform(keywords, lambda keyword: json_array({_KEYWORD}))" if name == "keywords" else name
+    for name in PUBLISHED_COLUMNS
+)
+_LISTS = f"""
+    select
+        user_id,
+        cast(json_array(user_id, any_value(as_of), list(json_array({_JOURNEY}) order by rank)) as varchar) as list
+    from current_user_journeys
+    where {{condition}}
+    group by user_id
+    order by user_id
+"""
+
+
+def folder_of(warehouse: WarehouseFile) -> Path:
+    """Where a warehouse's lists are published: beside it."""
+    return warehouse.path.parent / FOLDER
+
+
+def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool = False) -> Publication | None:
+    """Publish each user's current list; none where nothing has been inferred yet.
+
+    What is published is compared with the warehouse user by user, so what an earlier publication failed to write is
+    written now.
+
+    Parameters
+    ----------
+    days : sequence of date
+        Days that were just inferred.
+    whole : bool
+        Write all lists anew.
+    """
+    folder = folder_of(warehouse)
+    with warehouse.read() as connection:
+        (day,) = connection.execute(_NEWEST_DAY).fetchall()[0]
+        if day is None:
+            return None
+        with publishing(folder, day=day) as made:
+            marks = connection.sql(_MARKS).pl()
+            if whole or not is_of_this_shape(made.before):
+                _publish_whole(connection, made, marks)
+            else:
+                _publish_changes(connection, made, marks, days)
+    with PublishedLists(folder) as lists:
+        return lists.publication()
+
+
+def _publish_whole(connection: duckdb.DuckDBPyConnection, made: Publishing, marks: pl.DataFrame) -> None:
+    made.clear()
+    # Keys in order are added at the end, without a search; DuckDB and LMDB both order by bytes.
+    for begin in range(0, len(marks), _USERS_AT_ONCE):
+        span = marks[begin : begin + _USERS_AT_ONCE]
+        bounds = {"first": span["user_id"][0], "last": span["user_id"][-1]}
+        texts = connection.sql(_LISTS.format(condition="user_id between $first and $last"), params=bounds).pl()
+        for user, text, mark in texts.join(span, on="user_id", maintain_order="left").iter_rows():
+            made.put(user, text, mark, in_order=True)
+
+
+def _publish_changes(
+    connection: duckdb.DuckDBPyConnection, made: Publishing, marks: pl.DataFrame, days: Sequence[date]
+) -> None:
+    stored = pl.DataFrame(made.marks(), schema={"user_id": pl.String, "mark": pl.UInt64}, orient="row")
+    compared = marks.join(stored, on="user_id", how="full", coalesce=True).filter(
+        pl.col("mark").ne_missing(pl.col("mark_right"))
+    )
+    also = connection.sql(_ALSO_COMPARED, params={"days": list(days)}).pl()
+    users = pl.concat([compared.select("user_id"), also]).unique().sort("user_id")
+    for begin in range(0, len(users), _USERS_AT_ONCE):
+        span = users[begin : begin + _USERS_AT_ONCE]
+        connection.register("compared", span)
+        texts = connection.sql(_LISTS.format(condition="user_id in (select user_id from compared)")).pl()
+        connection.unregister("compared")
+        for user, text, mark in texts.join(marks, on="user_id").iter_rows():
+            made.put(user, text, mark)
+        for user in span["user_id"].filter(~span["user_id"].is_in(texts["user_id"].implode())):
+            made.remove(user)

@@ -1,0 +1,216 @@
+"""Lists by user in an embedded key-value store (LMDB): many processes read while one writes, and nobody waits.
+
+A publication is one transaction of LMDB's, so a reader sees all of it or nothing, also where its process is killed;
+LMDB writes pages anew and lets go of the old ones once nobody reads them.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import TracebackType
+
+import lmdb
+import msgspec
+
+from journeys_dagster.errors import ExpectedError
+from journeys_dagster.serving.lists import KEYWORD_FIELDS, PUBLISHED_COLUMNS, UserList
+
+FOLDER = "published"
+_LARGEST = 1 << 40
+"""Bytes of address space, which take no disk; LMDB does not grow beyond."""
+_LISTS, _MARKS, _ABOUT = b"lists", b"marks", b"about"
+_PUBLICATION = b"publication"
+_LONGEST_KEY = 500
+_READERS = 1024
+_SHAPE = hashlib.sha256(repr((PUBLISHED_COLUMNS, KEYWORD_FIELDS)).encode()).hexdigest()[:12]
+"""What a list is made of: another shape is published anew."""
+
+
+class StoreError(ExpectedError, RuntimeError, carries_user_text=False):
+    """The published lists cannot be read; the message names the folder and the way out."""
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """What is visible.
+
+    Attributes
+    ----------
+    version : int
+        One more with each publication.
+    day : date
+        The newest inferred day.
+    users : int
+        Users with a list.
+    changed, removed : int
+        Lists that this publication wrote, and took away.
+    """
+
+    version: int
+    day: date
+    users: int
+    changed: int
+    removed: int
+    published_at: datetime
+    shape: str = _SHAPE
+
+
+class PublishedLists:
+    """The lists, to be read; close it or use it as a context. A process opens a folder once at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        if not (folder / "data.mdb").exists():
+            raise StoreError(f"nothing is published in {folder} yet: use `journeys run` first")
+        try:
+            self._environment = lmdb.open(
+                str(folder), readonly=True, max_dbs=3, map_size=_LARGEST, max_readers=_READERS, readahead=False
+            )
+            self._lists, self._about = (self._environment.open_db(name, create=False) for name in (_LISTS, _ABOUT))
+        except lmdb.Error as error:
+            raise StoreError(f"what is published in {folder} cannot be read: {error}") from None
+        self._decode = msgspec.json.Decoder(UserList).decode
+
+    def __enter__(self) -> "PublishedLists":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._environment.close()
+
+    def publication(self) -> Publication:
+        """What is visible now."""
+        with self._environment.begin() as transaction:
+            return self._publication(transaction)
+
+    def get(self, users: Iterable[str]) -> tuple[Publication, dict[str, UserList]]:
+        """The lists of those users who have one, all of one publication."""
+        with self._environment.begin(buffers=True) as transaction:
+            publication = self._publication(transaction)
+            found = ((user, transaction.get(_key(user), db=self._lists)) for user in users)
+            return publication, {user: self._decode(value) for user, value in found if value is not None}
+
+    def near(self, place: bytes) -> str | None:
+        """The user at or after a place in the order of keys, else the first one; none where nobody has a list."""
+        with self._environment.begin() as transaction:
+            cursor = transaction.cursor(self._lists)
+            found = cursor.set_range(place) or cursor.first()
+            return self._decode(cursor.value()).user_id if found else None
+
+    def bounds(self) -> tuple[bytes, bytes] | None:
+        """First and last key; none where nobody has a list."""
+        with self._environment.begin() as transaction:
+            cursor = transaction.cursor(self._lists)
+            return (cursor.key(), (cursor.last() and cursor.key())) if cursor.first() else None
+
+    def _publication(self, transaction: lmdb.Transaction) -> Publication:
+        stored = transaction.get(_PUBLICATION, db=self._about)
+        if stored is None:
+            raise StoreError(f"nothing is published in {self._folder} yet: use `journeys run` first")
+        publication = msgspec.json.decode(bytes(stored), type=Publication)
+        if publication.shape != _SHAPE:
+            raise StoreError(
+                f"the lists in {self._folder} were published by another version of this code: `journeys publish`, or "
+                "the next run, publishes them anew"
+            )
+        return publication
+
+
+class Publishing:
+    """A publication under way; what it writes is seen when it is over, see `publishing`."""
+
+    def __init__(self, transaction: lmdb.Transaction, lists: object, marks: object, before: Publication | None) -> None:
+        self._transaction, self._lists, self._marks = transaction, lists, marks
+        self.before = before
+        self.changed = self.removed = 0
+
+    def clear(self) -> None:
+        """Take all lists away."""
+        self._transaction.drop(self._lists, delete=False)
+        self._transaction.drop(self._marks, delete=False)
+
+    def marks(self) -> Iterator[tuple[str, int]]:
+        """Users with a list, by key, and what was marked of each."""
+        for key, mark in self._transaction.cursor(self._marks):
+            yield bytes(mark[8:]).decode() if key[:1] == b"\0" else bytes(key).decode(), int.from_bytes(mark[:8])
+
+    def put(self, user: str, text: str, mark: int, *, in_order: bool = False) -> None:
+        """Write a list, as JSON has a `UserList`, where it differs; `in_order` if keys come in order and are new."""
+        key, value = _key(user), text.encode()
+        told = mark.to_bytes(8) + (user.encode() if key[:1] == b"\0" else b"")
+        if not in_order and self._transaction.get(key, db=self._lists) == value:
+            if self._transaction.get(key, db=self._marks) != told:
+                self._transaction.put(key, told, db=self._marks)
+            return
+        # What comes in order goes to the end without a search. A hashed key comes out of order.
+        at_end = in_order and key[:1] != b"\0"
+        self._transaction.put(key, value, db=self._lists, append=at_end)
+        self._transaction.put(key, told, db=self._marks, append=at_end)
+        self.changed += 1
+
+    def remove(self, user: str) -> None:
+        """Take a list away."""
+        self._transaction.delete(_key(user), db=self._marks)
+        self.removed += self._transaction.delete(_key(user), db=self._lists)
+
+    def users(self) -> int:
+        """Users with a list."""
+        return self._transaction.stat(self._lists)["entries"]
+
+
+@contextmanager
+def publishing(folder: Path, *, day: date) -> Iterator[Publishing]:
+    """Publish: what the block writes is visible at once when it ends, and not at all after an exception.
+
+    Where nothing has changed, not even the day, there is no new version.
+
+    Raises
+    ------
+    StoreError
+        The folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with lmdb.open(str(folder), max_dbs=3, map_size=_LARGEST, max_readers=_READERS) as environment:
+            # Of readers that were killed, whose pages would be kept for ever.
+            environment.reader_check()
+            lists, marks, about = (environment.open_db(name) for name in (_LISTS, _MARKS, _ABOUT))
+            with environment.begin(write=True) as transaction:
+                stored = transaction.get(_PUBLICATION, db=about)
+                before = None if stored is None else msgspec.json.decode(stored, type=Publication)
+                made = Publishing(transaction, lists, marks, before)
+                yield made
+                if (
+                    before is not None
+                    and (before.shape, before.day) == (_SHAPE, day)
+                    and not (made.changed or made.removed)
+                ):
+                    return
+                publication = Publication(
+                    version=1 if before is None else before.version + 1,
+                    day=day,
+                    users=made.users(),
+                    changed=made.changed,
+                    removed=made.removed,
+                    published_at=datetime.now(UTC),
+                )
+                transaction.put(_PUBLICATION, msgspec.json.encode(publication), db=about)
+    except lmdb.Error as error:
+        raise StoreError(f"lists cannot be published in {folder}: {error}. What was there is there as it was") from None
+
+
+def is_of_this_shape(publication: Publication | None) -> bool:
+    """Whether lists of it are made as this code makes them."""
+    return publication is not None and publication.shape == _SHAPE
+
+
+def _key(user: str) -> bytes:
+    """A user's key: the id, or its hash where LMDB has no keys so long; no id begins with a zero byte."""
+    key = user.encode()
+    return key if len(key) <= _LONGEST_KEY else b"\0" + hashlib.sha256(key).digest()

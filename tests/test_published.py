@@ -1,0 +1,290 @@
+"""Published lists: equal to the view on any day, all of one publication, and repaired by the next one."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import pytest
+from conftest import Pipeline
+
+from journeys_dagster.definitions import declared_tables
+from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.serving.publish import folder_of, publish
+from journeys_dagster.serving.store import PublishedLists, StoreError, publishing
+from journeys_dagster.settings import Settings
+from journeys_dagster.sql.macros import load_macros
+from journeys_dagster.sql.models import load_models
+
+DAY = date(2025, 6, 10)
+NEXT = DAY + timedelta(days=1)
+TABLES = declared_tables(Settings())
+SOME: Mapping[str, Any] = {
+    **dict.fromkeys(("INTEGER", "INT", "BIGINT"), 1),
+    "DOUBLE": 0.1 + 0.2,
+    "BOOLEAN": True,
+    "DATE": DAY + timedelta(days=5),
+    "TIMESTAMP": datetime(2025, 6, 9, 18, 0, 0, 123456),
+}
+KEYWORDS = [
+    {"keyword": 'a "q" é\n', "shown": "x", "weight": 1 / 3, "sources": ["search"], "last_seen": datetime(2025, 6, 1)}
+]
+
+
+def fill(warehouse: Warehouse, table: str, *rows: Mapping[str, Any]) -> None:
+    """Add rows, in which what a row does not say is nothing or something."""
+    columns = TABLES[table].columns
+    with warehouse.write() as connection:
+        connection.execute(TABLES[table].create_sql())
+        for row in rows:
+            given = {
+                name: row.get(name, None if spec.nullable else SOME.get(spec.type, "any"))
+                for name, spec in columns.items()
+            }
+            places = ", ".join(f"${name}" for name in given)
+            connection.execute(f'insert into "{table}" ({", ".join(given)}) values ({places})', given)
+
+
+def listed(warehouse: Warehouse, day: date, lists: Mapping[str, list[dict[str, Any]]]) -> None:
+    """A snapshot of some users."""
+    fill(
+        warehouse, "user_snapshots", *({"as_of": day, "user_id": user, "journeys": len(lists[user])} for user in lists)
+    )
+    fill(warehouse, "users_in_scope", *({"as_of": day, "user_id": user, "scope": "active_users"} for user in lists))
+    rows = [
+        {"as_of": day, "user_id": user, "rank": place, "keywords": KEYWORDS, **journey}
+        for user, journeys in lists.items()
+        for place, journey in enumerate(journeys, start=1)
+    ]
+    fill(warehouse, "user_journeys", *rows)
+
+
+@pytest.fixture
+def stocked(warehouse: Warehouse) -> Warehouse:
+    fill(warehouse, "user_controls")
+    listed(
+        warehouse,
+        DAY,
+        {
+            "ann": [{"journey_id": "a1"}, {"journey_id": "a2", "evergreen_until": DAY + timedelta(days=3)}],
+            "bob é": [{"journey_id": "b1", "ends_on": DAY, "may_notify": False}],
+            "x" * 600: [{"journey_id": "long id"}],
+            "cyd": [{"journey_id": "c1", "name": "lamp"}],
+            "nobody": [],
+        },
+    )
+    with warehouse.write() as connection:
+        for macro in load_macros():
+            connection.execute(macro)
+        for view in ("controls_in_force", "current_user_journeys"):
+            connection.execute(f"create view {view} as {load_models()[view].sql}")
+    return warehouse
+
+
+def in_view(warehouse: Warehouse, on: date) -> list[dict[str, Any]]:
+    """Rows of `current_user_journeys` as they would be were `on` the newest inferred day."""
+    sql = load_models()["current_user_journeys"].sql
+    newest = "select max(as_of) as read_on from user_snapshots"
+    assert newest in sql
+    read_then = sql.replace(newest, f"select date '{on}' as read_on")
+    return warehouse.query(f"from ({read_then}) order by user_id, rank, journey_id").to_dicts()
+
+
+def in_store(warehouse: Warehouse, on: date) -> list[dict[str, Any]]:
+    users = warehouse.query("select distinct user_id from user_snapshots")["user_id"].to_list()
+    with PublishedLists(folder_of(warehouse.file)) as lists:
+        _, found = lists.get(users)
+    rows = [row for each in found.values() for row in each.rows(on)]
+    return sorted(rows, key=lambda row: (row["user_id"], row["rank"], row["journey_id"]))
+
+
+def assert_equal_on_any_day(warehouse: Warehouse, first: date, days: int = 70) -> None:
+    for on in (first + timedelta(days=ahead) for ahead in range(0, days, 3)):
+        assert in_store(warehouse, on) == in_view(warehouse, on)
+
+
+def test_a_run_publishes_what_the_view_says_on_any_day(finished: Pipeline):
+    newest = finished.table("user_snapshots")["as_of"].max()
+    assert isinstance(newest, date)
+    assert len(in_store(finished.warehouse, newest)) > 50
+    assert_equal_on_any_day(finished.warehouse, newest)
+
+
+def test_texts_numbers_and_long_ids_come_back_as_they_were(stocked: Warehouse):
+    published = publish(stocked.file)
+    assert published is not None
+    assert (published.version, published.day, published.users, published.changed) == (1, DAY, 4, 4)
+    assert_equal_on_any_day(stocked, DAY, days=9)
+    with PublishedLists(folder_of(stocked.file)) as lists:
+        assert lists.get(["nobody", "stranger"])[1] == {}
+
+
+def test_only_what_differs_is_written_and_the_store_is_the_view_after(stocked: Warehouse):
+    publish(stocked.file)
+    again = publish(stocked.file, days=[DAY])
+    assert again is not None
+    assert again.version == 1
+    listed(stocked, NEXT, {"ann": [{"journey_id": "a2"}], "cyd": []})
+    third = publish(stocked.file, days=[NEXT])
+    assert third is not None
+    assert (third.version, third.day, third.users, third.changed, third.removed) == (2, NEXT, 3, 1, 1)
+    assert_equal_on_any_day(stocked, NEXT, days=9)
+    # A full inference writes all of it anew.
+    whole = publish(stocked.file, days=[NEXT], whole=True)
+    assert whole is not None
+    assert (whole.version, whole.changed) == (3, 3)
+    assert_equal_on_any_day(stocked, NEXT, days=9)
+
+
+def test_what_a_user_hides_is_gone_with_the_next_publication_and_comes_back(stocked: Warehouse):
+    publish(stocked.file)
+    hidden = {"arrival_day": DAY, "user_id": "ann", "control": "hide_journey", "journey_id": "a1"}
+    fill(stocked, "user_controls", {**hidden, "occurred_at": datetime(2025, 6, 10)})
+    publish(stocked.file)
+    assert [row["journey_id"] for row in in_store(stocked, DAY) if row["user_id"] == "ann"] == ["a2"]
+    fill(stocked, "user_controls", {**hidden, "control": "undo", "occurred_at": datetime(2025, 6, 11)})
+    publish(stocked.file)
+    assert_equal_on_any_day(stocked, DAY, days=9)
+
+
+def test_keywords_alone_that_changed_are_published_of_whoever_was_inferred(stocked: Warehouse):
+    publish(stocked.file)
+    with stocked.write() as connection:
+        connection.execute("update user_journeys set keywords = [] where user_id = 'ann'")
+    publish(stocked.file, days=[DAY])
+    assert_equal_on_any_day(stocked, DAY, days=9)
+
+
+def test_what_is_missing_in_the_store_is_written_by_the_next_publication(stocked: Warehouse):
+    publish(stocked.file)
+    # Nobody publishes these days, as where a run is killed after its marts.
+    listed(stocked, NEXT, {"cyd": [{"journey_id": "c2"}]})
+    with (
+        lmdb.open(str(folder_of(stocked.file)), max_dbs=3) as environment,
+        environment.begin(write=True) as transaction,
+    ):
+        for name in (b"lists", b"marks"):
+            transaction.delete(b"ann", db=environment.open_db(name, transaction))
+    repaired = publish(stocked.file)
+    assert repaired is not None
+    assert repaired.changed == 2
+    assert_equal_on_any_day(stocked, NEXT, days=9)
+
+
+def test_lists_of_another_shape_say_so_and_are_published_anew(stocked: Warehouse):
+    folder = folder_of(stocked.file)
+    publish(stocked.file)
+    with lmdb.open(str(folder), max_dbs=3) as environment, environment.begin(write=True) as transaction:
+        about = environment.open_db(b"about", transaction)
+        stored = transaction.get(b"publication", db=about)
+        assert stored is not None
+        transaction.put(b"publication", stored.replace(b'"shape":"', b'"shape":"older '), db=about)
+    with PublishedLists(folder) as lists, pytest.raises(StoreError, match="another version of this code"):
+        lists.get(["ann"])
+    anew = publish(stocked.file)
+    assert anew is not None
+    assert (anew.version, anew.changed) == (2, 4)
+
+
+def test_where_nothing_is_published_readers_are_told_what_to_do(tmp_path: Path):
+    with pytest.raises(StoreError, match=r"nothing is published in .*: use `journeys run` first"):
+        PublishedLists(tmp_path)
+
+
+# Other processes
+
+PUBLISHER = """
+import sys
+from datetime import date
+from pathlib import Path
+from journeys_dagster.serving.store import publishing
+users = [f"u{number}" for number in range(int(sys.argv[2]))]
+print("ready", flush=True)
+while True:
+    with publishing(Path(sys.argv[1]), day=date(2025, 6, 10)) as made:
+        version = 1 if made.before is None else made.before.version + 1
+        for user in users:
+            made.put(user, LIST.replace('{user}', user).replace('{version}', str(version)), version)
+"""
+LIST = (
+    '["{user}","2025-06-10",[["j",1,"version {version}","keyword",true,[],"action","rule",0.5,0.5,0.5,"heuristic",1,1,'
+    '"2025-06-01T00:00:00","2025-06-01T00:00:00","2025-07-01",null,"v","all_users"]]]'
+)
+READER = """
+import sys
+from pathlib import Path
+from journeys_dagster.serving.store import PublishedLists
+users = [f"u{number}" for number in range(int(sys.argv[2]))]
+print("ready", flush=True)
+seen = set()
+with PublishedLists(Path(sys.argv[1])) as lists:
+    while True:
+        published, found = lists.get(users)
+        names = {found[user].journeys[0].name for user in users}
+        if names != {f"version {published.version}"}:
+            print("mixed", published, names, flush=True)
+        if published.version not in seen:
+            seen.add(published.version)
+            print("saw", published.version, flush=True)
+"""
+
+
+def kill_publishers(folder: Path, *, kills: int, users: int, readers: int, seed: int = 3) -> set[int]:
+    """Publishers killed at random moments while others read; the versions that the readers saw."""
+    drawn = random.Random(seed)  # noqa: S311
+
+    def start(code: str) -> subprocess.Popen[str]:
+        started = subprocess.Popen(
+            [sys.executable, "-c", f"LIST = {LIST!r}\n{code}", str(folder), str(users)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert started.stdout is not None
+        assert started.stdout.readline() == "ready\n"
+        return started
+
+    with publishing(folder, day=DAY) as made:
+        for number in range(users):
+            made.put(f"u{number}", LIST.replace("{user}", f"u{number}").replace("{version}", "1"), 1)
+    reading = [start(READER) for _ in range(readers)]
+    try:
+        for _ in range(kills):
+            publisher = start(PUBLISHER)
+            time.sleep(drawn.uniform(0, 0.1))
+            publisher.send_signal(signal.SIGKILL)
+            publisher.communicate()
+    finally:
+        for reader in reading:
+            reader.terminate()
+        said = [line for reader in reading for line in reader.communicate()[0].splitlines()]
+    assert not [line for line in said if not line.startswith("saw ")]
+    with publishing(folder, day=NEXT) as made:
+        assert made.users() == users
+        assert made.before is not None
+        last = made.before.version
+        assert {mark for _, mark in made.marks()} == {last}
+    return {int(line.split()[1]) for line in said}
+
+
+def test_killed_publishers_never_leave_a_mixed_list(tmp_path: Path):
+    assert kill_publishers(tmp_path / "published", kills=2, users=300, readers=1)
+
+
+@pytest.mark.slow
+def test_200_killed_publishers_never_leave_a_mixed_list(tmp_path: Path):
+    seen = kill_publishers(tmp_path / "published", kills=200, users=3_000, readers=2)
+    assert len(seen) > 100
+
+
+def test_ids_are_drawn_from_all_places(stocked: Warehouse):
+    publish(stocked.file)
+    with PublishedLists(folder_of(stocked.file)) as lists:
+        assert lists.near(b"bob") == "bob é"
+        assert lists.near(b"zzz") == "x" * 600
+        assert lists.near(b"cyd") == "cyd"
