@@ -76,6 +76,7 @@ _COMMANDS = {
         "journeys_dagster.cli.pipeline:train_command",
         "Train a ranker on what users came back to; it takes over if it beats what is in use.",
     ),
+    "why": ("journeys_dagster.cli.why:why_command", "Why a journey of a user is listed, where it is, and as what."),
 }
 """Where each command is, and what the list of commands says of it."""
 

@@ -1,0 +1,187 @@
+"""What is looked up for whoever asks: lists from the store, which no run holds up, and the rest from the warehouse."""
+
+import random
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import Any
+
+import duckdb
+
+from journeys_dagster.errors import ExpectedError
+from journeys_dagster.reporting.text import json_value
+from journeys_dagster.resources.database_file import WarehouseError
+from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.warehouse_file import WarehouseFile
+from journeys_dagster.serving.evidence import read_evidence
+from journeys_dagster.serving.lists import UserList
+from journeys_dagster.serving.store import FOLDER, Publication, PublishedLists
+from journeys_dagster.serving.why import explain
+from journeys_dagster.settings import Settings
+
+_WAIT_SECONDS = 2.0
+_RELATED = """
+    select rank, related, score, because_of, expander
+    from expansions
+    where user_id = $user and as_of = (select max(as_of) from user_snapshots where user_id = $user)
+    order by rank
+"""
+_TRENDS = """
+    with newest as (select max(as_of) as as_of from user_snapshots),
+
+    counted as (
+        select name, count(*) as users, count(*) filter (first_seen > newest.as_of - 28) as new_users
+        from current_user_journeys cross join newest
+        where may_notify
+        group by name
+    )
+
+    select name, users, new_users
+    from counted
+    where users >= $least_users
+    order by {order} desc, name
+    limit $limit
+"""
+
+
+class BusyError(ExpectedError, RuntimeError, carries_user_text=False):
+    """A run has the warehouse right now; what is asked of it can be asked again in a moment."""
+
+
+class Journeys:
+    """Everything that is asked of one home; it is read and never written.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the home.
+    on : date, optional
+        The day on which lists are read. Default: today, UTC.
+    """
+
+    def __init__(self, home: Home, settings: Settings, *, on: date | None = None) -> None:
+        self.home, self.settings = home, settings
+        self._on = on
+        self._guard = threading.Lock()
+        self._store: PublishedLists | None = None
+
+    @property
+    def today(self) -> date:
+        """The day on which lists are read."""
+        return self._on or datetime.now(UTC).date()
+
+    @property
+    def store(self) -> PublishedLists:
+        """The published lists, opened when they are first asked for.
+
+        Raises
+        ------
+        StoreError
+            Nothing is published yet.
+        """
+        with self._guard:
+            if self._store is None:
+                self._store = PublishedLists(self.home.path / FOLDER)
+            return self._store
+
+    def close(self) -> None:
+        """Let go of the store."""
+        with self._guard:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    def lists(self, users: Sequence[str]) -> tuple[Publication, dict[str, UserList]]:
+        """The lists of those users who have one, all of one publication."""
+        return self.store.get(users)
+
+    def random_user(self) -> str | None:
+        """A user with a list, drawn by chance."""
+        bounds = self.store.bounds()
+        if bounds is None:
+            return None
+        first, last = (int.from_bytes(key[:8].ljust(8, b"\0")) for key in bounds)
+        return self.store.near(random.randint(first, last).to_bytes(8))  # noqa: S311 - nobody gains by guessing it
+
+    def why(self, user: str, journey: str) -> dict[str, Any]:
+        """Why a journey is listed, see `explain`.
+
+        Raises
+        ------
+        NoSuchJourneyError
+            It is not listed.
+        BusyError
+            A run has the warehouse.
+        """
+        with self.read() as connection:
+            evidence = read_evidence(connection, user, journey)
+        return explain(
+            evidence,
+            on=self.today,
+            min_confidence=self.settings.output.min_confidence,
+            actions=self._actions,
+            described=self._features if evidence.model is not None else {},
+        )
+
+    def related(self, user: str) -> list[dict[str, Any]]:
+        """The related journeys that a user is offered, best first."""
+        return self.rows(_RELATED, user=user)
+
+    def trends(self, *, limit: int, least_users: int, growing: bool) -> list[dict[str, Any]]:
+        """Journeys by name: how many users have them now, and of how many they began in the last 28 days.
+
+        Sensitive journeys are left out, and what fewer than `least_users` have, which might tell who they are.
+        """
+        order = "new_users / users" if growing else "users"
+        return self.rows(_TRENDS.format(order=order), limit=limit, least_users=least_users)
+
+    def rows(self, sql: str, **params: object) -> list[dict[str, Any]]:
+        """Rows of a query on the warehouse, as JSON has them."""
+        with self.read() as connection:
+            try:
+                found = connection.execute(sql, params)
+            except duckdb.CatalogException:
+                # What the query reads is not made yet.
+                return []
+            names = [column[0] for column in found.description or ()]
+            return [json_value(dict(zip(names, row, strict=True))) for row in found.fetchall()]
+
+    @contextmanager
+    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The warehouse for a moment.
+
+        Raises
+        ------
+        BusyError
+            A run has it.
+        """
+        try:
+            with self._warehouse.read() as connection:
+                yield connection
+        except WarehouseError as error:
+            raise BusyError(
+                "the warehouse cannot be read right now, as while a run writes: ask again in a moment"
+            ) from error
+
+    @cached_property
+    def _warehouse(self) -> WarehouseFile:
+        return replace(self.home.look_up(), lock_timeout_seconds=_WAIT_SECONDS)
+
+    @cached_property
+    def _actions(self) -> list[str]:
+        from journeys_dagster.sources.parameters import action_names
+
+        return action_names(self.settings)
+
+    @cached_property
+    def _features(self) -> dict[str, str]:
+        from journeys_dagster.sql.macros import SQL_ROOT
+        from journeys_dagster.sql.models import load_model
+
+        columns = load_model(SQL_ROOT / "models" / "intermediate" / "journey_features.sql").table.columns
+        return {name: column.description for name, column in columns.items()} | {
+            f"action_{action}": f"events: {action}" for action in self._actions
+        }
