@@ -1,6 +1,8 @@
 """Where things are: the packages, the home, the settings file. Imports nothing that takes time."""
 
 import os
+from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 SETTINGS_VARIABLE = "JOURNEYS_SETTINGS"
@@ -23,3 +25,9 @@ def settings_path() -> Path:
         return Path(named)
     local = Path(_SETTINGS_FILE)
     return local if local.exists() else DEFAULT_SETTINGS
+
+
+def what_is_missing(extra: str, needed: Iterable[str]) -> str:
+    """Modules of an extra that are not installed, and how to install them; empty where all are there."""
+    missing = [name for name in needed if find_spec(name) is None]
+    return f"{', '.join(missing)}: pip install 'journeys_dagster[{extra}]'" if missing else ""

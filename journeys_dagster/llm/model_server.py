@@ -7,10 +7,10 @@ time, no key, no limits.
 
 import json
 from contextvars import ContextVar
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from journeys_dagster.environment import what_is_missing
 from journeys_dagster.llm.answers import LLMError
 
 HOST = "127.0.0.1"
@@ -32,8 +32,8 @@ def serve(model: Path, *, port: int) -> None:
     LLMError
         The extra is not installed.
     """
-    if missing := [name for name in _NEEDED if find_spec(name) is None]:
-        raise LLMError(f"to serve a model takes {', '.join(missing)}: pip install 'journeys_dagster[model-server]'")
+    if said := what_is_missing("model-server", _NEEDED):
+        raise LLMError(f"to serve a model takes {said}")
     from transformers.cli.serve import Serve
 
     _hold_to_schemas()

@@ -1,7 +1,8 @@
 """Publishing current lists: what differs from the warehouse is written, and nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
+from io import BytesIO
 from pathlib import Path
 
 import duckdb
@@ -34,14 +35,15 @@ _JOURNEY = ", ".join(
     f"list_transform(keywords, lambda keyword: json_array({_KEYWORD}))" if name == "keywords" else name
     for name in PUBLISHED_COLUMNS
 )
+# Journey by journey: to put them together in DuckDB takes longer.
 _LISTS = f"""
     select
         user_id,
-        cast(json_array(user_id, any_value(as_of), list(json_array({_JOURNEY}) order by rank)) as varchar) as list
+        rank,
+        cast(json_array(user_id, as_of) as varchar) as begins,
+        cast(json_array({_JOURNEY}) as varchar) as journey
     from current_user_journeys
     where {{condition}}
-    group by user_id
-    order by user_id
 """
 
 
@@ -74,6 +76,7 @@ def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool 
                 _publish_whole(connection, made, marks)
             else:
                 _publish_changes(connection, made, marks, days)
+            made.marks = _as_bytes(marks)
     with PublishedLists(folder) as lists:
         return lists.publication()
 
@@ -82,28 +85,45 @@ def _publish_whole(connection: duckdb.DuckDBPyConnection, made: Publishing, mark
     made.clear()
     # Keys in order are added at the end, without a search; DuckDB and LMDB both order by bytes.
     for begin in range(0, len(marks), _USERS_AT_ONCE):
-        span = marks[begin : begin + _USERS_AT_ONCE]
-        bounds = {"first": span["user_id"][0], "last": span["user_id"][-1]}
-        texts = connection.sql(_LISTS.format(condition="user_id between $first and $last"), params=bounds).pl()
-        for user, text, mark in texts.join(span, on="user_id", maintain_order="left").iter_rows():
-            made.put(user, text, mark, in_order=True)
+        span = marks["user_id"][begin : begin + _USERS_AT_ONCE]
+        bounds = {"first": span[0], "last": span[-1]}
+        rows = connection.sql(_LISTS.format(condition="user_id between $first and $last"), params=bounds).pl()
+        for user, text in _put_together(rows):
+            made.put(user, text, in_order=True)
 
 
 def _publish_changes(
     connection: duckdb.DuckDBPyConnection, made: Publishing, marks: pl.DataFrame, days: Sequence[date]
 ) -> None:
-    stored = pl.DataFrame(made.marks(), schema={"user_id": pl.String, "mark": pl.UInt64}, orient="row")
-    compared = marks.join(stored, on="user_id", how="full", coalesce=True).filter(
+    stored = pl.read_ipc(BytesIO(made.marks)) if made.marks else marks.clear()
+    differing = marks.join(stored, on="user_id", how="full", coalesce=True).filter(
         pl.col("mark").ne_missing(pl.col("mark_right"))
     )
     also = connection.sql(_ALSO_COMPARED, params={"days": list(days)}).pl()
-    users = pl.concat([compared.select("user_id"), also]).unique().sort("user_id")
+    users = pl.concat([differing.select("user_id"), also]).unique().sort("user_id")
     for begin in range(0, len(users), _USERS_AT_ONCE):
         span = users[begin : begin + _USERS_AT_ONCE]
         connection.register("compared", span)
-        texts = connection.sql(_LISTS.format(condition="user_id in (select user_id from compared)")).pl()
+        rows = connection.sql(_LISTS.format(condition="user_id in (select user_id from compared)")).pl()
         connection.unregister("compared")
-        for user, text, mark in texts.join(marks, on="user_id").iter_rows():
-            made.put(user, text, mark)
-        for user in span["user_id"].filter(~span["user_id"].is_in(texts["user_id"].implode())):
+        for user, text in _put_together(rows):
+            made.put(user, text)
+        for user in span.join(rows, on="user_id", how="anti")["user_id"]:
             made.remove(user)
+
+
+def _put_together(rows: pl.DataFrame) -> Iterator[tuple[str, str]]:
+    """Users in order, and the list of each as JSON has a `UserList`."""
+    lists = (
+        rows.sort("user_id", "rank", "journey")
+        .group_by("user_id", maintain_order=True)
+        .agg(pl.col("begins").first().str.strip_suffix("]"), pl.col("journey").str.join(","))
+        .select("user_id", pl.format("{},[{}]]", "begins", "journey"))
+    )
+    return lists.iter_rows()
+
+
+def _as_bytes(marks: pl.DataFrame) -> bytes:
+    file = BytesIO()
+    marks.write_ipc(file)
+    return file.getvalue()

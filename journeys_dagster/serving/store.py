@@ -20,8 +20,8 @@ from journeys_dagster.serving.lists import KEYWORD_FIELDS, PUBLISHED_COLUMNS, Us
 FOLDER = "published"
 _LARGEST = 1 << 40
 """Bytes of address space, which take no disk; LMDB does not grow beyond."""
-_LISTS, _MARKS, _ABOUT = b"lists", b"marks", b"about"
-_PUBLICATION = b"publication"
+_LISTS, _ABOUT = b"lists", b"about"
+_PUBLICATION, _MARKS = b"publication", b"marks"
 _LONGEST_KEY = 500
 _READERS = 1024
 _SHAPE = hashlib.sha256(repr((PUBLISHED_COLUMNS, KEYWORD_FIELDS)).encode()).hexdigest()[:12]
@@ -65,7 +65,7 @@ class PublishedLists:
             raise StoreError(f"nothing is published in {folder} yet: use `journeys run` first")
         try:
             self._environment = lmdb.open(
-                str(folder), readonly=True, max_dbs=3, map_size=_LARGEST, max_readers=_READERS, readahead=False
+                str(folder), readonly=True, max_dbs=2, map_size=_LARGEST, max_readers=_READERS, readahead=False
             )
             self._lists, self._about = (self._environment.open_db(name, create=False) for name in (_LISTS, _ABOUT))
         except lmdb.Error as error:
@@ -93,7 +93,7 @@ class PublishedLists:
         """The lists of those users who have one, all of one publication."""
         with self._environment.begin(buffers=True) as transaction:
             publication = self._publication(transaction)
-            found = ((user, transaction.get(_key(user), db=self._lists)) for user in users)
+            found = ((user, transaction.get(_key(user), db=self._lists)) for user in users if user)
             return publication, {user: self._decode(value) for user, value in found if value is not None}
 
     def near(self, place: bytes) -> str | None:
@@ -123,40 +123,38 @@ class PublishedLists:
 
 
 class Publishing:
-    """A publication under way; what it writes is seen when it is over, see `publishing`."""
+    """A publication under way; what it writes is seen when it is over, see `publishing`.
 
-    def __init__(self, transaction: lmdb.Transaction, lists: object, marks: object, before: Publication | None) -> None:
-        self._transaction, self._lists, self._marks = transaction, lists, marks
-        self.before = before
+    Attributes
+    ----------
+    before : Publication or None
+        What is visible until then.
+    marks : bytes
+        By what the next publication knows these lists; at first as the one before has left it.
+    changed, removed : int
+        Lists written, and taken away.
+    """
+
+    def __init__(self, transaction: lmdb.Transaction, lists: object, before: Publication | None, marks: bytes) -> None:
+        self._transaction, self._lists = transaction, lists
+        self.before, self.marks = before, marks
         self.changed = self.removed = 0
 
     def clear(self) -> None:
         """Take all lists away."""
         self._transaction.drop(self._lists, delete=False)
-        self._transaction.drop(self._marks, delete=False)
 
-    def marks(self) -> Iterator[tuple[str, int]]:
-        """Users with a list, by key, and what was marked of each."""
-        for key, mark in self._transaction.cursor(self._marks):
-            yield bytes(mark[8:]).decode() if key[:1] == b"\0" else bytes(key).decode(), int.from_bytes(mark[:8])
-
-    def put(self, user: str, text: str, mark: int, *, in_order: bool = False) -> None:
+    def put(self, user: str, text: str, *, in_order: bool = False) -> None:
         """Write a list, as JSON has a `UserList`, where it differs; `in_order` if keys come in order and are new."""
         key, value = _key(user), text.encode()
-        told = mark.to_bytes(8) + (user.encode() if key[:1] == b"\0" else b"")
         if not in_order and self._transaction.get(key, db=self._lists) == value:
-            if self._transaction.get(key, db=self._marks) != told:
-                self._transaction.put(key, told, db=self._marks)
             return
         # What comes in order goes to the end without a search. A hashed key comes out of order.
-        at_end = in_order and key[:1] != b"\0"
-        self._transaction.put(key, value, db=self._lists, append=at_end)
-        self._transaction.put(key, told, db=self._marks, append=at_end)
+        self._transaction.put(key, value, db=self._lists, append=in_order and key[:1] != b"\0")
         self.changed += 1
 
     def remove(self, user: str) -> None:
         """Take a list away."""
-        self._transaction.delete(_key(user), db=self._marks)
         self.removed += self._transaction.delete(_key(user), db=self._lists)
 
     def users(self) -> int:
@@ -177,15 +175,18 @@ def publishing(folder: Path, *, day: date) -> Iterator[Publishing]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with lmdb.open(str(folder), max_dbs=3, map_size=_LARGEST, max_readers=_READERS) as environment:
+        with lmdb.open(str(folder), max_dbs=2, map_size=_LARGEST, max_readers=_READERS) as environment:
             # Of readers that were killed, whose pages would be kept for ever.
             environment.reader_check()
-            lists, marks, about = (environment.open_db(name) for name in (_LISTS, _MARKS, _ABOUT))
+            lists, about = (environment.open_db(name) for name in (_LISTS, _ABOUT))
             with environment.begin(write=True) as transaction:
                 stored = transaction.get(_PUBLICATION, db=about)
                 before = None if stored is None else msgspec.json.decode(stored, type=Publication)
-                made = Publishing(transaction, lists, marks, before)
+                marks = transaction.get(_MARKS, db=about) or b""
+                made = Publishing(transaction, lists, before, marks)
                 yield made
+                if made.marks != marks:
+                    transaction.put(_MARKS, made.marks, db=about)
                 if (
                     before is not None
                     and (before.shape, before.day) == (_SHAPE, day)
