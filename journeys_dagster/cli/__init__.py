@@ -59,6 +59,10 @@ _COMMANDS = {
         "journeys_dagster.cli.run:run_command",
         "Ingest the landing days that are missing, then infer journeys as of a day.",
     ),
+    "serve": (
+        "journeys_dagster.cli.serve:serve_command",
+        "Answer for this home over HTTP, with a page to look at users, and never hold up a run.",
+    ),
     "show": ("journeys_dagster.cli.show:show_command", "Show the current journeys of USER, or of some users."),
     "simulate": (
         "journeys_dagster.cli.pipeline:simulate_command",

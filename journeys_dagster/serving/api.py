@@ -76,7 +76,7 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
     from journeys_dagster.serving import schemas
-    from journeys_dagster.serving.page import add_page
+    from journeys_dagster.serving.web.page import add_page
 
     app = FastAPI(title="Journeys", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     user_path = Annotated[str, Path(min_length=1, max_length=500, examples=["sim-user-000031"])]

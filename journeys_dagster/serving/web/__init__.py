@@ -1,0 +1,1 @@
+"""The page: server-rendered, from files in this package, without scripts."""
