@@ -34,7 +34,7 @@ _HEADERS = [
     (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
      b"base-uri 'none'; frame-ancestors 'none'"),
     (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]  # fmt: skip
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5)
@@ -147,6 +147,8 @@ class Guard:
 
     def _limited(self, scope: Scope, receive: Receive) -> Receive:
         """The body, as long as it is within the limits of size and time."""
+        from starlette.exceptions import HTTPException
+
         read, until = 0, time.monotonic() + _BODY_SECONDS
         has_ended = False
 
@@ -157,11 +159,11 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
             except TimeoutError:
-                raise _Refused(408, "the body came too slowly") from None
+                raise HTTPException(408, "the body came too slowly") from None
             read += len(message.get("body", b""))
             has_ended = not message.get("more_body", False)
             if read > self._limits.body_bytes:
-                raise _Refused(413, f"a body of over {self._limits.body_bytes} bytes is not read")
+                raise HTTPException(413, f"a body of over {self._limits.body_bytes} bytes is not read")
             return message
 
         return limited if scope["method"] not in {"GET", "HEAD"} else receive

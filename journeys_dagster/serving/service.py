@@ -99,12 +99,14 @@ class Journeys:
         return self.store.get(users)
 
     def random_user(self) -> str | None:
-        """A user with a list, drawn by chance."""
+        """A user with a list, drawn by chance, though not each with the same; none where nobody has one."""
         bounds = self.store.bounds()
         if bounds is None:
             return None
-        first, last = (int.from_bytes(key[:8].ljust(8, b"\0")) for key in bounds)
-        return self.store.near(random.randint(first, last).to_bytes(8))  # noqa: S311 - nobody gains by guessing it
+        shared = next((place for place, both in enumerate(zip(*bounds, strict=False)) if len({*both}) > 1), 0)
+        first, last = (int.from_bytes(key[shared : shared + 8].ljust(8, b"\0")) for key in bounds)
+        drawn = random.randint(first, last)  # noqa: S311 - nobody gains by guessing it
+        return self.store.near(bounds[0][:shared] + drawn.to_bytes(8))
 
     def why(self, user: str, journey: str) -> dict[str, Any]:
         """Why a journey is listed, see `explain`.

@@ -249,7 +249,9 @@ def _said_of_stage(stage: Mapping[str, Any]) -> str:
         said = f"It is ongoing: {silence}, and it outlives {stage['outlives_days']}, until {stage['ends_on']}"
     else:
         said = f"It has ended: {silence}, and it outlives {stage['outlives_days']}"
-    by = "by rule" if stage["decided_by"] == "rule" else f"by the model {stage['decided_by']}"
+    # What is evergreen is so by rule.
+    by_rule = stage["decided_by"] == "rule" or stage["stage"] == "evergreen"
+    by = "by rule" if by_rule else f"by the model {stage['decided_by']}"
     phase = {
         "action": "The user is already acting.",
         "inspiration": "The user is still looking around.",
@@ -274,4 +276,4 @@ def _said_of_history(history: Mapping[str, Any], name: str) -> str:
         if each["name"] != name
     ]
     called = f"; it was called {', '.join(earlier)}" if earlier else "; it has had no other name"
-    return f"It is known since {history['since']}{called}."
+    return f"It is in snapshots since {history['since']}{called}."

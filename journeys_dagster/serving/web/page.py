@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _FILES = Path(__file__).parent
 _GRADED = "grade:"
 _GRADE_WORDS = {1: "irrelevant", 2: "hardly", 3: "partly", 4: "relevant", 5: "highly relevant"}
-_TABLE_ROWS = 15
+_TABLE_ROWS, _FEWEST_BARS = 15, 14
 
 
 def add_page(app: "FastAPI", journeys: Journeys, other: Journeys | None) -> None:
@@ -46,6 +46,10 @@ def add_page(app: "FastAPI", journeys: Journeys, other: Journeys | None) -> None
     @app.get("/style.css", include_in_schema=False)
     async def style() -> Response:
         return FileResponse(_FILES / "style.css", media_type="text/css")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def no_icon() -> Response:
+        return Response(status_code=204)
 
     @app.get("/", include_in_schema=False)
     def person(user: str = "", beside: str = "") -> Response:
@@ -143,7 +147,7 @@ def _everyone(journeys: Journeys) -> dict[str, Any]:
 def _bars(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> dict[str, Any]:
     """Stacked bars by day, in per cent of the drawing."""
     most = max((sum(row[part] for part in parts) for row in rows), default=0) or 1
-    width = 100 / max(len(rows), 1)
+    width = 100 / max(len(rows), _FEWEST_BARS)
     bars = []
     for place, row in enumerate(rows):
         top = 100.0
@@ -164,10 +168,11 @@ def _compare(journeys: Journeys, other: Journeys | None, user: str, left: str, r
     there = other if other is not None else journeys
     earlier = [row["day"] for row in there.rows(queries.DAYS, user=user)]
     left = left if left in earlier else next((day for day in earlier if other is not None or day != right), right)
+    places = [("the other home, ", there, left), ("this home, ", journeys, right)] if right else []
     sides = [
-        {"title": f"{'the other home, ' if other else ''}{left}", "rows": there.rows(queries.LIST_OF_DAY, user=user, day=left)},
-        {"title": f"{'this home, ' if other else ''}{right}", "rows": journeys.rows(queries.LIST_OF_DAY, user=user, day=right)},
-    ] if right else []  # fmt: skip
+        {"title": (which if other else "") + day, "rows": of.rows(queries.LIST_OF_DAY, user=user, day=day)}
+        for which, of, day in places
+    ]
     shown: dict[str, dict[str, Any]] = {}
     for side in sides:
         ids = {row["journey_id"] for each in sides if each is not side for row in each["rows"]}

@@ -81,6 +81,7 @@ ALARMS = """
 JUDGE = """
     select judge, metric, value, low, high, users
     from judge_metrics
-    where slice = 'all' and as_of = (select max(as_of) from judge_metrics) and metric in ('mean_level', 'share_relevant')
+    where slice = 'all' and metric in ('mean_level', 'share_relevant')
+        and as_of = (select max(as_of) from judge_metrics)
     order by judge, metric
 """
