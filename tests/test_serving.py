@@ -50,7 +50,11 @@ def client(service: Journeys) -> TestClient:
 def rows(service: Journeys) -> list[dict[str, Any]]:
     """Rows of the user with the longest list."""
     longest = "select user_id from current_user_journeys group by user_id order by count(*) desc, user_id limit 1"
-    return service.rows(f"from current_user_journeys where user_id = ({longest}) order by rank")
+    found = service.rows(f"from current_user_journeys where user_id = ({longest}) order by rank")
+    for row in found:
+        for times in (row, *row["keywords"]):
+            times |= {name: times[name] + "Z" for name in ("first_seen", "last_seen") if name in times}
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The service over HTTP: lists by user from the store, why and related from the warehouse, and the page."""
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -175,7 +175,14 @@ def _filtered(
 ) -> list[dict[str, Any]]:
     rows: Iterable[dict[str, Any]] = found.rows(today) if found is not None else []
     return [
-        row
+        _with_zone(row)
         for row in rows
         if stage in {None, row["stage"]} and phase in {None, row["phase"]} and (row["may_notify"] or not notify_only)
     ][:limit]
+
+
+def _with_zone(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its times as RFC 3339 wants them; they are in UTC."""
+    keywords = [{**each, "last_seen": each["last_seen"].replace(tzinfo=UTC)} for each in row["keywords"]]
+    seen = {name: row[name].replace(tzinfo=UTC) for name in ("first_seen", "last_seen")}
+    return {**row, **seen, "keywords": keywords}
