@@ -39,6 +39,7 @@ _COMMANDS = {
         "Look at a landing zone before anything is run: is it ready, and if not, what is to be done.",
     ),
     "llm": ("journeys_dagster.cli.language_model:llm_group", "The language model in the box as an endpoint."),
+    "mcp": ("journeys_dagster.cli.serve:mcp_command", "Answer for this home to language models; reads, never writes."),
     "migrate": (
         "journeys_dagster.cli.warehouse:migrate_command",
         "Bring a warehouse that an older version made to this version's tables, as runs do when they start.",

@@ -51,3 +51,25 @@ def serve_command(host: str, port: int, per_second: float, compare: Path | None,
             per_second=per_second,
             other=Journeys(Home(compare), settings, on=day) if compare else None,
         )
+
+
+@click.command("mcp")
+@click.option("--http", "port", type=click.IntRange(1, 65_535), help="Streamable HTTP at this port, in place of stdio.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address; beyond this machine only with a token.")
+@_ON
+def mcp_command(port: int | None, host: str, on: datetime | None) -> None:
+    """Answer for this home to language models, by the Model Context Protocol; over stdio, or HTTP at /mcp.
+
+    It reads and never writes. Sensitive journeys are left out unless serving.sensitive_to_models is true.
+    """
+    from journeys_dagster.serving.api import TOKEN_VARIABLE
+    from journeys_dagster.serving.mcp_server import build_server, serve_mcp
+    from journeys_dagster.serving.service import Journeys
+    from journeys_dagster.settings import load_settings
+
+    with plain_errors():
+        journeys = Journeys(Home.from_environment(), load_settings(), on=on.date() if on else None)
+        if port is None:
+            build_server(journeys).run("stdio")
+        else:
+            serve_mcp(journeys, host=host, port=port, token=os.environ.get(TOKEN_VARIABLE, ""))

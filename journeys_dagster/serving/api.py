@@ -9,7 +9,7 @@ import msgspec
 from journeys_dagster.environment import what_is_missing
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.serving.evidence import NoSuchJourneyError
-from journeys_dagster.serving.guard import App, Guard, Limits
+from journeys_dagster.serving.guard import LOOPBACK, App, Guard, Limits
 from journeys_dagster.serving.lists import UserList
 from journeys_dagster.serving.service import BusyError, Journeys
 from journeys_dagster.serving.store import Publication, StoreError
@@ -21,7 +21,6 @@ EXTRA = "serve"
 NEEDED = ("fastapi", "jinja2", "prometheus_client", "uvicorn")
 TOKEN_VARIABLE = "JOURNEYS_TOKEN"  # noqa: S105 - the variable's name
 _LEAST_TOKEN = 16
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class ServingError(ExpectedError, RuntimeError, carries_user_text=False):
@@ -42,19 +41,17 @@ def build_app(journeys: Journeys, limits: Limits, *, other: Journeys | None = No
     return Guard(_routes(journeys, registry, other), limits, registry)
 
 
-def serve(
-    journeys: Journeys, *, host: str, port: int, token: str, per_second: float, other: Journeys | None = None
-) -> None:
-    """Serve until the process is ended.
+def allowed_limits(host: str, token: str, *, per_second: float = Limits.per_second) -> Limits:
+    """The limits of a service at an address.
 
     Raises
     ------
     ServingError
-        The extra is not installed; or others than this machine could ask, and there is no token.
+        The extra is not installed; others than this machine could ask, and there is no token; or it could be guessed.
     """
     if said := what_is_missing(EXTRA, NEEDED):
         raise ServingError(f"to serve journeys takes {said}")
-    if host not in _LOOPBACK and not token:
+    if host not in LOOPBACK and not token:
         raise ServingError(
             f"{host} can be reached by others: set {TOKEN_VARIABLE} to a secret that each request must bring, or serve "
             "on 127.0.0.1"
@@ -63,11 +60,25 @@ def serve(
         raise ServingError(
             f"{TOKEN_VARIABLE} has {len(token)} characters, and could be guessed: use {_LEAST_TOKEN} or more"
         )
+    return Limits(token=token, per_second=per_second)
+
+
+def serve(
+    journeys: Journeys, *, host: str, port: int, token: str, per_second: float, other: Journeys | None = None
+) -> None:
+    """Serve until the process is ended.
+
+    Raises
+    ------
+    ServingError
+        As from `allowed_limits`.
+    """
+    limits = allowed_limits(host, token, per_second=per_second)
     import uvicorn
 
-    app = build_app(journeys, Limits(token=token, per_second=per_second), other=other)
+    app: Any = build_app(journeys, limits, other=other)
     # Its own log would hold ids.
-    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, log_level="warning")  # type: ignore[arg-type]
+    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, log_level="warning")
 
 
 def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastAPI":  # noqa: ANN401 - of an extra

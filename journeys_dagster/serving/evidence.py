@@ -27,9 +27,11 @@ _STAGE = f"select span_days, days_since_last, acting_share, usual_acting_share f
 _SAFETY = f"select outcome, category, len(unlisted_keywords) as left_out from safety {_OF_JOURNEY}"
 _SIZE = "select count(*) from rankings where as_of = $as_of and user_id = $user"
 _SINCE = "select min(as_of) from journey_identities where user_id = $user and journey_id = $journey"
+# What it was called while it was sensitive is told of a sensitive journey alone.
 _NAMES = """
     select name, min(as_of) as first_day, max(as_of) as last_day
-    from user_journeys where user_id = $user and journey_id = $journey
+    from user_journeys
+    where user_id = $user and journey_id = $journey and (may_notify or not $may_notify)
     group by name order by first_day, name
 """
 
@@ -109,7 +111,7 @@ def read_evidence(connection: duckdb.DuckDBPyConnection, user: str, journey: str
         model=None if listed["ranker"] == HEURISTIC else _model(connection, listed["ranker"]),
         journeys=connection.execute(_SIZE, {"user": user, "as_of": listed["as_of"]}).fetchall()[0][0],
         since=connection.execute(_SINCE, of).fetchall()[0][0],
-        names=_rows(connection, _NAMES, of),
+        names=_rows(connection, _NAMES, {**of, "may_notify": listed["may_notify"]}),
     )
 
 

@@ -26,7 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LOG = logging.getLogger("journeys.serving")
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _CLIENTS = 10_000
 _BODY_SECONDS = 10.0
 _UNGUARDED = frozenset({"/healthz"})
@@ -118,7 +118,7 @@ class Guard:
         if not self._limits.token:
             # Else a page of anybody's could have a browser ask this machine, under a name that leads to it.
             host = headers.get(b"host", b"").decode("latin-1").rsplit(":", 1)[0].strip("[]")
-            if host not in _LOOPBACK:
+            if host not in LOOPBACK:
                 raise _Refused(421, "without a token the service answers to localhost alone")
         self._spend(scope["client"][0] if scope.get("client") else "")
         if self._limits.token and scope["path"] not in _UNGUARDED:
