@@ -151,7 +151,11 @@ def test_the_api_keeps_its_own_schema(address: str):
 
     for operation in operations:
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=150,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+        )
         @given(case=operation.as_strategy())
         def keeps_it(case: Any) -> None:
             case.call_and_validate()

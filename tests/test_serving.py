@@ -157,7 +157,7 @@ def test_with_a_token_nobody_without_it_sees_anything(service: Journeys, user: s
     wrong = ("", "Bearer", "Bearer wrong", f"Bearer {TOKEN}x", f"Digest {TOKEN}", "Basic !", "Basic YTpi", "Bearer é")
     for path in ("/", "/style.css", "/metrics", "/openapi.json", f"/v1/users/{user}/journeys", "/nothing"):
         for header in wrong:
-            refused = client.get(path, headers={"authorization": header.encode()})
+            refused = client.get(path, headers=[(b"authorization", header.encode())])
             assert refused.status_code == 401, (path, header)
             assert user not in refused.text
     assert client.get("/healthz").status_code == 200

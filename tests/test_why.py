@@ -74,6 +74,8 @@ def test_the_heuristics_factors_make_up_the_score_of_each_listed_journey(finishe
             assert [each["keyword"] for each in told["keywords"]] == [each["shown"] for each in row["keywords"]]
             assert told["history"]["names"][-1]["name"] == row["name"]
             assert told["history"]["since"] <= str(row["as_of"])
+        row = listed.row(0, named=True)
+        evidence = read_evidence(connection, row["user_id"], row["journey_id"])
     others = explained(evidence, finished, row["read_on"], min_confidence=1.0)
     assert not others["place"]["adds_up"]
     assert "settings have changed" in " ".join(others["words"])

@@ -39,7 +39,10 @@ _COMMANDS = {
         "Look at a landing zone before anything is run: is it ready, and if not, what is to be done.",
     ),
     "llm": ("journeys_dagster.cli.language_model:llm_group", "The language model in the box as an endpoint."),
-    "mcp": ("journeys_dagster.cli.serve:mcp_command", "Answer for this home to language models; reads, never writes."),
+    "mcp": (
+        "journeys_dagster.cli.serve:mcp_command",
+        "Answer for this home to language models, by the Model Context Protocol; over stdio, or HTTP at /mcp.",
+    ),
     "migrate": (
         "journeys_dagster.cli.warehouse:migrate_command",
         "Bring a warehouse that an older version made to this version's tables, as runs do when they start.",
@@ -62,7 +65,7 @@ _COMMANDS = {
     ),
     "serve": (
         "journeys_dagster.cli.serve:serve_command",
-        "Answer for this home over HTTP, with a page to look at users, and never hold up a run.",
+        "Answer for this home over HTTP, with a page, until interrupted.",
     ),
     "show": ("journeys_dagster.cli.show:show_command", "Show the current journeys of USER, or of some users."),
     "simulate": (
@@ -81,7 +84,10 @@ _COMMANDS = {
         "journeys_dagster.cli.pipeline:train_command",
         "Train a ranker on what users came back to; it takes over if it beats what is in use.",
     ),
-    "why": ("journeys_dagster.cli.why:why_command", "Why a journey of a user is listed, where it is, and as what."),
+    "why": (
+        "journeys_dagster.cli.why:why_command",
+        "Why JOURNEY of USER is listed: by its id, or its place in the list.",
+    ),
 }
 """Where each command is, and what the list of commands says of it."""
 

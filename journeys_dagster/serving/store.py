@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import lmdb
 import msgspec
@@ -135,7 +136,7 @@ class Publishing:
         Lists written, and taken away.
     """
 
-    def __init__(self, transaction: lmdb.Transaction, lists: object, before: Publication | None, marks: bytes) -> None:
+    def __init__(self, transaction: lmdb.Transaction, lists: Any, before: Publication | None, marks: bytes) -> None:  # noqa: ANN401 - lmdb does not name it
         self._transaction, self._lists = transaction, lists
         self.before, self.marks = before, marks
         self.changed = self.removed = 0
