@@ -90,7 +90,6 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     from journeys_dagster.serving.web.page import add_page
 
     app = FastAPI(title="Journeys", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
-    user_path = Annotated[str, Path(min_length=1, max_length=500, examples=["sim-user-000031"])]
     refusals: dict[int | str, dict[str, Any]] = {
         503: {"model": schemas.Refusal, "description": "Nothing is published yet, or a run has the warehouse"}
     }
@@ -118,7 +117,7 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     @app.get("/v1/users/{user_id:path}/journeys/{journey_id:path}/why", responses={
         200: {"model": schemas.Why}, 404: {"model": schemas.Refusal}, **refusals,
     })  # fmt: skip
-    def why(user_id: user_path, journey_id: Annotated[str, Path(min_length=1, max_length=100)]) -> Response:
+    def why(user_id: schemas.UserId, journey_id: Annotated[str, Path(min_length=1, max_length=100)]) -> Response:
         """Why a journey is listed, where it is, and as what: as data, and in words."""
         return JSONResponse(journeys.why(user_id, journey_id))
 
@@ -127,7 +126,7 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     })  # fmt: skip
     async def user_journeys(
         request: Request,
-        user_id: user_path,
+        user_id: schemas.UserId,
         *,
         stage: schemas.Stage | None = None,
         phase: schemas.Phase | None = None,

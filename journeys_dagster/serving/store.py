@@ -108,7 +108,11 @@ class PublishedLists:
         """First and last key; none where nobody has a list."""
         with self._environment.begin() as transaction:
             cursor = transaction.cursor(self._lists)
-            return (cursor.key(), (cursor.last() and cursor.key())) if cursor.first() else None
+            if not cursor.first():
+                return None
+            first = cursor.key()
+            cursor.last()
+            return first, cursor.key()
 
     def _publication(self, transaction: lmdb.Transaction) -> Publication:
         stored = transaction.get(_PUBLICATION, db=self._about)
