@@ -15,7 +15,7 @@ _SCOPE = "select distinct scope from users_in_scope where as_of = $as_of"
     group="marts",
     sql=[_SCOPE],
     # Behind the record of the day: what is published is of a day that is complete.
-    deps=("current_user_journeys", "inferred_days", "user_controls"),
+    deps=("current_user_journeys", "inferred_days"),
     decides=False,
     partitioned=True,
     only_with=lambda settings: settings.serving.publish,

@@ -73,6 +73,9 @@ def demo_command(users: int, days: int, seed: int) -> None:
     out.print(f"\nDone in {time.monotonic() - began:.0f} s. This platform is simulated. Where to look next:")
     out.print("  journeys show --sample 10  more users")
     out.print("  make ui                    in a clone: the asset graph, checks, samples and plots in the Dagster UI")
+    out.print(
+        f"  journeys serve --on {last_day}  a page at http://127.0.0.1:8321 (extra [serve]): people, why, everyone"
+    )
     out.print("  README.md, 'Your own data' how to point it at your log")
 
 

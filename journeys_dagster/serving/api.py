@@ -122,7 +122,8 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
         return JSONResponse(journeys.why(user_id, journey_id))
 
     @app.get("/v1/users/{user_id:path}/journeys", responses={
-        200: {"model": schemas.UserJourneys}, 304: {"description": "The list that the client has"}, **refusals,
+        200: {"model": schemas.UserJourneys}, 304: {"description": "The list that the client has"},
+        404: {"model": schemas.Refusal, "description": "An id with a line break, which no user has"}, **refusals,
     })  # fmt: skip
     async def user_journeys(
         request: Request,

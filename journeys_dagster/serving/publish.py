@@ -16,20 +16,27 @@ _USERS_AT_ONCE = 50_000
 _NEWEST_DAY = "select max(as_of) as day from user_snapshots"
 _FLAT = [name for name in PUBLISHED_COLUMNS if name != "keywords"]
 # Keywords take most of the time to read; they change with these columns, and whoever was inferred just now is compared
-# with all of theirs.
+# with all of theirs. What people want changes their lists without a new snapshot.
 _MARKS = f"""
-    select user_id, bit_xor(hash(as_of, {", ".join(_FLAT)})) as mark
-    from user_journeys
-    join (select user_id, max(as_of) as as_of from user_snapshots group by user_id) using (user_id, as_of)
-    group by user_id
+    with wishes as (
+        select user_id, bit_xor(hash(control, about, valid_from)) as mark
+        from controls_in_force
+        where valid_until = date '9999-12-31' and control <> 'opt_out'
+        group by user_id
+    ),
+
+    lists as (
+        select user_id, as_of, bit_xor(hash(as_of, {", ".join(_FLAT)})) as mark
+        from user_journeys
+        join (select user_id, max(as_of) as as_of from user_snapshots group by user_id) using (user_id, as_of)
+        group by user_id, as_of
+    )
+
+    select user_id, as_of, xor(lists.mark, coalesce(wishes.mark, 0)) as mark
+    from lists left join wishes using (user_id)
     order by user_id
 """
-# What people want changes their lists without a new snapshot.
-_ALSO_COMPARED = """
-    select user_id from users_in_scope where as_of in (select unnest($days::date[]))
-    union
-    select user_id from user_controls
-"""
+_JUST_INFERRED = "select distinct user_id from users_in_scope where as_of in (select unnest($days::date[]))"
 _KEYWORD = ", ".join(f"keyword.{name}" for name in KEYWORD_FIELDS)
 _JOURNEY = ", ".join(
     f"list_transform(keywords, lambda keyword: json_array({_KEYWORD}))" if name == "keywords" else name
@@ -45,6 +52,8 @@ _LISTS = f"""
     from current_user_journeys
     where {{condition}}
 """
+_COMPARED = "as_of between $first_day and $last_day and user_id in (select user_id from compared)"
+_MARK = ("user_id", "mark")
 
 
 def folder_of(warehouse: WarehouseFile) -> Path:
@@ -76,7 +85,7 @@ def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool 
                 _publish_whole(connection, made, marks)
             else:
                 _publish_changes(connection, made, marks, days)
-            made.marks = _as_bytes(marks)
+            made.marks = _as_bytes(marks.select(_MARK))
     with PublishedLists(folder) as lists:
         return lists.publication()
 
@@ -95,21 +104,26 @@ def _publish_whole(connection: duckdb.DuckDBPyConnection, made: Publishing, mark
 def _publish_changes(
     connection: duckdb.DuckDBPyConnection, made: Publishing, marks: pl.DataFrame, days: Sequence[date]
 ) -> None:
-    stored = pl.read_ipc(BytesIO(made.marks)) if made.marks else marks.clear()
+    stored = pl.read_ipc(BytesIO(made.marks)) if made.marks else marks.select(_MARK).clear()
     differing = marks.join(stored, on="user_id", how="full", coalesce=True).filter(
         pl.col("mark").ne_missing(pl.col("mark_right"))
     )
-    also = connection.sql(_ALSO_COMPARED, params={"days": list(days)}).pl()
-    users = pl.concat([differing.select("user_id"), also]).unique().sort("user_id")
-    for begin in range(0, len(users), _USERS_AT_ONCE):
-        span = users[begin : begin + _USERS_AT_ONCE]
-        connection.register("compared", span)
-        rows = connection.sql(_LISTS.format(condition="user_id in (select user_id from compared)")).pl()
-        connection.unregister("compared")
-        for user, text in _put_together(rows):
-            made.put(user, text)
-        for user in span.join(rows, on="user_id", how="anti")["user_id"]:
-            made.remove(user)
+    inferred = connection.sql(_JUST_INFERRED, params={"days": list(days)}).pl()
+    users = pl.concat([differing.select("user_id"), inferred]).unique().join(marks, on="user_id", how="left")
+    # Apart, as most are of the newest day, whose rows lie together in the table.
+    is_newest = pl.col("as_of") == pl.col("as_of").max()
+    for group in (users.filter(is_newest), users.filter(~is_newest)):
+        for span in group.sort("as_of", "user_id").iter_slices(_USERS_AT_ONCE):
+            connection.register("compared", span)
+            bounds = {"first_day": span["as_of"].min(), "last_day": span["as_of"].max()}
+            rows = connection.sql(_LISTS.format(condition=_COMPARED), params=bounds).pl()
+            connection.unregister("compared")
+            for user, text in _put_together(rows):
+                made.put(user, text)
+            for user in span.join(rows, on="user_id", how="anti")["user_id"]:
+                made.remove(user)
+    for user in users.filter(pl.col("as_of").is_null())["user_id"]:
+        made.remove(user)
 
 
 def _put_together(rows: pl.DataFrame) -> Iterator[tuple[str, str]]:
