@@ -14,7 +14,8 @@ import lmdb
 import pytest
 from conftest import Pipeline
 
-from journeys_dagster.definitions import declared_tables
+from assets.published_journeys import published_journeys
+from journeys_dagster.definitions import algorithm_in_use, declared_tables
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.serving.publish import folder_of, publish
 from journeys_dagster.serving.store import PublishedLists, StoreError, publishing
@@ -189,6 +190,13 @@ def test_lists_of_another_shape_say_so_and_are_published_anew(stocked: Warehouse
 def test_where_nothing_is_published_readers_are_told_what_to_do(tmp_path: Path):
     with pytest.raises(StoreError, match=r"nothing is published in .*: use `journeys run` first"):
         PublishedLists(tmp_path)
+
+
+def test_publishing_can_be_turned_off_and_has_no_part_in_what_is_inferred():
+    off = Settings.model_validate({"serving": {"publish": False}})
+    assert published_journeys.is_in_use(Settings())
+    assert not published_journeys.is_in_use(off)
+    assert algorithm_in_use(off).version == algorithm_in_use(Settings()).version
 
 
 # Other processes

@@ -121,8 +121,8 @@ class PublishedLists:
         publication = msgspec.json.decode(bytes(stored), type=Publication)
         if publication.shape != _SHAPE:
             raise StoreError(
-                f"the lists in {self._folder} were published by another version of this code: `journeys publish`, or "
-                "the next run, publishes them anew"
+                f"the lists in {self._folder} were published by another version of this code; the next run publishes "
+                "them anew"
             )
         return publication
 
