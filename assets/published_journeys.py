@@ -24,8 +24,9 @@ def published_journeys(run: Run) -> dg.MaterializeResult:
     """Each user's current list in the key-value store `published` of the home, which many processes read while runs
     go on. What differs from the warehouse is written, all at once or not at all; after a full inference, everything.
     """
-    scopes = run.warehouse.query(_SCOPE, {"as_of": run.days[-1]})["scope"].to_list()
-    published = publish(run.warehouse.file, days=run.days, whole=scopes == [EVERYONE])
+    with run.warehouse.read():
+        scopes = run.warehouse.query(_SCOPE, {"as_of": run.days[-1]})["scope"].to_list()
+        published = publish(run.warehouse.file, days=run.days, whole=scopes == [EVERYONE])
     if published is None:
         return dg.MaterializeResult(metadata={"users": 0})
     shown = {name: getattr(published, name) for name in ("version", "users", "changed", "removed")}

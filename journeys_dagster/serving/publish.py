@@ -10,7 +10,7 @@ import polars as pl
 
 from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.serving.lists import KEYWORD_FIELDS, PUBLISHED_COLUMNS
-from journeys_dagster.serving.store import FOLDER, Publication, PublishedLists, Publishing, is_of_this_shape, publishing
+from journeys_dagster.serving.store import FOLDER, Publication, Publishing, is_of_this_shape, publishing
 
 _USERS_AT_ONCE = 50_000
 _NEWEST_DAY = "select max(as_of) as day from user_snapshots"
@@ -86,8 +86,7 @@ def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool 
             else:
                 _publish_changes(connection, made, marks, days)
             made.marks = _as_bytes(marks.select(_MARK))
-    with PublishedLists(folder) as lists:
-        return lists.publication()
+    return made.publication
 
 
 def _publish_whole(connection: duckdb.DuckDBPyConnection, made: Publishing, marks: pl.DataFrame) -> None:

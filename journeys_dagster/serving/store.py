@@ -138,11 +138,13 @@ class Publishing:
         By what the next publication knows these lists; at first as the one before has left it.
     changed, removed : int
         Lists written, and taken away.
+    publication : Publication or None
+        What is visible after it.
     """
 
     def __init__(self, transaction: lmdb.Transaction, lists: Any, before: Publication | None, marks: bytes) -> None:  # noqa: ANN401 - lmdb does not name it
         self._transaction, self._lists = transaction, lists
-        self.before, self.marks = before, marks
+        self.before, self.marks, self.publication = before, marks, before
         self.changed = self.removed = 0
 
     def clear(self) -> None:
@@ -198,7 +200,7 @@ def publishing(folder: Path, *, day: date) -> Iterator[Publishing]:
                     and not (made.changed or made.removed)
                 ):
                     return
-                publication = Publication(
+                made.publication = Publication(
                     version=1 if before is None else before.version + 1,
                     day=day,
                     users=made.users(),
@@ -206,7 +208,7 @@ def publishing(folder: Path, *, day: date) -> Iterator[Publishing]:
                     removed=made.removed,
                     published_at=datetime.now(UTC),
                 )
-                transaction.put(_PUBLICATION, msgspec.json.encode(publication), db=about)
+                transaction.put(_PUBLICATION, msgspec.json.encode(made.publication), db=about)
     except lmdb.Error as error:
         raise StoreError(f"lists cannot be published in {folder}: {error}. What was there is there as it was") from None
 
