@@ -106,7 +106,7 @@ def in_store(warehouse: Warehouse, on: date) -> list[dict[str, Any]]:
 
 
 def assert_equal_on_any_day(warehouse: Warehouse, first: date, days: int = 70) -> None:
-    for on in (first + timedelta(days=ahead) for ahead in range(0, days, 3)):
+    for on in (first + timedelta(days=ahead) for ahead in range(0, days, 7)):
         assert in_store(warehouse, on) == in_view(warehouse, on)
 
 
@@ -121,7 +121,7 @@ def test_texts_numbers_and_long_ids_come_back_as_they_were(stocked: Warehouse):
     published = publish(stocked.file)
     assert published is not None
     assert (published.version, published.day, published.users, published.changed) == (1, DAY, 4, 4)
-    assert_equal_on_any_day(stocked, DAY, days=9)
+    assert_equal_on_any_day(stocked, DAY, days=8)
     with PublishedLists(folder_of(stocked.file)) as lists:
         assert lists.get(["nobody", "stranger"])[1] == {}
 
@@ -135,12 +135,12 @@ def test_only_what_differs_is_written_and_the_store_is_the_view_after(stocked: W
     third = publish(stocked.file, days=[NEXT])
     assert third is not None
     assert (third.version, third.day, third.users, third.changed, third.removed) == (2, NEXT, 3, 1, 1)
-    assert_equal_on_any_day(stocked, NEXT, days=9)
+    assert_equal_on_any_day(stocked, NEXT, days=8)
     # A full inference writes all of it anew.
     whole = publish(stocked.file, days=[NEXT], whole=True)
     assert whole is not None
     assert (whole.version, whole.changed) == (3, 3)
-    assert_equal_on_any_day(stocked, NEXT, days=9)
+    assert_equal_on_any_day(stocked, NEXT, days=8)
 
 
 def test_what_a_user_hides_is_gone_with_the_next_publication_and_comes_back(stocked: Warehouse):
@@ -151,7 +151,7 @@ def test_what_a_user_hides_is_gone_with_the_next_publication_and_comes_back(stoc
     assert [row["journey_id"] for row in in_store(stocked, DAY) if row["user_id"] == "ann"] == ["a2"]
     fill(stocked, "user_controls", {**hidden, "control": "undo", "occurred_at": datetime(2025, 6, 11)})
     publish(stocked.file)
-    assert_equal_on_any_day(stocked, DAY, days=9)
+    assert_equal_on_any_day(stocked, DAY, days=8)
 
 
 def test_keywords_alone_that_changed_are_published_of_whoever_was_inferred(stocked: Warehouse):
@@ -159,7 +159,7 @@ def test_keywords_alone_that_changed_are_published_of_whoever_was_inferred(stock
     with stocked.write() as connection:
         connection.execute("update user_journeys set keywords = [] where user_id = 'ann'")
     publish(stocked.file, days=[DAY])
-    assert_equal_on_any_day(stocked, DAY, days=9)
+    assert_equal_on_any_day(stocked, DAY, days=8)
 
 
 def test_what_is_missing_in_the_store_is_written_by_the_next_publication(stocked: Warehouse):
@@ -169,7 +169,7 @@ def test_what_is_missing_in_the_store_is_written_by_the_next_publication(stocked
     repaired = publish(stocked.file)
     assert repaired is not None
     assert repaired.changed == 1
-    assert_equal_on_any_day(stocked, NEXT, days=9)
+    assert_equal_on_any_day(stocked, NEXT, days=8)
 
 
 def test_lists_of_another_shape_say_so_and_are_published_anew(stocked: Warehouse):

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,19 @@ from numpy.typing import NDArray
 from journeys_dagster.cli import cli
 from journeys_dagster.inference.ranking import rank_by_model
 from journeys_dagster.inference.ranking_model import RankingModel, feature_matrix, feature_names
+from journeys_dagster.resources.home import Home
 from journeys_dagster.serving.contributions import model_contributions
 from journeys_dagster.serving.evidence import Evidence, NoSuchJourneyError, read_evidence
 from journeys_dagster.serving.service import Journeys
 from journeys_dagster.serving.why import explain
 from journeys_dagster.sources.parameters import action_names
 from journeys_dagster.training.ranker import PARAMETERS
+
+
+@pytest.fixture(scope="module")
+def finished(finished_home: Path) -> Pipeline:
+    """The finished world, put together once; only to be read."""
+    return Pipeline(Home(finished_home))
 
 
 def trained(features: pl.DataFrame, actions: list[str], *, rounds: int) -> RankingModel:
@@ -60,7 +68,7 @@ def test_the_contributions_of_a_large_model_make_up_10_000_scores(finished: Pipe
 
 
 def test_the_heuristics_factors_make_up_the_score_of_each_listed_journey(finished: Pipeline):
-    listed = finished.table("current_user_journeys").sort("user_id", "rank").head(60)
+    listed = finished.table("current_user_journeys").sort("user_id", "rank").head(20)
     with finished.warehouse.read() as connection:
         for row in listed.iter_rows(named=True):
             evidence = read_evidence(connection, row["user_id"], row["journey_id"])
