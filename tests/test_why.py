@@ -1,6 +1,7 @@
 """Why a journey is listed: parts that make up its score, counts that are those of the log, words that say the same."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -60,11 +61,15 @@ def test_the_contributions_of_a_model_make_up_its_scores(finished: Pipeline):
 
 
 @pytest.mark.slow
-def test_the_contributions_of_a_large_model_make_up_10_000_scores(finished: Pipeline):
+def test_the_contributions_of_a_large_model_make_up_10_000_scores(
+    finished: Pipeline, record_property: Callable[[str, object], None]
+):
     features, actions = finished.table("journey_features"), action_names(finished.settings)
     many = pl.concat([features] * (10_000 // len(features) + 1)).sample(10_000, seed=1)
     shaken = many.with_columns(pl.col(pl.Float64) * pl.Series(np.random.default_rng(2).uniform(0.5, 2, len(many))))
-    assert errors(trained(features, actions, rounds=600), shaken, actions).max() < 1e-6
+    largest = float(errors(trained(features, actions, rounds=600), shaken, actions).max())
+    record_property("largest_error", f"{largest:.1e}")
+    assert largest < 1e-6
 
 
 def test_the_heuristics_factors_make_up_the_score_of_each_listed_journey(finished: Pipeline):
