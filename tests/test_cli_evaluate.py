@@ -146,6 +146,7 @@ def test_ranking_without_enough_history_says_what_is_needed(retail: Path) -> Non
     assert "the first snapshot with known returns needs 21" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("corpus", ["online-retail", "search-missions"])
 def test_stages_of_too_short_a_log_say_so(corpus: str, retail: Path, missions: Path) -> None:
     log = retail if corpus == "online-retail" else missions
@@ -162,6 +163,7 @@ def test_stages_of_a_world() -> None:
     assert report["logs"] == {}
 
 
+@pytest.mark.slow
 def test_names_of_a_world() -> None:
     result = evaluated("naming", "--users", 4, "--days", 20, "--seed", 3)
     assert result.exit_code == 0, result.output

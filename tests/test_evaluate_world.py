@@ -323,6 +323,7 @@ def evaluate(*words: object, home: Path | None = None) -> Result:
     return CliRunner().invoke(cli, ["evaluate", "world", *map(str, words)], env=environment)
 
 
+@pytest.mark.slow
 def test_the_table_and_its_json(finished_home: Path, tmp_path: Path) -> None:
     plots = tmp_path / "plots"
     result = evaluate("--half", "tune", "--half", "report", "--sample", 5, "--plots", plots, home=finished_home)

@@ -220,7 +220,10 @@ def start(code: str, warehouse: Warehouse, to: Path) -> subprocess.Popen[str]:
     return running
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment",
+    [name if name == "about to be renamed" else pytest.param(name, marks=pytest.mark.slow) for name in MOMENTS],
+)
 def test_a_killed_export_is_whole_or_not_there_and_the_next_one_clears_up(
     stocked: Warehouse, tmp_path: Path, moment: str
 ):

@@ -29,6 +29,8 @@ from lab.naming.word_stems import stem, stems
 TRAPS = [
     line.split("\t") for line in Path(__file__).with_name("name_traps.tsv").read_text(encoding="utf-8").splitlines()
 ]
+# A trial of the lab: nothing that ships names journeys so.
+pytestmark = pytest.mark.slow
 DIMENSIONS = 24
 
 

@@ -32,7 +32,9 @@ from lab.simulation import simulate
 RETENTION = "retention"
 TABLES = pruned_tables(declared_tables(Settings()))
 # A home that asks no language model for lists has none.
-MADE = [table for table in TABLES if table.name not in {llm_journeys.name, notification_decisions.name}]
+MADE = [
+    table for table in TABLES if table.name not in {llm_journeys.name, notification_decisions.name, "keyword_items"}
+]
 VIEWS = ("current_user_journeys", "keyword_centrality", "feedback_labels")
 
 

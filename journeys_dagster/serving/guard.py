@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from journeys_dagster.errors import JourneysError
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -59,7 +61,7 @@ class Limits:
     per_second: float = 1_000.0
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not a fault
+class _Refused(JourneysError, carries_user_text=False):  # noqa: N818 - an answer, not a fault
     def __init__(self, status: int, detail: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(detail)
         self.status, self.detail, self.headers = status, detail, headers
