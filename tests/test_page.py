@@ -18,7 +18,7 @@ pytest.importorskip("playwright", reason="playwright missing, which drives the b
 import uvicorn
 from conftest import WORLD_LAST_DAY
 from hypothesis import HealthCheck, given, settings
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright  # pyright: ignore[reportMissingImports]
 
 from journeys_dagster.resources.home import Home
 from journeys_dagster.serving.api import build_app
