@@ -181,10 +181,12 @@ def test_what_was_decided_is_exported_once_with_a_manifest_and_counts_from_then_
     manifest = json.loads((folder / "manifest.json").read_text())
     file = folder / manifest["file"]
     assert (manifest["rows"], manifest["as_of"], manifest["day"]) == (1, "2025-06-10", "2025-06-11")
+    assert manifest["rows_left_out"] == 1
     assert manifest["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     (row,) = pl.read_parquet(file).to_dicts()
     assert (row["user_id"], row["channel"], row["lead"], row["keywords"]) == ("ann", "email", "Tents", ["Tents"])
-    assert "nothing was written" in journeys("--to", str(to))
+    assert "Left out: 1 decisions as of 2025-06-10" in (said := journeys("--to", str(to)))
+    assert "nothing was written" in said
     assert [*to.iterdir()] == [folder]
     # The id depends on the decision alone.
     with filled.write() as connection:

@@ -45,8 +45,13 @@ def export_notifications_command(
         return
     for target in made.finished:
         out.print(f"An export that had been killed is whole now: {target}", soft_wrap=True)
+    if left_out := made.manifest["rows_left_out"]:
+        out.print(
+            f"Left out: {left_out:,} decisions as of {made.manifest['as_of']}, of users who have newer decisions, "
+            "or of whom another one of that day has been exported"
+        )
     if made.path is None:
-        out.print(f"All decisions as of {made.manifest['as_of']} have been exported before; nothing was written.")
+        out.print(f"Nothing is left to be exported of decisions as of {made.manifest['as_of']}; nothing was written.")
     else:
         out.print(
             f"{made.manifest['rows']:,} notifications to be sent on {made.manifest['day']}: {made.path}", soft_wrap=True

@@ -39,12 +39,10 @@ def sql_asset(model: SqlModel) -> Asset:
 def replace_model(
     warehouse: Warehouse, model: SqlModel, audits: Sequence[SqlAudit], params: Mapping[str, Any]
 ) -> list[AuditResult]:
-    """Replace a model's snapshot, or redefine its view, and run its audits."""
+    """Replace a model's rows, or redefine its view, and run its audits."""
     macros = load_macros() if model.calls_macros else ()
     if model.table.kind == "view":
         return warehouse.replace_view(model.name, model.sql, macros=macros, audits=audits, params=params)
-    if model.table.kind == "table":
-        return warehouse.replace_table_sql(model.table, model.sql, macros=macros, audits=audits, params=params)
     return warehouse.replace_snapshot_sql(model.table, model.sql, params=params, audits=audits, before=macros)
 
 

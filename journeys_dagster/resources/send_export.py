@@ -52,6 +52,10 @@ _UNSENT = f"""
         and user_id not in (select user_id from {_DECISIONS} where as_of > $as_of)
     order by user_id, place
 """
+_WAITING = f"""
+    select count(*) as decisions from {_DECISIONS} as decided
+    where as_of = $as_of and is_sent and {SEND_ID} not in (select send_id from {NOTIFICATION_SENDS.name})
+"""
 _EXPORTS = f"select distinct export from {NOTIFICATION_SENDS.name}"
 
 
@@ -122,6 +126,7 @@ def export_sends(
             "made_at": made_at.isoformat(timespec="seconds"),
             "journeys_dagster": version("journeys_dagster"),
             "rows": rows.height,
+            "rows_left_out": int(warehouse.query(_WAITING, {"as_of": as_of})["decisions"][0]) - rows.height,
             "key": "send_id",
         }
         if rows.is_empty():

@@ -233,8 +233,9 @@ class Warehouse(DuckDBResource):
     ) -> list[AuditResult]:
         """`replace_snapshot` where the new rows are the result of a query; `params` holds ``as_of``.
 
-        The statements `before` come first in the same transaction. Of a snapshot of users the
-        query computes each user from their own rows, so it may be run for some users in scope after the others.
+        A table of no snapshots is replaced as a whole. The statements `before` come first in the same transaction. Of a
+        snapshot of users the query computes each user from their own rows, so it may be run for some users in scope
+        after the others.
 
         Raises
         ------
@@ -243,7 +244,9 @@ class Warehouse(DuckDBResource):
         WarehouseError
             The query gives rows of users who are not in scope; nothing was changed.
         """
-        insert = _insert_sql(table, select)
+        insert = f'insert into "{table.name}" by name select * from ({select}\n)'
+        if table.order:
+            insert += f" order by {', '.join(table.order)}"
         with self.write() as connection:
             for statement in before:
                 connection.execute(statement)
@@ -305,25 +308,11 @@ class Warehouse(DuckDBResource):
             connection.execute(f'create or replace view "{name}" as {select}')
             return run_audits(connection, name, audits, params)
 
-    def replace_table_sql(
-        self,
-        table: Table,
-        select: str,
-        *,
-        macros: Sequence[str] = (),
-        audits: Sequence[Audit] = (),
-        params: Mapping[str, Any],
-    ) -> list[AuditResult]:
-        """Replace all rows of a table by those of a query, which looks at rows of all days."""
-        with self.write() as connection:
-            for macro in macros:
-                connection.execute(macro)
+    def _delete_snapshot(self, connection: duckdb.DuckDBPyConnection, table: Table, params: Mapping[str, Any]) -> None:
+        if table.kind == "table":
             connection.execute(f'drop table if exists "{table.name}"')
             connection.execute(table.create_sql())
-            connection.execute(_insert_sql(table, select))
-            return run_audits(connection, table.name, audits, params)
-
-    def _delete_snapshot(self, connection: duckdb.DuckDBPyConnection, table: Table, params: Mapping[str, Any]) -> None:
+            return
         self._create(connection, table)
         scope = f" and user_id in ({USERS_IN_SCOPE})" if _is_by_scope(table) else ""
         connection.execute(f'delete from "{table.name}" where as_of = $as_of{scope}', dict(params))
@@ -368,12 +357,6 @@ def _users_outside(connection: duckdb.DuckDBPyConnection, table: Table, as_of: d
     """Rows of a day's snapshot of users who are not in scope: of an earlier run."""
     rows = f'select count(*) from "{table.name}" anti join ({USERS_IN_SCOPE}) using (user_id) where as_of = $as_of'
     return connection.execute(rows, {"as_of": as_of}).fetchall()[0][0]
-
-
-def _insert_sql(table: Table, select: str) -> str:
-    """A statement that adds the rows of a query, in the table's order."""
-    order = f" order by {', '.join(table.order)}" if table.order else ""
-    return f'insert into "{table.name}" by name select * from ({select}\n){order}'
 
 
 def _is_by_scope(table: Table) -> bool:
