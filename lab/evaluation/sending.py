@@ -25,6 +25,7 @@ from journeys_dagster.sources.reader import read_days
 from journeys_dagster.training.spans import TooFewReturnsError
 from lab.benchmark import HALF, HALF_HELP, Result, Run, option
 from lab.evaluation.home.feedback import simulate_feedback
+from lab.evaluation.statistics import resampled_totals
 from lab.simulation import simulate
 from lab.simulation.journey_types import Half
 
@@ -38,7 +39,6 @@ _DECISIONS = "notification_decisions"
 _SAID = ("notification_feedback", "user_controls")
 _LEADS = {"journey_expansions", "expansions", "keyword_items"}
 """What says where a send leads; simulated people do not look at that."""
-_RESAMPLES = 2000
 _FIRST_SCORES = f"""
     select score from {_DECISIONS} where as_of = $as_of and is_sent and place = 1 order by score desc
 """
@@ -252,8 +252,8 @@ def compare_policies(sends: pl.DataFrame) -> pl.DataFrame:
         found = of_policy.agg(sends=pl.len(), clicks=pl.col("clicked").sum(), out=pl.col("opts_out").sum())
         joined = users.join(found, on="user_id", how="left", maintain_order="left").drop("user_id").fill_null(0)
         counts[policy] = joined.to_numpy().astype(np.float64)
-    drawn = np.random.default_rng(0).multinomial(len(users), np.full(len(users), 1 / len(users)), size=_RESAMPLES)
-    totals = {policy: drawn @ of for policy, of in counts.items()}
+    drawn = np.hsplit(resampled_totals(np.hstack(list(counts.values()))), len(counts))
+    totals = dict(zip(counts, drawn, strict=True))
     base = "interest only"
     rows = []
     with np.errstate(divide="ignore", invalid="ignore"):
