@@ -84,7 +84,7 @@ def test_a_day_with_too_many_bad_rows_stops_later_runs_too_until_it_is_mended(em
     write_day(landing, source="searches", day=DAY + timedelta(days=1), frame=searches(5))
     for _ in range(2):
         with pytest.raises(RunFailedError, match="rejected"):
-            empty_pipeline.run(DAY + timedelta(days=1))
+            empty_pipeline.run_in_dagster(DAY + timedelta(days=1))
     assert not empty_pipeline.warehouse.has_table("user_journeys")
     write_day(landing, source="searches", day=DAY, frame=searches(8))
     empty_pipeline.ingest(DAY + timedelta(days=1))

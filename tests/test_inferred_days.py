@@ -101,9 +101,8 @@ def test_a_run_that_fails_leaves_no_record(copy_of_world: Callable[[str], Pipeli
     pipeline = copy_of_world("failing")
     with pipeline.warehouse.write() as connection:
         connection.execute("alter table keywords drop column weight")
-    pipeline.ingest(world_days[3])
     with pytest.raises(RuntimeError, match="keywords"):
-        pipeline.run(world_days[3])
+        pipeline.run_in_dagster(world_days[3])
     assert (world_days[3], "active_users") not in recorded(pipeline)
 
 

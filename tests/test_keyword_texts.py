@@ -262,7 +262,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     write_day(landing, source="items", day=DAY, frame=items)
     saves = pl.DataFrame({"user_id": ["ann"], "item_id": ["i1"], "action": ["save"], "occurred_at": [moment]})
     write_day(landing, source="engagements", day=DAY, frame=saves)
-    pipeline.run(DAY, "all_users", up_to=[table.name for table in MARTS])
+    pipeline.run_in_dagster(DAY, "all_users", up_to=[table.name for table in MARTS])
     return pipeline
 
 
@@ -285,6 +285,7 @@ def test_personal_data_is_in_no_keyword_name_export_or_log_and_no_cell_runs_as_a
     logged = " ".join(
         entry.user_message for run in told.instance.get_runs() for entry in told.instance.all_logs(run.run_id)
     )
+    assert "users_in_scope" in logged
     assert "felt & wool" in seen
     for secret in SECRETS:
         assert secret.lower() not in seen.lower()

@@ -4,6 +4,7 @@ import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 import pytest
 from conftest import Pipeline
@@ -93,6 +94,7 @@ def watched(tmp_path: Path, declared: None, sql_root: Path) -> Pipeline:
 
 
 def test_a_declared_source_with_its_staging_model_reaches_whatever_reads_events(watched: Pipeline):
+    assert dg.AssetKey("watched_videos") in watched.defs.resolve_asset_graph().get_all_asset_keys()
     watch = action_names(Settings()).index("watch")
     activity = watched.table("user_activity", "user_id = 'ann'")
     assert activity["arrival_day"].to_list() == DAYS

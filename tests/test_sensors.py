@@ -202,6 +202,7 @@ def test_a_day_that_is_not_over_waits(home: Home, offset: int) -> None:
 def test_a_day_before_the_first_partition_does_not_fail_the_tick(home: Home) -> None:
     write_day(home.landing, source="searches", day=DAY, frame=search("ann", DAY))
     pipeline = Pipeline(home)
+    assert pipeline.defs.jobs  # loaded before the earlier day lands
     write_day(home.landing, source="searches", day=DAY - timedelta(days=1), frame=search("ann", DAY))
     landed = tick(pipeline, "landing_sensor")
     assert isinstance(landed, dg.SensorResult)

@@ -39,14 +39,14 @@ def test_good_rows_are_in_bad_rows_are_put_aside_and_counts_add_up(
         for name, source in SOURCES.items()
     }
     began = time.monotonic()
-    pipeline.ingest(DAYS[-1])
+    pipeline.ingest_in_dagster(DAYS[-1])
     seconds = time.monotonic() - began
     for name in SOURCES:
         assert_as_expected(pipeline, name, expected[name])
     assert_nothing_was_executed(pipeline, home)
 
     began = time.monotonic()
-    pipeline.run(DAYS[-1], "all_users")
+    pipeline.run_in_dagster(DAYS[-1], "all_users")
     keywords = pipeline.table("keywords")
     assert set(pipeline.table("rankings")["user_id"]) == set(keywords["user_id"])
     # Whoever has a journey that may be listed has a list.
