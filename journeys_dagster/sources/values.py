@@ -215,32 +215,32 @@ VALUE_MACROS = (
             then local - to_minutes(offset_minutes(zone))
         when list_contains(getvariable('time_zones'), zone) then timezone(zone, local) at time zone 'UTC'
     end""",
-    # Over a list of one, so that each part is made once.
-    f"""create macro year_first_time(written) as list_transform(
-        [regexp_extract(written, {quote_literal(_YEAR_FIRST)}, ['day', 'clock', 'zone'])],
-        lambda part: in_utc(calendar_day(part.day) + clock_time(part.clock), part.zone)
-    )[1]""",
-    f"""create macro named_month_time(written) as list_transform(
-        [string_split({_with_year_first("written")}, '|')],
-        lambda part: in_utc(calendar_day(part[1]) + clock_time(part[2]), part[3])
-    )[1]""",
+    # Over a list of one, so that what is made is made once.
     f"""create macro of_24_hours(written) as list_transform(
         [regexp_extract(written, {quote_literal(_HALF_DAY)}, ['before', 'hour', 'rest', 'half', 'after'])],
         lambda part: case when try_cast(part.hour as integer) between 1 and 12
             then part.before || (part.hour::integer % 12 + if(lower(part.half) = 'p', 12, 0)) || part.rest || part.after
         end
     )[1]""",
+    rf"""create macro time_parts(written) as case
+        when regexp_matches(written, {quote_literal(_YEAR_FIRST)})
+            then regexp_extract(written, {quote_literal(_YEAR_FIRST)}, ['day', 'clock', 'zone'])
+        when regexp_matches(written, '[A-Z][A-Za-z]{{2}}.*\d:\d\d') then list_transform(
+            [string_split({_with_year_first(f"regexp_replace(written, '{_WEEKDAY}', '')")}, '|')],
+            lambda part: {{'day': part[1], 'clock': part[2], 'zone': part[3]}}
+        )[1]
+    end""",
     # A cast to TIMESTAMP would ignore the zone; TIMESTAMPTZ takes a time without zone as UTC (session zone).
     rf"""create macro written_time(written) as case
         when regexp_full_match(written, '{_ISO_TIME}') then try_cast(written as timestamptz) at time zone 'UTC'
-        when regexp_matches(written, {quote_literal(_YEAR_FIRST)}) then year_first_time(written)
-        when regexp_matches(written, {quote_literal(_HALF_DAY)}) then list_transform(
-            [of_24_hours(written)],
-            lambda whole: coalesce(year_first_time(whole), named_month_time(regexp_replace(whole, '{_WEEKDAY}', '')))
-        )[1]
         when regexp_full_match(written, '(?:19|20)\d{{12}}') then try_strptime(written, '%Y%m%d%H%M%S')
-        when regexp_matches(written, '[A-Z][A-Za-z]{{2}}.*\d:\d\d')
-            then named_month_time(regexp_replace(written, '{_WEEKDAY}', ''))
+        else list_transform(
+            list_transform(
+                [case when regexp_matches(written, {quote_literal(_HALF_DAY)}) then of_24_hours(written) else written end],
+                lambda whole: time_parts(whole)
+            ),
+            lambda part: in_utc(calendar_day(part.day) + clock_time(part.clock), part.zone)
+        )[1]
     end""",
     # The cast alone would turn nested objects into texts.
     f"""create macro json_list(written) as case
