@@ -236,7 +236,7 @@ VALUE_MACROS = (
         when regexp_full_match(written, '(?:19|20)\d{{12}}') then try_strptime(written, '%Y%m%d%H%M%S')
         else list_transform(
             list_transform(
-                [case when regexp_matches(written, {quote_literal(_HALF_DAY)}) then of_24_hours(written) else written end],
+                [if(regexp_matches(written, {quote_literal(_HALF_DAY)}), of_24_hours(written), written)],
                 lambda whole: time_parts(whole)
             ),
             lambda part: in_utc(calendar_day(part.day) + clock_time(part.clock), part.zone)
