@@ -34,6 +34,7 @@ from journeys_dagster.orchestration.jobs import JOB_OF_SCOPE, scope_config
 from journeys_dagster.orchestration.run_config import ScopeConfig
 from journeys_dagster.orchestration.runs import RunFailedError, infer, ingest, missing_days
 from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset
+from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -48,7 +49,7 @@ MakeOnce = Callable[[str, Callable[[Path], None]], Path]
 set_collector()
 # No test asserts a time: on a busy machine a deadline would.
 hypothesis.settings.register_profile("all tests", deadline=None)
-hypothesis.settings.register_profile("without the slow ones", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("without the slow ones", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("all tests")
 # Several workers share the processors, and a thread of OpenMP that waits for work would spin on one.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -275,10 +276,12 @@ class Pipeline:
         self.ingest(day)
         leading = {asset.name for name in up_to for asset in needed_for(name, self.assets)}
         zone = self.home.landing_zone()
-        for asset in self.assets:
-            is_taken_in = asset.group == "sources" and day in zone.days(asset.name)
-            if asset.partitioned and not is_taken_in and (not up_to or asset.name in leading):
-                self._replace(asset, [day], ScopeConfig(scope=scope) if asset.config is ScopeConfig else None)
+        # Attached once, as to open the file takes longer than most of what is done with it.
+        with open_database(self.warehouse.path, read_only=False, config=self.warehouse.connection_config):
+            for asset in self.assets:
+                is_taken_in = asset.group == "sources" and day in zone.days(asset.name)
+                if asset.partitioned and not is_taken_in and (not up_to or asset.name in leading):
+                    self._replace(asset, [day], ScopeConfig(scope=scope) if asset.config is ScopeConfig else None)
 
     def _replace(self, asset: Asset, days: Sequence[date], config: dg.Config | None) -> None:
         run = Run(

@@ -142,7 +142,7 @@ def partition(labels: list[int], keywords: list[str]) -> set[frozenset[str]]:
 SIZES = st.lists(st.integers(2, 25), min_size=1, max_size=4)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
     sizes=SIZES,
@@ -181,7 +181,7 @@ def test_neither_the_order_of_rows_nor_other_users_change_a_bit():
         assert_frame_equal(alone.drop("code"), expected.filter(user_id=user).drop("code"), check_exact=True)
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), sizes=SIZES)
 def test_clusters_are_numbered_by_their_heaviest_keyword(seed: int, sizes: list[int]):
     keywords, vectors = random_users(seed, sizes, dimensions=5)
@@ -206,7 +206,7 @@ def test_neighbour_similarity_is_the_cosine_of_the_centroids_of_the_nearest_two(
     assert one_user(wide[:1])["neighbour_similarity"].to_list() == [0.0]
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), sizes=SIZES, threshold=st.floats(0.1, 2.0))
 def test_centroid_similarity_is_the_cosine_to_the_weighted_mean(seed: int, sizes: list[int], threshold: float):
     keywords, vectors = random_users(seed, sizes, dimensions=5)

@@ -270,6 +270,7 @@ def test_every_line_is_kept_or_counted(
     assert bought == set(known)
 
 
+@pytest.mark.slow
 def test_the_real_package(tmp_path: Path) -> None:
     if importlib.util.find_spec(PACKAGE) is None:
         pytest.skip("the extra complete-journey is not installed")

@@ -186,7 +186,6 @@ def test_a_copy_of_the_first_is_pushed_down(strategy: str):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 1000), lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5))
 def test_strategies_only_reorder_within_users(strategy: str, seed: int, lengths: list[int]):
     ranked, vectors = lists(seed, lengths)

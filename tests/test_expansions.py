@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from journeys_dagster.inference.expansions import EXPANSION_SCHEMA, RELATED_SCHEMA, expand_users, related_journeys
@@ -105,7 +105,6 @@ def test_a_journey_that_its_user_does_not_want_leads_to_nothing_and_nothing_near
     assert "stoves" not in offered(["tents stoves"], related, nothing, CHOSEN, unwanted=["stoves"])["related"]
 
 
-@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True), min_size=2, max_size=12))
 def test_users_are_offered_alone_what_they_are_offered_among_others(lists: list[list[str]]) -> None:
     everyone = [" ".join(names) for names in lists]

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -187,7 +187,6 @@ def greedy(current: pl.DataFrame, previous: pl.DataFrame) -> dict[tuple[str, int
     return matched
 
 
-@settings(deadline=None, max_examples=150)
 @given(histories())
 def test_clusters_continue_journeys_from_the_largest_overlap_down(history: tuple[pl.DataFrame, pl.DataFrame]):
     current, previous = history
@@ -203,7 +202,6 @@ def test_clusters_continue_journeys_from_the_largest_overlap_down(history: tuple
     assert (found.filter(~pl.col("continued"))["overlap"] == 0.0).all()
 
 
-@settings(deadline=None, max_examples=40)
 @given(histories(), st.integers(0, 99))
 def test_neither_the_order_of_rows_nor_other_users_matter(history: tuple[pl.DataFrame, pl.DataFrame], seed: int):
     current, previous = history
@@ -215,7 +213,6 @@ def test_neither_the_order_of_rows_nor_other_users_matter(history: tuple[pl.Data
         assert_frame_equal(alone, expected.filter(user_id=user), check_exact=True)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.lists(histories(), min_size=2, max_size=5))
 def test_ids_stay_distinct_within_a_user_over_many_days(days: list[tuple[pl.DataFrame, pl.DataFrame]]):
     previous = NOTHING

@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_landing_reader import DAY, HEADER, LANDING, TIME, counts, read, reasons, search, users, write_rows
 
@@ -363,7 +362,6 @@ def test_a_backslash_before_a_quote_costs_its_line_and_is_named(tmp_path: Path) 
 FIELDS = st.lists(st.text(alphabet='a",;\n\r \\', max_size=6), min_size=1, max_size=12)
 
 
-@hypothesis_settings(max_examples=30, deadline=None)
 @given(queries=FIELDS, size=st.integers(20, 60))
 def test_blocks_of_any_size_give_the_same_rows(
     queries: list[str], size: int, tmp_path_factory: pytest.TempPathFactory
@@ -536,7 +534,6 @@ def test_a_time_that_is_not_plain_is_not_guessed(written: str) -> None:
     assert evaluated("written_time(x)", written) is None
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
 @given(moment=st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)), minutes=st.integers(-14 * 60, 14 * 60))
 def test_an_offset_is_never_ignored(moment: datetime, minutes: int) -> None:
     sign, size = "-" if minutes < 0 else "+", abs(minutes)
@@ -624,7 +621,6 @@ def test_a_list_is_read_as_databases_and_languages_write_it(written: str, texts:
         assert found == texts
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(alphabet="ab c'\"\\,;{}|", min_size=1).filter(lambda text: text.strip() == text), max_size=4))
 def test_lists_of_postgres_come_back_as_they_were(texts: list[str]) -> None:
     quoted = ",".join('"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts)

@@ -115,7 +115,7 @@ def test_labels_are_those_of_scipy_ties_included(seed: int, n: int, steps: int, 
     assert chain_labels(distances, threshold) in (expected, None)
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
+@settings(deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 60), threshold=st.floats(0.05, 1.0))
 def test_without_ties_the_chains_decide(seed: int, n: int, threshold: float):
     assert chain_labels(random_distances(seed, n, 0), threshold) is not None
@@ -138,7 +138,7 @@ def test_equal_distances_everywhere_are_settled_as_scipy_settles_them():
             assert tree_labels(distances, threshold) == scipy_labels(distances, threshold)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 10**6),
     sizes=st.lists(st.integers(0, 40), max_size=5),

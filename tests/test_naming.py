@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -302,7 +302,6 @@ def adversarial_users(draw: st.DrawFn) -> list[Row]:
     return rows
 
 
-@settings(deadline=None, max_examples=120)
 @given(adversarial_users(), st.randoms())
 def test_every_journey_has_one_name_that_no_other_of_the_user_has(rows: list[Row], random):
     found = name(*rows)

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
@@ -182,7 +182,6 @@ USER_TEXT = st.one_of(st.text(max_size=30), st.lists(SPECIAL, max_size=15).map("
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
 
-@settings(max_examples=300, deadline=None)
 @given(cells=st.lists(st.tuples(USER_TEXT, USER_TEXT), min_size=1, max_size=4), name=USER_TEXT)
 def test_user_text_is_shown_in_its_cell_and_does_nothing(cells: list[tuple[str, str]], name: str):
     frame = pl.DataFrame(cells, schema={f"a{name}": pl.String, "b": pl.String}, orient="row")

@@ -6,7 +6,6 @@ from typing import Any
 import polars as pl
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -171,7 +170,6 @@ HISTORIES = st.lists(st.integers(0, 300), min_size=1, max_size=40, unique=True).
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
 @given(HISTORIES, HISTORIES, st.integers(0, 200))
 def test_a_snapshot_tells_the_stage_of_every_later_day(days: list[date], others: list[date], later: int):
     newest = max(*days, *others)
@@ -185,7 +183,6 @@ def test_a_snapshot_tells_the_stage_of_every_later_day(days: list[date], others:
     assert (seen["stage"], seen["ends_on"]) == (expected, told["ends_on"])
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
 @given(HISTORIES, st.floats(0.5, 5), st.integers(1, 90), st.integers(1, 90))
 def test_what_is_outlived_lies_within_bounds_and_grows_with_the_gaps(
     days: list[date], gaps: float, least: int, most: int

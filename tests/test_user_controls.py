@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from journeys_dagster.definitions import declared_tables
@@ -44,7 +44,6 @@ said = st.tuples(
 
 
 @given(st.lists(said, max_size=12))
-@settings(max_examples=60)
 def test_as_of_each_day_the_newest_that_was_said_of_a_thing_counts(
     database: duckdb.DuckDBPyConnection, rows: list[tuple[str, str, bool, int, int]]
 ):

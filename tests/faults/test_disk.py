@@ -178,7 +178,10 @@ print(counts(warehouse))
 """
 
 
-@pytest.mark.parametrize("limit", [0, 200_000], ids=["of the warehouse", "of anything"])
+@pytest.mark.parametrize(
+    "limit",
+    [pytest.param(0, id="of the warehouse", marks=pytest.mark.slow), pytest.param(200_000, id="of anything")],
+)
 def test_a_limit_on_file_sizes_is_named_and_the_old_rows_stand(tmp_path: Path, limit: int) -> None:
     """As where a user has a quota; needs no privilege."""
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]

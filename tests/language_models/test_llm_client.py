@@ -437,6 +437,7 @@ def test_clients_of_threads_share_a_warehouse(server: Loopback, warehouse: Wareh
     assert warehouse.query(f"select count(*) as n from {LLM_ANSWERS.name}")["n"][0] == 40
 
 
+@pytest.mark.slow
 def test_nothing_of_openai_is_imported_until_it_is_needed():
     code = "import sys, journeys_dagster.definitions, journeys_dagster.llm.client; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
