@@ -8,7 +8,7 @@ import polars as pl
 
 from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.metadata import plot
-from journeys_dagster.orchestration.timing import at_retention_time
+from journeys_dagster.orchestration.timing import OPERATIONS_GROUP, at_retention_time
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.compaction import compact
@@ -17,7 +17,7 @@ from journeys_dagster.resources.retention import prune, pruned_tables
 _WEEKS_DRAWN = 104
 
 
-@table_asset(None, kinds={"python"}, group="operations", decides=False, condition=at_retention_time)
+@table_asset(None, kinds={"python"}, group=OPERATIONS_GROUP, decides=False, condition=at_retention_time)
 def retention(run: Run) -> dg.MaterializeResult:
     """Prunes snapshots older than retention.keep_days, in one transaction, and rewrites the warehouse file where
     enough of it is free. `current_user_journeys` never changes by it.
@@ -39,12 +39,13 @@ def retention(run: Run) -> dg.MaterializeResult:
         "tables": dg.MetadataValue.md(markdown_table(pruning.tables, max_rows=len(tables))),
     }
     earlier = run.instance or dg.DagsterInstance.get()
-    return dg.MaterializeResult(metadata={**metadata, "plot": _sizes(earlier, metadata)})
+    plotted = _sizes(earlier, run.location.key(retention.name), metadata)
+    return dg.MaterializeResult(metadata={**metadata, "plot": plotted})
 
 
-def _sizes(instance: dg.DagsterInstance, now: dict[str, Any]) -> dg.MarkdownMetadataValue:
+def _sizes(instance: dg.DagsterInstance, key: dg.AssetKey, now: dict[str, Any]) -> dg.MarkdownMetadataValue:
     """The size of the file before and after each run, the newest of a day."""
-    earlier = instance.fetch_materializations(dg.AssetKey(retention.name), limit=_WEEKS_DRAWN).records
+    earlier = instance.fetch_materializations(key, limit=_WEEKS_DRAWN).records
     sizes = {datetime.now(UTC).date(): (now["bytes_before"], now["bytes_after"])}
     for record in earlier:
         if (materialization := record.asset_materialization) is not None:

@@ -2,6 +2,7 @@
 
 import pkgutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from importlib import import_module
 from typing import Any
@@ -24,7 +25,7 @@ from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_state import SEEN_LANDING_DAYS
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.llm import LLM_ANSWERS, llm_resource
-from journeys_dagster.settings import Settings, load_settings
+from journeys_dagster.settings import Settings, SettingsError, load_settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
 from journeys_dagster.sources.streams import check_event_models
 from journeys_dagster.sql.models import ModelError, load_audits, load_models
@@ -39,8 +40,10 @@ def build_defs(
     settings: Settings | None = None,
     home: Home | None = None,
     resource_overrides: Mapping[str, Any] | None = None,
+    key_prefix: Sequence[str] = (),
+    group_names: Mapping[str, str] | None = None,
 ) -> dg.Definitions:
-    """All definitions of the code location.
+    """All definitions, to be merged with others; they name no executor but that of their jobs.
 
     Parameters
     ----------
@@ -50,32 +53,41 @@ def build_defs(
         Default: the home named by the environment.
     resource_overrides : mapping, optional
         Resources to use in place of the home's own, by name.
+    key_prefix : sequence of str
+        What the keys of all assets begin with.
+    group_names : mapping of str to str, optional
+        Names of groups in the place of the declared ones.
+
+    Raises
+    ------
+    SettingsError
+        There is no such group.
     """
     settings = settings or load_settings()
     home = home or Home.from_environment()
-    landing_zone = home.landing_zone()
     embedding = settings.embedding
     resources: dict[str, Any] = {
         "settings": settings,
-        "landing_zone": landing_zone,
+        "landing_zone": home.landing_zone(),
         "warehouse": home.run_warehouse(settings),
         "embedder": embedder_of_process(embedding.model, embedding.revision, embedding.batch_size),
         "llm": llm_resource(settings.llm),
+        **(resource_overrides or {}),
     }
-    first_day = _first_day(settings, landing_zone)
+    first_day = _first_day(settings, resources["landing_zone"])
     declared = declared_assets(settings)
     days = dg.DailyPartitionsDefinition(start_date=first_day.isoformat())
-    location = build_location(settings, declared, days)
-    jobs = build_jobs([asset for asset in declared if asset.name in location.assets])
-    graph = dg.Definitions(
-        assets=[asset.build(location) for asset in declared if asset.name in location.assets],
-        jobs=list(jobs.values()),
-        resources={**resources, **(resource_overrides or {})},
-        # A step takes milliseconds in the run's own process and seconds in a new one.
-        executor=dg.in_process_executor,
+    location = replace(
+        build_location(settings, declared, days),
+        key_prefix=key_prefix,
+        group_names=_known_groups(group_names or {}, declared),
     )
-    automation = build_automation(location.algorithm.version, jobs, settings, first_day=first_day)
-    return dg.Definitions.merge(graph, automation)
+    in_use = [asset for asset in declared if asset.name in location.assets]
+    jobs = build_jobs(in_use, location)
+    graph = dg.Definitions(
+        assets=[asset.build(location) for asset in in_use], jobs=list(jobs.values()), resources=resources
+    )
+    return dg.Definitions.merge(graph, build_automation(in_use, location, jobs, first_day=first_day))
 
 
 def declared_assets(settings: Settings) -> list[Asset]:
@@ -125,6 +137,15 @@ def algorithm_in_use(settings: Settings) -> Algorithm:
     return _algorithm(settings, declared_assets(settings))
 
 
+def _known_groups(names: Mapping[str, str], declared: Sequence[Asset]) -> Mapping[str, str]:
+    groups = {asset.group for asset in declared}
+    if unknown := names.keys() - groups:
+        raise SettingsError(
+            f"there is no group {', '.join(map(repr, sorted(unknown)))}; groups are {', '.join(sorted(groups))}"
+        )
+    return names
+
+
 def _tables(declared: Sequence[Asset]) -> dict[str, Table]:
     tables = [asset.table for asset in declared if asset.table is not None]
     return {table.name: table for table in (*tables, *RECORDS)}
@@ -154,4 +175,5 @@ def _first_day(settings: Settings, landing_zone: LandingZone) -> date:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
-    return build_defs()
+    # For assets that are materialised by none of the jobs, which have it too.
+    return dg.Definitions.merge(build_defs(), dg.Definitions(executor=dg.in_process_executor))

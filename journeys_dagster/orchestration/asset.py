@@ -7,7 +7,7 @@ code location is put together, so a decorated function is a declaration that `de
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, TypedDict, Unpack
@@ -31,7 +31,7 @@ WAREHOUSE_POOL = "warehouse"
 """Dagster's pool of all that write to the warehouse: one run at a time, see `dagster.yaml`."""
 
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
-Condition = Callable[[Settings], dg.AutomationCondition]
+Condition = Callable[["Location"], dg.AutomationCondition]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,10 @@ class Location:
         All tables and views by name.
     audits : mapping of str to sequence of SqlAudit
         By the table they examine.
+    key_prefix : sequence of str
+        What the keys of all assets begin with.
+    group_names : mapping of str to str
+        Names of groups in the place of those that assets declare.
     """
 
     settings: Settings
@@ -56,6 +60,20 @@ class Location:
     assets: frozenset[str]
     tables: Mapping[str, Table] = field(default_factory=dict)
     audits: Mapping[str, Sequence[SqlAudit]] = field(default_factory=dict)
+    key_prefix: Sequence[str] = ()
+    group_names: Mapping[str, str] = field(default_factory=dict)
+
+    def key(self, name: str) -> dg.AssetKey:
+        """The key of an asset here."""
+        return dg.AssetKey([*self.key_prefix, name])
+
+    def step(self, name: str) -> str:
+        """The name of the step that makes an asset, by which a run is configured."""
+        return self.key(name).to_python_identifier()
+
+    def select(self, assets: Iterable["Asset"]) -> dg.AssetSelection:
+        """Assets by their keys: others may have groups of the same names."""
+        return dg.AssetSelection.assets(*(self.key(asset.name) for asset in assets))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +153,7 @@ class Asset:
     decides : bool
         Whether it has a part in what is inferred, and so in `algorithm_version`.
     condition : callable, optional
-        When it is materialised by itself; takes the settings.
+        When it is materialised by itself; takes the location.
     """
 
     name: str
@@ -170,29 +188,28 @@ class Asset:
 
     def build(self, location: Location) -> dg.AssetsDefinition:
         """The asset as Dagster has it."""
-        with_llm = self.uses_llm(location.settings)
+        key, with_llm = location.key(self.name), self.uses_llm(location.settings)
         audits = location.audits.get(self.name, ())
         checks = [*audit_specs(self.name, audits), *self.checks, *([llm_spec(self.name)] if with_llm else [])]
-        settings = location.settings
 
         def materialize(context: dg.AssetExecutionContext, config: dg.Config | None = None) -> Results:
             yield from self.materialize(self._run(context, location, config, with_llm=with_llm))
 
         return dg.asset(
-            name=self.name,
-            deps=sorted((self.deps & location.assets) - {self.name}),
+            key=key,
+            deps=[location.key(name) for name in sorted((self.deps & location.assets) - {self.name})],
             required_resource_keys={"warehouse", *self.needs, *({"llm"} if with_llm else ())},
             partitions_def=location.partitions_def if self.partitioned else None,
             backfill_policy=dg.BackfillPolicy.single_run() if self.partitioned else None,
             description=self.description,
-            group_name=self.group,
+            group_name=location.group_names.get(self.group, self.group),
             kinds={"duckdb", *self.kinds, *({"openai"} if with_llm else ())},
             pool=WAREHOUSE_POOL,
             owners=[self.owner],
             code_version=self.code_version or step_version(self.module),
             metadata=table_metadata(self.table) if self.table else None,
-            automation_condition=self.condition(settings) if self.condition else None,
-            check_specs=checks or None,
+            automation_condition=self.condition(location) if self.condition else None,
+            check_specs=[check.replace_key(dg.AssetCheckKey(key, check.name)) for check in checks] or None,
         )(_with_config(materialize, self.config))
 
     def _run(self, context: dg.AssetExecutionContext, location: Location, config: object, *, with_llm: bool) -> Run:

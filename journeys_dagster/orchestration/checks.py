@@ -177,7 +177,6 @@ def model_fits_result(asset: str, misfit: str) -> dg.AssetCheckResult:
     until = "without it until the next training (`journeys train`)"
     return dg.AssetCheckResult(
         check_name=MODEL_FITS,
-        asset_key=asset,
         passed=not misfit,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{misfit}: {asset} goes {until}" if misfit else None,

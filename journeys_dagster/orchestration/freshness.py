@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time, timedelta
 
 import dagster as dg
 
-from journeys_dagster.orchestration.asset import WAREHOUSE_POOL
-from journeys_dagster.orchestration.jobs import NEWEST_DAY, AssetJob
+from journeys_dagster.orchestration.asset import WAREHOUSE_POOL, Location
+from journeys_dagster.orchestration.jobs import AssetJob, newest_day_check
 from journeys_dagster.orchestration.timing import require_cron
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -24,12 +24,6 @@ class DeadlineConfig(dg.Config):
     deadline: str = ""
 
 
-@dg.asset_check(
-    asset=NEWEST_DAY.asset_key,
-    name=NEWEST_DAY.name,
-    pool=WAREHOUSE_POOL,
-    description="The newest inferred day had ended at most automation.freshness_hours before the deadline.",
-)
 def _newest_day(
     config: DeadlineConfig, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.AssetCheckResult:
@@ -45,18 +39,25 @@ def _newest_day(
     )
 
 
-def build_freshness(job: AssetJob, settings: Settings) -> dg.Definitions:
+def build_freshness(job: AssetJob, location: Location) -> dg.Definitions:
     """The check, and the schedule that makes it at the deadlines of automation.freshness_cron."""
+    automation, key = location.settings.automation, newest_day_check(location)
+    check = dg.asset_check(
+        asset=key.asset_key,
+        name=key.name,
+        pool=WAREHOUSE_POOL,
+        description="The newest inferred day had ended at most automation.freshness_hours before the deadline.",
+    )(_newest_day)
 
     @dg.schedule(
         job=job,
         name=FRESHNESS_SCHEDULE,
-        cron_schedule=require_cron("automation.freshness_cron", settings.automation.freshness_cron),
+        cron_schedule=require_cron("automation.freshness_cron", automation.freshness_cron),
         execution_timezone="UTC",
         description="Looks whether the newest day has been inferred by the deadline; a late one is a failed check.",
     )
     def freshness_schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         config = DeadlineConfig(deadline=context.scheduled_execution_time.isoformat())
-        return dg.RunRequest(run_config=dg.RunConfig(ops={_newest_day.node_def.name: config}))
+        return dg.RunRequest(run_config=dg.RunConfig(ops={check.node_def.name: config}))
 
-    return dg.Definitions(asset_checks=[_newest_day], schedules=[freshness_schedule])
+    return dg.Definitions(asset_checks=[check], schedules=[freshness_schedule])

@@ -3,13 +3,14 @@
 Both kinds of inference run the same assets over the same daily partitions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
-from journeys_dagster.orchestration.asset import Asset
+from journeys_dagster.orchestration.asset import Asset, Location
 from journeys_dagster.orchestration.run_config import ScopeConfig, TrainingConfig
 
 INGEST_LANDING = "ingest_landing"
@@ -17,50 +18,54 @@ DAILY_INCREMENTAL = "daily_incremental"
 FULL_INFERENCE = "full_inference"
 TRAIN_MODELS = "train_models"
 FRESHNESS = "freshness"
-NEWEST_DAY = dg.AssetCheckKey(dg.AssetKey("user_journeys"), "newest_day")
-"""The check of freshness: of no day's run, but of a deadline."""
 AssetJob = Any
 """What `define_asset_job` returns; Dagster does not export its type."""
 _RETRY_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
 """A run whose process died starts from the first step: another run may have run meanwhile."""
+_SOURCES_GROUP = "sources"
 JOB_OF_SCOPE = {"active_users": DAILY_INCREMENTAL, "all_users": FULL_INFERENCE}
 
 
-def build_jobs(assets: Sequence[Asset]) -> dict[str, AssetJob]:
+def newest_day_check(location: Location) -> dg.AssetCheckKey:
+    """The check of freshness: of no day's run, but of a deadline."""
+    return dg.AssetCheckKey(location.key("user_journeys"), "newest_day")
+
+
+def build_jobs(assets: Sequence[Asset], location: Location) -> dict[str, AssetJob]:
     """All jobs by name: `assets` without partitions are trained, or operations."""
-    models = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.table and not asset.partitioned))
-    freshness = dg.AssetSelection.checks(NEWEST_DAY)
-    daily = dg.AssetSelection.assets(*(asset.name for asset in assets if asset.partitioned)) - freshness
+    models = location.select(asset for asset in assets if asset.table and not asset.partitioned)
+    freshness = dg.AssetSelection.checks(newest_day_check(location))
+    daily = location.select(asset for asset in assets if asset.partitioned) - freshness
+    # A step takes milliseconds in the run's own process and seconds in a new one.
+    job = partial(dg.define_asset_job, executor_def=dg.in_process_executor)
     jobs = [
-        dg.define_asset_job(
+        job(
             INGEST_LANDING,
-            selection=dg.AssetSelection.groups("sources"),
+            selection=location.select(asset for asset in assets if asset.group == _SOURCES_GROUP),
             description="Ingests landing days, without inference.",
             tags=_RETRY_TAGS,
         ),
-        dg.define_asset_job(
+        job(
             DAILY_INCREMENTAL,
             selection=daily,
-            config=scope_config("active_users"),
+            config=scope_config("active_users", location.step),
             description="Ingests a landing day and infers the journeys of users with a row that arrived that day.",
             tags=_RETRY_TAGS,
         ),
-        dg.define_asset_job(
+        job(
             FULL_INFERENCE,
             selection=daily,
-            config=scope_config("all_users"),
+            config=scope_config("all_users", location.step),
             description="Ingests a landing day and infers the journeys of everyone with history as of that day.",
             tags=_RETRY_TAGS,
         ),
-        dg.define_asset_job(
+        job(
             TRAIN_MODELS,
             selection=models,
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
             tags=_RETRY_TAGS,
         ),
-        dg.define_asset_job(
-            FRESHNESS, selection=freshness, description="Checks that the newest day has been inferred by the deadline."
-        ),
+        job(FRESHNESS, selection=freshness, description="Checks that the newest day has been inferred by the deadline."),
     ]
     return {job.name: job for job in jobs}
 
@@ -73,9 +78,9 @@ def range_tags(first: date, last: date) -> dict[str, str]:
     }
 
 
-def scope_config(scope: str) -> dg.RunConfig:
-    """Run config that sets the scope."""
-    return dg.RunConfig(ops={name: ScopeConfig(scope=scope) for name in ("users_in_scope", "inferred_days")})
+def scope_config(scope: str, step: Callable[[str], str] = str) -> dg.RunConfig:
+    """Run config that sets the scope; `step` gives the name of an asset's step, where that is another one."""
+    return dg.RunConfig(ops={step(name): ScopeConfig(scope=scope) for name in ("users_in_scope", "inferred_days")})
 
 
 def training_config(as_of: date | None) -> dg.RunConfig:

@@ -1,6 +1,6 @@
 """What every asset shows in the UI: its columns and lineage, row and user counts, a sample, a plot."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -38,11 +38,13 @@ def table_metadata(table: Table) -> dict[str, Any]:
     return metadata
 
 
-def column_lineage(lineage: Mapping[str, frozenset[tuple[str, str]]]) -> dg.TableColumnLineage:
-    """Column lineage in Dagster's terms."""
+def column_lineage(
+    lineage: Mapping[str, frozenset[tuple[str, str]]], key: Callable[[str], dg.AssetKey]
+) -> dg.TableColumnLineage:
+    """Column lineage in Dagster's terms; `key` gives the key of a table's asset."""
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(dg.AssetKey(table), name) for table, name in sorted(upstream)]
+            column: [dg.TableColumnDep(key(table), name) for table, name in sorted(upstream)]
             for column, upstream in lineage.items()
         }
     )

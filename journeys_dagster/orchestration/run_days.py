@@ -32,7 +32,9 @@ def days_of_run(run: dg.DagsterRun) -> tuple[date, date] | None:
 def scope_of_run(run: dg.DagsterRun) -> str | None:
     """Whom a run infers; none where it infers nobody."""
     ops: Any = run.run_config.get("ops") if isinstance(run.run_config, Mapping) else None
-    found = ops.get("users_in_scope", {}).get("config", {}).get("scope") if isinstance(ops, Mapping) else None
+    # Where keys have a prefix, the steps' names have it too.
+    steps = {name.rpartition("__")[2]: step for name, step in ops.items()} if isinstance(ops, Mapping) else {}
+    found = steps.get("users_in_scope", {}).get("config", {}).get("scope")
     return found if isinstance(found, str) else None
 
 

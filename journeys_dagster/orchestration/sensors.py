@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 
 from journeys_dagster.orchestration.alerts import build_alert_sensors
+from journeys_dagster.orchestration.asset import Asset, Location
 from journeys_dagster.orchestration.freshness import FRESHNESS_SCHEDULE, build_freshness
 from journeys_dagster.orchestration.jobs import (
     DAILY_INCREMENTAL,
@@ -19,7 +20,7 @@ from journeys_dagster.orchestration.jobs import (
 )
 from journeys_dagster.orchestration.run_days import priority_tags, requested_days
 from journeys_dagster.orchestration.runs import MissingDays, missing_days
-from journeys_dagster.orchestration.timing import TRAINING_GROUP, require_cron
+from journeys_dagster.orchestration.timing import OPERATIONS_GROUP, TRAINING_GROUP, require_cron
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
@@ -161,19 +162,20 @@ def stale_since(warehouse: Warehouse, algorithm_version: str) -> str | None:
 
 
 def build_automation(
-    algorithm_version: str, jobs: Mapping[str, AssetJob], settings: Settings, *, first_day: date
+    assets: Sequence[Asset], location: Location, jobs: Mapping[str, AssetJob], *, first_day: date
 ) -> dg.Definitions:
     """Sensors and the schedule; all are stopped until they are turned on.
 
     Parameters
     ----------
-    algorithm_version : str
-        That of the code location.
+    assets : sequence of Asset
+        Those in use.
     jobs : mapping of str to job
         From `build_jobs`.
     first_day : date
         First partition.
     """
+    algorithm_version, automation = location.algorithm.version, location.settings.automation
 
     @dg.sensor(
         jobs=[jobs[INGEST_LANDING], jobs[DAILY_INCREMENTAL]],
@@ -220,7 +222,7 @@ def build_automation(
 
     @dg.schedule(
         job=jobs[DAILY_INCREMENTAL],
-        cron_schedule=require_cron("automation.daily_cron", settings.automation.daily_cron),
+        cron_schedule=require_cron("automation.daily_cron", automation.daily_cron),
         execution_timezone="UTC",
         description="The safety net of landing_sensor: once a day, days that are still missing are requested again, "
         "unless a run for them waits or is under way.",
@@ -238,17 +240,17 @@ def build_automation(
 
     training_sensor = dg.AutomationConditionSensorDefinition(
         TRAINING_SENSOR,
-        target=dg.AssetSelection.groups(TRAINING_GROUP),
+        target=location.select(asset for asset in assets if asset.group == TRAINING_GROUP),
         minimum_interval_seconds=60,
-        description=f"Trains the models at {settings.automation.training_cron} (UTC); those that win take over.",
+        description=f"Trains the models at {automation.training_cron} (UTC); those that win take over.",
     )
     retention_sensor = dg.AutomationConditionSensorDefinition(
         RETENTION_SENSOR,
-        target=dg.AssetSelection.groups("operations"),
+        target=location.select(asset for asset in assets if asset.group == OPERATIONS_GROUP),
         minimum_interval_seconds=60,
-        description=f"Prunes old snapshots at {settings.retention.cron} (UTC).",
+        description=f"Prunes old snapshots at {location.settings.retention.cron} (UTC).",
     )
-    automation = dg.Definitions(
+    sensors = dg.Definitions(
         sensors=[
             landing_sensor,
             algorithm_change_sensor,
@@ -258,7 +260,7 @@ def build_automation(
         ],
         schedules=[daily_schedule],
     )
-    return dg.Definitions.merge(automation, build_freshness(jobs[FRESHNESS], settings))
+    return dg.Definitions.merge(sensors, build_freshness(jobs[FRESHNESS], location))
 
 
 def newest_day(warehouse: Warehouse) -> date | None:

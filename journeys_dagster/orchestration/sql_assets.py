@@ -61,7 +61,7 @@ def _materialize(model: SqlModel, run: Run) -> Results:
         metadata = row_metadata(warehouse, model.table, newest.isoformat())
     elif model.sampled:
         metadata = sample_metadata(warehouse, model.table, newest.isoformat())
-    metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(run.location.tables))
+    metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(run.location.tables), run.location.key)
     if model.histogram is not None:
         values = warehouse.query(f'select "{model.histogram}" from "{model.name}" where as_of = $day', {"day": newest})
         title = f"{model.histogram} of {model.table.grain.removeprefix('one row per as_of and ')}s, {newest}"

@@ -2,19 +2,21 @@
 
 import dagster as dg
 
-from journeys_dagster.settings import Settings, SettingsError
+from journeys_dagster.orchestration.asset import Location
+from journeys_dagster.settings import SettingsError
 
 TRAINING_GROUP = "training"
+OPERATIONS_GROUP = "operations"
 _LABELS = "ranking_labels"
 
 
-def at_training_time(settings: Settings) -> dg.AutomationCondition:
+def at_training_time(location: Location) -> dg.AutomationCondition:
     """Once per tick of automation.training_cron, where there is something to train on.
 
     Unlike Dagster's ``on_cron`` it does not wait until everything upstream was updated since the tick: that is one
     partition for each day of history. What was trained after the tick, as by ``train_models``, is not trained again.
     """
-    cron = require_cron("automation.training_cron", settings.automation.training_cron)
+    cron = require_cron("automation.training_cron", location.settings.automation.training_cron)
     passed = dg.AutomationCondition.cron_tick_passed(cron, "UTC")
     return (
         passed.since_last_handled()
@@ -23,9 +25,9 @@ def at_training_time(settings: Settings) -> dg.AutomationCondition:
     ).with_label(f"at_training_time({cron})")
 
 
-def after_labels(settings: Settings) -> dg.AutomationCondition:
+def after_labels(location: Location) -> dg.AutomationCondition:
     """When `ranking_labels` were renewed by a run that did not make this asset too."""
-    labels = dg.AssetSelection.assets(_LABELS)
+    labels = dg.AssetSelection.assets(location.key(_LABELS))
     return (
         dg.AutomationCondition.any_deps_updated().allow(labels).since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress().allow(labels)
@@ -33,9 +35,9 @@ def after_labels(settings: Settings) -> dg.AutomationCondition:
     ).with_label("after_labels")
 
 
-def at_retention_time(settings: Settings) -> dg.AutomationCondition:
+def at_retention_time(location: Location) -> dg.AutomationCondition:
     """At each tick of retention.cron."""
-    return dg.AutomationCondition.on_cron(require_cron("retention.cron", settings.retention.cron))
+    return dg.AutomationCondition.on_cron(require_cron("retention.cron", location.settings.retention.cron))
 
 
 def require_cron(name: str, cron: str) -> str:

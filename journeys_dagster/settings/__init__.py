@@ -4,6 +4,7 @@ Every setting has its default, unit and effect here; `journeys.toml` repeats the
 what is done with a setting belongs to the step it governs.
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,6 +92,7 @@ __all__ = [
     "load_settings",
     "settings_of",
     "settings_of_arms",
+    "with_experiments",
 ]
 
 
@@ -131,13 +133,15 @@ class Settings(Section):
         return self.model_dump(mode="json", exclude=operation)
 
 
-def load_settings(path: Path | None = None) -> Settings:
+def load_settings(path: Path | None = None, *, home: Path | None = None) -> Settings:
     """Read the settings file once, and the file of experiments that goes with it.
 
     Parameters
     ----------
     path : Path, optional
         The file. Default: that of `settings_path`.
+    home : Path, optional
+        The home that may hold experiments. Default: that of `home_path`.
 
     Raises
     ------
@@ -156,18 +160,24 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"settings file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"settings file {path} is not valid TOML: {error}") from None
-    settings = settings_of(document, place=f"settings file {path}")
-    experiments = load_experiments(settings.experiments, settings.notifications)
+    return with_experiments(settings_of(document, place=f"settings file {path}"), home=home)
+
+
+def with_experiments(settings: Settings, *, home: Path | None = None) -> Settings:
+    """Settings with what the file of experiments declares, as `load_settings` gives them."""
+    experiments = load_experiments(settings.experiments, settings.notifications, home=home)
     return settings.model_copy(update={"experiments": experiments})
 
 
-def settings_of(sections: Mapping[str, Any], *, place: str) -> Settings:
+def settings_of(sections: Mapping[str, Any], *, place: str, dates_as_text: bool = False) -> Settings:
     """Settings of sections as a settings file has them; what is left out has its default.
 
     Parameters
     ----------
     place : str
         Where they stand, for the message.
+    dates_as_text : bool
+        Whether the sections are of a language that has no dates, as JSON, and as Dagster reads YAML.
 
     Raises
     ------
@@ -175,6 +185,8 @@ def settings_of(sections: Mapping[str, Any], *, place: str) -> Settings:
         A key is unknown, or a value has the wrong type or range. Every fault is named.
     """
     try:
+        if dates_as_text:
+            return Settings.model_validate_json(json.dumps(sections))
         return Settings.model_validate(sections)
     except ValidationError as error:
         faults = "; ".join(_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())

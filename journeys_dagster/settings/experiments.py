@@ -137,15 +137,17 @@ def settings_of_arms(base: NotificationSettings, arms: Iterable[Arm]) -> Notific
     return NotificationSettings.model_validate(changed)
 
 
-def load_experiments(settings: ExperimentsSettings, base: NotificationSettings) -> ExperimentsSettings:
-    """Read the file of experiments, where there is one.
+def load_experiments(
+    settings: ExperimentsSettings, base: NotificationSettings, *, home: Path | None = None
+) -> ExperimentsSettings:
+    """Read the file of experiments, where there is one: the named one, or that of the home.
 
     Raises
     ------
     ExperimentsError
         The file is missing or no TOML, or an experiment cannot be had. Every fault of an experiment is named.
     """
-    path = Path(settings.file) if settings.file else home_path() / EXPERIMENTS_FILE
+    path = Path(settings.file) if settings.file else (home or home_path()) / EXPERIMENTS_FILE
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
