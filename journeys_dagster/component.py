@@ -3,7 +3,6 @@
 Whoever lists components imports this module, so what takes time is imported when one is loaded.
 """
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -26,7 +25,8 @@ class JourneysComponent(dg.Component, dg.Model, dg.Resolvable):
 
     home: str = Field(description="Folder of the warehouse, the published lists and locks; made where there is none.")
     landing: str | None = Field(
-        default=None, description="Folder of the landing zone, as SOURCE/date=YYYY-MM-DD/. Default: landing in the home."
+        default=None,
+        description="Folder of the landing zone, as SOURCE/date=YYYY-MM-DD/. Default: landing in the home.",
     )
     settings: str | dict[str, Any] = Field(
         default_factory=dict, description="Settings by section as in journeys.toml, or the path of such a file."

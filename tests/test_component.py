@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date, datetime
 from importlib import import_module
 from pathlib import Path
@@ -125,7 +125,7 @@ def test_a_mistake_is_named(tmp_path: Path, attributes: dict[str, object], messa
 def test_experiments_are_looked_for_in_the_home_of_the_component(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "experiments.toml").write_text("oops = 1\n")
-    with pytest.raises(ExpectedError, match="state/experiments.toml: experiment 'oops' is no table"):
+    with pytest.raises(ExpectedError, match=r"state/experiments\.toml: experiment 'oops' is no table"):
         component(tmp_path, home="state")
 
 
@@ -161,7 +161,7 @@ def test_rows_that_land_are_taken_in_under_the_prefix(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Callable[..., str]]:
+def project(tmp_path: Path) -> Callable[..., str]:
     """Runs commands in a project as `create-dagster` lays one out, with the component in it."""
     package = tmp_path / "shop" / "src" / "shop"
     (package / "defs" / "journeys").mkdir(parents=True)
@@ -195,7 +195,7 @@ def project(tmp_path: Path) -> Iterator[Callable[..., str]]:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    yield run
+    return run
 
 
 @pytest.mark.slow
@@ -204,17 +204,15 @@ def test_a_project_with_the_component_infers_what_the_project_itself_does(
 ) -> None:
     simulate(tmp_path / "shop" / "logs" / "landed", users=20, days=10, seed=11, last_day=WORLD_LAST_DAY)
     assert "JourneysComponent" in project("dg", "list", "components", defs_yaml=DEFS_YAML)
-    project("dg", "check", "yaml")
     assert "All definitions loaded successfully" in project("dg", "check", "defs")
-    listed = project("dg", "list", "defs")
-    assert "acme/journeys/user_journeys" in listed
-    first = date(2025, 6, 1).isoformat()
-    project("dg", "launch", "--job", "ingest_landing", "--partition-range", f"{first}...{WORLD_LAST_DAY}")
+    project("dg", "launch", "--job", "ingest_landing", "--partition-range", f"2025-06-20...{WORLD_LAST_DAY}")
     project("dg", "launch", "--job", "full_inference", "--partition", WORLD_LAST_DAY.isoformat())
     # By the project's executor, which gives each step a process.
     project("dg", "launch", "--assets", "key:acme/journeys/names", "--partition", WORLD_LAST_DAY.isoformat())
 
-    settings = Settings.model_validate({"landing": {"first_day": "2025-06-01"}, "output": {"max_journeys_per_user": 7}})
+    settings = Settings.model_validate(
+        {"landing": {"first_day": date(2025, 6, 1)}, "output": {"max_journeys_per_user": 7}}
+    )
     home = Home(tmp_path / "own")
     home.path.mkdir()
     (home.path / "landing").symlink_to(tmp_path / "shop" / "logs" / "landed")

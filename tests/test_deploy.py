@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,15 @@ def test_compose_reads_the_file() -> None:
             command, input=text, env=others | variables, capture_output=True, text=True, check=False, timeout=300
         )
 
-    told = config(DAGSTER_PG_PASSWORD="of this test alone")
+    told = config(**{"DAGSTER_PG_PASSWORD": (chosen := "of this test alone")})
     assert told.returncode == 0, told.stderr
     services = yaml.safe_load(told.stdout)["services"]
-    assert services["code"]["environment"]["DAGSTER_PG_PASSWORD"] == "of this test alone"
-    assert services["postgres"]["environment"]["POSTGRES_PASSWORD"] == "of this test alone"
+    told_to = {
+        (name, key) for name in services for key, value in services[name]["environment"].items() if value == chosen
+    }
+    assert told_to == {("postgres", "POSTGRES_PASSWORD")} | {
+        (name, "DAGSTER_PG_PASSWORD") for name in ("code", "daemon", "setup", "webserver")
+    }
     refused = config()
     assert refused.returncode != 0
     assert "a password for Postgres" in refused.stderr
@@ -197,7 +202,8 @@ class Stack:
     def __init__(self, compose: Mapping[str, Any], home: Home, postgres: Postgres, logs: Path) -> None:
         self._services, self._logs = compose["services"], logs
         code, web = str(free_port()), str(free_port())
-        self._here = {"/data": str(home.path), "0.0.0.0": "127.0.0.1", "4000": code, "3000": web}
+        everywhere = "0.0.0.0"  # noqa: S104 - what containers listen on; here it is loopback
+        self._here = {"/data": str(home.path), everywhere: "127.0.0.1", "4000": code, "3000": web}
         self._environment = os.environ | {
             **{name: str(value) for name, value in self._services["setup"]["environment"].items()},
             "DAGSTER_PG_HOST": "127.0.0.1",
@@ -244,7 +250,7 @@ def test_landed_days_run_through_the_services_on_postgres(
     compose: dict[str, Any], postgres: Postgres, home: Home, tmp_path: Path
 ) -> None:
     pytest.importorskip("dagster_postgres", reason="the extra postgres is not installed")
-    simulate(home.landing, users=20, days=3, seed=11, last_day=WORLD_LAST_DAY)
+    simulate(home.landing, users=20, days=2, seed=11, last_day=WORLD_LAST_DAY)
     home.dagster.mkdir()
     shutil.copy(DEPLOY / "workspace.yaml", home.dagster)
     # So that nothing but the pool of the warehouse has runs wait for each other.
@@ -257,18 +263,18 @@ def test_landed_days_run_through_the_services_on_postgres(
         started = stack.run("dagster", "sensor", "start", "landing_sensor", "-w", "/data/dagster/workspace.yaml")
         assert started.returncode == 0, started.stderr
         ended = f"select count(*) {of_days} and status = 'SUCCESS'"
-        eventually(lambda: postgres.ask(ended) == [["3"]], "three runs", logs=tmp_path)
+        eventually(lambda: postgres.ask(ended) == [["2"]], "two runs", logs=tmp_path, seconds=900)
         assert all(stack.is_healthy(service) for service in ("code", "webserver", "daemon"))
     runs = [[*map(float, run)] for run in postgres.ask(f"select start_time, end_time {of_days} order by start_time")]
-    for (_, ended_at), (started_at, _) in zip(runs, runs[1:], strict=False):
-        assert started_at >= ended_at, runs
+    (_, first_ended), (second_started, _) = runs
+    assert second_started >= first_ended
     # No record lies in SQLite's files.
     assert not list(home.dagster.rglob("*.db"))
     own = Home(tmp_path / "own")
     shutil.copytree(home.landing, own.landing)
     expected = Pipeline(own)
-    for back in (2, 1, 0):
-        expected.run(WORLD_LAST_DAY.fromordinal(WORLD_LAST_DAY.toordinal() - back))
+    for back in (1, 0):
+        expected.run(WORLD_LAST_DAY - timedelta(days=back))
     journeys = expected.table("user_journeys")
     assert not journeys.is_empty()
     assert home.warehouse(expected.settings).query("from user_journeys order by all").equals(journeys)

@@ -65,7 +65,9 @@ def build_jobs(assets: Sequence[Asset], location: Location) -> dict[str, AssetJo
             description="Trains the models; ranker and stage model take over if they beat what is in use.",
             tags=_RETRY_TAGS,
         ),
-        job(FRESHNESS, selection=freshness, description="Checks that the newest day has been inferred by the deadline."),
+        job(
+            FRESHNESS, selection=freshness, description="Checks that the newest day has been inferred by the deadline."
+        ),
     ]
     return {job.name: job for job in jobs}
 
