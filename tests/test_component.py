@@ -21,6 +21,7 @@ from dagster.components.core.package_entry import discover_package_objects
 from journeys_dagster.component import JourneysComponent
 from journeys_dagster.environment import PROJECT_ROOT
 from journeys_dagster.errors import ExpectedError
+from journeys_dagster.orchestration.jobs import scope_config
 from journeys_dagster.resources.home import Home
 from journeys_dagster.settings import Settings
 from lab.simulation import simulate
@@ -206,7 +207,10 @@ def test_a_project_with_the_component_infers_what_the_project_itself_does(
     assert "JourneysComponent" in project("dg", "list", "components", defs_yaml=DEFS_YAML)
     assert "All definitions loaded successfully" in project("dg", "check", "defs")
     project("dg", "launch", "--job", "ingest_landing", "--partition-range", f"2025-06-20...{WORLD_LAST_DAY}")
-    project("dg", "launch", "--job", "full_inference", "--partition", WORLD_LAST_DAY.isoformat())
+    # On the command line Dagster leaves out what a job with partitions is configured by.
+    everyone = scope_config("all_users", lambda name: "__".join([*PREFIX, name])).to_config_dict()
+    infer = ("dg", "launch", "--job", "full_inference", "--partition", WORLD_LAST_DAY.isoformat())
+    project(*infer, "--config-json", json.dumps(everyone))
     # By the project's executor, which gives each step a process.
     project("dg", "launch", "--assets", "key:acme/journeys/names", "--partition", WORLD_LAST_DAY.isoformat())
 
