@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -37,12 +38,14 @@ from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset
 from journeys_dagster.resources.database_file import open_database
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse import Warehouse
+from journeys_dagster.serving.publication import Store
 from journeys_dagster.settings import Settings
 from journeys_dagster.sources.contracts import declared_sources
 from journeys_dagster.sql.models import load_models
 from lab.simulation import simulate
 
 DATA_VARIABLE = "JOURNEYS_DATA"
+REDIS_VARIABLE = "JOURNEYS_TEST_REDIS"
 WORLD_LAST_DAY = date(2025, 6, 30)
 _EXIT_STATUS = pytest.StashKey[int]()
 MakeOnce = Callable[[str, Callable[[Path], None]], Path]
@@ -175,6 +178,43 @@ def home(tmp_path: Path) -> Home:
 def warehouse(home: Home) -> Warehouse:
     """The warehouse of an empty home; the file does not exist yet."""
     return home.warehouse(Settings())
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A server for published lists, whose URL is in `REDIS_VARIABLE`; tests that need it are skipped without."""
+    pytest.importorskip("redis", reason="redis missing: install the extra [redis]")
+    command = shutil.which("valkey-server") or shutil.which("redis-server")
+    if command is None:
+        pytest.skip("neither valkey-server nor redis-server is installed")
+    folder = tmp_path_factory.mktemp("server")
+    # The path of a socket has a hundred letters at most.
+    with tempfile.TemporaryDirectory(prefix="journeys-") as short:
+        socket = Path(short) / "socket"
+        options = ("--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", "")
+        started = subprocess.Popen([command, *options], stdout=subprocess.DEVNULL)
+        try:
+            for _ in range(1_000):
+                if socket.exists():
+                    break
+                time.sleep(0.01)
+            with mock.patch.dict(os.environ, {REDIS_VARIABLE: f"unix://{socket}"}):
+                yield
+        finally:
+            started.kill()
+            started.wait()
+
+
+@pytest.fixture(params=["folder", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Each place that lists can be published to."""
+    from journeys_dagster.serving.redis_store import RedisStore
+    from journeys_dagster.serving.store import FolderStore
+
+    if request.param == "folder":
+        return FolderStore(tmp_path / "lists")
+    request.getfixturevalue("redis_server")
+    return RedisStore(REDIS_VARIABLE, tmp_path.name)
 
 
 @pytest.fixture(scope="session")

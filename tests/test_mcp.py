@@ -21,8 +21,8 @@ from mcp import Client, StdioServerParameters
 from journeys_dagster.resources.home import Home
 from journeys_dagster.serving.lists import UserList
 from journeys_dagster.serving.mcp_server import DATA, build_server
+from journeys_dagster.serving.publication import Publication
 from journeys_dagster.serving.service import Journeys
-from journeys_dagster.serving.store import Publication
 from journeys_dagster.settings import Settings
 
 USER = "sim-user-000031"

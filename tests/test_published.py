@@ -1,24 +1,22 @@
 """Published lists: equal to the view on any day, all of one publication, and repaired by the next one."""
 
-import random
-import signal
-import subprocess
-import sys
-import time
+import os
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import lmdb
 import pytest
-from conftest import Pipeline
+from conftest import REDIS_VARIABLE, Pipeline
 
 from assets.published_journeys import published_journeys
 from journeys_dagster.definitions import algorithm_in_use, declared_tables
 from journeys_dagster.resources.warehouse import Warehouse
-from journeys_dagster.serving.publish import folder_of, publish
-from journeys_dagster.serving.store import PublishedLists, StoreError, publishing
+from journeys_dagster.serving.publication import Store, StoreError, UnreachableStoreError
+from journeys_dagster.serving.publish import folder_of, publish, store_of
+from journeys_dagster.serving.store import FolderStore, PublishedLists
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql.macros import load_macros
 from journeys_dagster.sql.models import load_models
@@ -97,17 +95,17 @@ def in_view(warehouse: Warehouse, on: date) -> list[dict[str, Any]]:
     return warehouse.query(f"from ({read_then}) order by user_id, rank, journey_id").to_dicts()
 
 
-def in_store(warehouse: Warehouse, on: date) -> list[dict[str, Any]]:
+def in_store(warehouse: Warehouse, on: date, store: Store | None = None) -> list[dict[str, Any]]:
     users = warehouse.query("select distinct user_id from user_snapshots")["user_id"].to_list()
-    with PublishedLists(folder_of(warehouse.file)) as lists:
+    with closing((store or FolderStore(folder_of(warehouse.file))).lists()) as lists:
         _, found = lists.get(users)
     rows = [row for each in found.values() for row in each.rows(on)]
     return sorted(rows, key=lambda row: (row["user_id"], row["rank"], row["journey_id"]))
 
 
-def assert_equal_on_any_day(warehouse: Warehouse, first: date, days: int = 70) -> None:
+def assert_equal_on_any_day(warehouse: Warehouse, first: date, store: Store | None = None, *, days: int = 70) -> None:
     for on in (first + timedelta(days=ahead) for ahead in range(0, days, 7)):
-        assert in_store(warehouse, on) == in_view(warehouse, on)
+        assert in_store(warehouse, on, store) == in_view(warehouse, on)
 
 
 def test_a_run_publishes_what_the_view_says_on_any_day(finished: Pipeline):
@@ -117,59 +115,59 @@ def test_a_run_publishes_what_the_view_says_on_any_day(finished: Pipeline):
     assert_equal_on_any_day(finished.warehouse, newest)
 
 
-def test_texts_numbers_and_long_ids_come_back_as_they_were(stocked: Warehouse):
-    published = publish(stocked.file)
+def test_texts_numbers_and_long_ids_come_back_as_they_were(stocked: Warehouse, store: Store):
+    published = publish(stocked.file, store)
     assert published is not None
     assert (published.version, published.day, published.users, published.changed) == (1, DAY, 4, 4)
-    assert_equal_on_any_day(stocked, DAY, days=8)
-    with PublishedLists(folder_of(stocked.file)) as lists:
+    assert_equal_on_any_day(stocked, DAY, store, days=8)
+    with closing(store.lists()) as lists:
         assert lists.get(["nobody", "stranger"])[1] == {}
 
 
-def test_only_what_differs_is_written_and_the_store_is_the_view_after(stocked: Warehouse):
-    publish(stocked.file)
-    again = publish(stocked.file, days=[DAY])
+def test_only_what_differs_is_written_and_the_store_is_the_view_after(stocked: Warehouse, store: Store):
+    publish(stocked.file, store)
+    again = publish(stocked.file, store, days=[DAY])
     assert again is not None
     assert again.version == 1
     listed(stocked, NEXT, {"ann": [{"journey_id": "a2"}], "cyd": []})
-    third = publish(stocked.file, days=[NEXT])
+    third = publish(stocked.file, store, days=[NEXT])
     assert third is not None
     assert (third.version, third.day, third.users, third.changed, third.removed) == (2, NEXT, 3, 1, 1)
-    assert_equal_on_any_day(stocked, NEXT, days=8)
+    assert_equal_on_any_day(stocked, NEXT, store, days=8)
     # A full inference writes all of it anew.
-    whole = publish(stocked.file, days=[NEXT], whole=True)
+    whole = publish(stocked.file, store, days=[NEXT], whole=True)
     assert whole is not None
     assert (whole.version, whole.changed) == (3, 3)
-    assert_equal_on_any_day(stocked, NEXT, days=8)
+    assert_equal_on_any_day(stocked, NEXT, store, days=8)
 
 
-def test_what_a_user_hides_is_gone_with_the_next_publication_and_comes_back(stocked: Warehouse):
-    publish(stocked.file)
+def test_what_a_user_hides_is_gone_with_the_next_publication_and_comes_back(stocked: Warehouse, store: Store):
+    publish(stocked.file, store)
     hidden = {"arrival_day": DAY, "user_id": "ann", "control": "hide_journey", "journey_id": "a1"}
     fill(stocked, "user_controls", {**hidden, "occurred_at": datetime(2025, 6, 10)})
-    publish(stocked.file)
-    assert [row["journey_id"] for row in in_store(stocked, DAY) if row["user_id"] == "ann"] == ["a2"]
+    publish(stocked.file, store)
+    assert [row["journey_id"] for row in in_store(stocked, DAY, store) if row["user_id"] == "ann"] == ["a2"]
     fill(stocked, "user_controls", {**hidden, "control": "undo", "occurred_at": datetime(2025, 6, 11)})
-    publish(stocked.file)
-    assert_equal_on_any_day(stocked, DAY, days=8)
+    publish(stocked.file, store)
+    assert_equal_on_any_day(stocked, DAY, store, days=8)
 
 
-def test_keywords_alone_that_changed_are_published_of_whoever_was_inferred(stocked: Warehouse):
-    publish(stocked.file)
+def test_keywords_alone_that_changed_are_published_of_whoever_was_inferred(stocked: Warehouse, store: Store):
+    publish(stocked.file, store)
     with stocked.write() as connection:
         connection.execute("update user_journeys set keywords = [] where user_id = 'ann'")
-    publish(stocked.file, days=[DAY])
-    assert_equal_on_any_day(stocked, DAY, days=8)
+    publish(stocked.file, store, days=[DAY])
+    assert_equal_on_any_day(stocked, DAY, store, days=8)
 
 
-def test_what_is_missing_in_the_store_is_written_by_the_next_publication(stocked: Warehouse):
-    publish(stocked.file)
+def test_what_is_missing_in_the_store_is_written_by_the_next_publication(stocked: Warehouse, store: Store):
+    publish(stocked.file, store)
     # Nobody publishes these days, as where a run is killed after its marts.
     listed(stocked, NEXT, {"cyd": [{"journey_id": "c2"}]})
-    repaired = publish(stocked.file)
+    repaired = publish(stocked.file, store)
     assert repaired is not None
     assert repaired.changed == 1
-    assert_equal_on_any_day(stocked, NEXT, days=8)
+    assert_equal_on_any_day(stocked, NEXT, store, days=8)
 
 
 def test_lists_of_another_shape_say_so_and_are_published_anew(stocked: Warehouse):
@@ -187,6 +185,18 @@ def test_lists_of_another_shape_say_so_and_are_published_anew(stocked: Warehouse
     assert (anew.version, anew.changed) == (2, 4)
 
 
+def test_what_an_exception_ends_is_not_seen(stocked: Warehouse, store: Store):
+    publish(stocked.file, store)
+    ended = store.publishing(day=NEXT)
+    ended.__enter__().remove("ann")
+    error = ValueError("something else")
+    with pytest.raises(ValueError, match="something else"):
+        ended.__exit__(ValueError, error, None)
+    with closing(store.lists()) as lists:
+        publication, found = lists.get(["ann"])
+    assert (publication.version, set(found)) == (1, {"ann"})
+
+
 def test_where_nothing_is_published_readers_are_told_what_to_do(tmp_path: Path):
     with pytest.raises(StoreError, match=r"nothing is published in .*: use `journeys run` first"):
         PublishedLists(tmp_path)
@@ -199,110 +209,59 @@ def test_publishing_can_be_turned_off_and_has_no_part_in_what_is_inferred():
     assert algorithm_in_use(off).version == algorithm_in_use(Settings()).version
 
 
-# Other processes
-
-PUBLISHER = """
-import sys
-from datetime import date
-from pathlib import Path
-from journeys_dagster.serving.store import publishing
-users = [f"u{number}" for number in range(int(sys.argv[2]))]
-print("ready", flush=True)
-while True:
-    with publishing(Path(sys.argv[1]), day=date(2025, 6, 10)) as made:
-        version = 1 if made.before is None else made.before.version + 1
-        for user in users:
-            made.put(user, LIST.replace('{user}', user).replace('{version}', str(version)))
-    print("published", flush=True)
-"""
-LIST = (
-    '["{user}","2025-06-10",[["j",1,"version {version}","keyword",true,[],"action","rule",0.5,0.5,0.5,"heuristic",1,1,'
-    '"2025-06-01T00:00:00","2025-06-01T00:00:00","2025-07-01",null,"v","all_users"]]]'
-)
-READER = """
-import sys
-from pathlib import Path
-from journeys_dagster.serving.store import PublishedLists
-users = [f"u{number}" for number in range(int(sys.argv[2]))]
-print("ready", flush=True)
-seen = set()
-with PublishedLists(Path(sys.argv[1])) as lists:
-    while True:
-        published, found = lists.get(users)
-        names = {found[user].journeys[0].name for user in users}
-        if names != {f"version {published.version}"}:
-            print("mixed", published, names, flush=True)
-        if published.version not in seen:
-            seen.add(published.version)
-            print("saw", published.version, flush=True)
-"""
-
-
-def kill_publishers(folder: Path, *, kills: int, users: int, readers: int, seed: int = 3) -> None:
-    """Publishers killed at random moments while others read, who see whole publications, the last one too."""
-    drawn = random.Random(seed)  # noqa: S311
-
-    def start(code: str) -> subprocess.Popen[str]:
-        started = subprocess.Popen(
-            [sys.executable, "-c", f"LIST = {LIST!r}\n{code}", str(folder), str(users)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert started.stdout is not None
-        assert started.stdout.readline() == "ready\n"
-        return started
-
-    with publishing(folder, day=DAY) as made:
-        for number in range(users):
-            made.put(f"u{number}", LIST.replace("{user}", f"u{number}").replace("{version}", "1"))
-    reading = [start(READER) for _ in range(readers)]
-    published = 1
-    try:
-        for _ in range(kills):
-            publisher = start(PUBLISHER)
-            assert publisher.stdout is not None
-            # Killed within the first, second or third publication, however fast they are.
-            for _ in range(drawn.randint(0, 2)):
-                assert publisher.stdout.readline() == "published\n"
-                published += 1
-            time.sleep(drawn.uniform(0, 0.05))
-            publisher.send_signal(signal.SIGKILL)
-            publisher.communicate()
-        with PublishedLists(folder) as lists:
-            last = lists.publication().version
-        assert last >= published
-        for reader in reading:
-            assert reader.stdout is not None
-            for line in reader.stdout:
-                assert line.startswith("saw "), line
-                if line == f"saw {last}\n":
-                    break
-    finally:
-        for reader in reading:
-            reader.kill()
-            reader.communicate()
-    # The next publication finds everything as the last one that ended has left it.
-    with publishing(folder, day=NEXT) as made:
-        assert made.users() == users
-        made.put("u0", LIST.replace("{user}", "u0").replace("{version}", "newest"))
-    with PublishedLists(folder) as lists:
-        _, found = lists.get(["u0", "u1"])
-        assert found["u0"].journeys[0].name == "version newest"
-        assert found["u1"].journeys[0].name == f"version {last}"
-
-
-def test_killed_publishers_never_leave_a_mixed_list(tmp_path: Path):
-    kill_publishers(tmp_path / "published", kills=2, users=300, readers=1)
-
-
-@pytest.mark.slow
-def test_200_killed_publishers_never_leave_a_mixed_list(tmp_path: Path):
-    kill_publishers(tmp_path / "published", kills=200, users=3_000, readers=2)
-
-
 def test_ids_are_drawn_from_all_places(stocked: Warehouse):
     publish(stocked.file)
     with PublishedLists(folder_of(stocked.file)) as lists:
         assert lists.near(b"bob") == "bob é"
         assert lists.near(b"zzz") == "x" * 600
         assert lists.near(b"cyd") == "cyd"
+
+
+def test_everybody_is_drawn_and_nobody_else(stocked: Warehouse, store: Store):
+    publish(stocked.file, store)
+    with closing(store.lists()) as lists:
+        drawn = {lists.anybody() for _ in range(50)}
+    assert {"ann", "cyd"} & drawn
+    assert drawn <= {"ann", "bob é", "cyd", "x" * 600}
+
+
+def test_a_publication_that_another_overtakes_changes_nothing(stocked: Warehouse, redis_server: None, tmp_path: Path):
+    from journeys_dagster.serving.redis_store import RedisStore
+
+    store = RedisStore(REDIS_VARIABLE, tmp_path.name)
+    publish(stocked.file, store)
+    with ExitStack() as stack:
+        slow = stack.enter_context(store.publishing(day=NEXT))
+        slow.remove("ann")
+        with store.publishing(day=NEXT) as fast:
+            fast.remove("cyd")
+        with pytest.raises(StoreError, match="another publication"):
+            stack.close()
+    with closing(store.lists()) as lists:
+        publication, found = lists.get(["ann", "cyd"])
+    assert (publication.version, set(found)) == (2, {"ann"})
+    # What it had written is gone.
+    import redis
+
+    with redis.Redis.from_url(os.environ[REDIS_VARIABLE]) as client:
+        assert sorted(client.keys(f"{{{tmp_path.name}}}:*")) == [
+            f"{{{tmp_path.name}}}:{name}".encode() for name in ("lists", "marks", "publication")
+        ]
+
+
+def test_a_server_that_is_not_there_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    pytest.importorskip("redis", reason="redis missing: install the extra [redis]")
+    settings = Settings.model_validate({"serving": {"store": "redis"}}).serving
+    monkeypatch.delenv("JOURNEYS_REDIS", raising=False)
+    with pytest.raises(StoreError, match="set JOURNEYS_REDIS to the URL of a Redis or Valkey server"):
+        store_of(tmp_path, settings)
+    monkeypatch.setenv("JOURNEYS_REDIS", f"unix://:secret@{tmp_path}/none")
+    store = store_of(tmp_path, settings)
+    with (
+        pytest.raises(UnreachableStoreError, match="that JOURNEYS_REDIS names") as refused,
+        closing(store.lists()) as lists,
+    ):
+        lists.get(["ann"])
+    assert "secret" not in str(refused.value)
+    with pytest.raises(UnreachableStoreError), store.publishing(day=DAY):
+        pass

@@ -1,6 +1,6 @@
 """The service over HTTP: lists by user from the store, why and related from the warehouse, and the page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +11,9 @@ from journeys_dagster.errors import ExpectedError
 from journeys_dagster.serving.evidence import NoSuchJourneyError
 from journeys_dagster.serving.guard import LOOPBACK, App, Guard, Limits
 from journeys_dagster.serving.lists import UserList
+from journeys_dagster.serving.publication import Publication, StoreError, UnreachableStoreError
+from journeys_dagster.serving.server import run
 from journeys_dagster.serving.service import BusyError, Journeys
-from journeys_dagster.serving.store import Publication, StoreError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -72,17 +73,17 @@ def serve(
     ------
     ServingError
         As from `allowed_limits`.
+    StoreError
+        Lists are in a server, and its URL is missing.
     """
+    _ = journeys.store
     limits = allowed_limits(host, token, per_second=per_second)
-    import uvicorn
-
-    app: Any = build_app(journeys, limits, other=other)
-    # Its own log would hold ids.
-    uvicorn.run(app, host=host, port=port, access_log=False, server_header=False, log_level="warning")
+    run(build_app(journeys, limits, other=other), host=host, port=port)
 
 
 def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastAPI":  # noqa: ANN401 - of an extra
     from fastapi import FastAPI, Path, Query, Request, Response
+    from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse
     from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -97,7 +98,10 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     @app.exception_handler(StoreError)
     @app.exception_handler(BusyError)
     async def unavailable(request: Request, error: Exception) -> Response:
-        detail = "nothing is published yet" if isinstance(error, StoreError) else str(error)
+        detail = str(error)
+        if isinstance(error, StoreError):
+            is_there = isinstance(error, UnreachableStoreError)
+            detail = "the published lists do not answer" if is_there else "nothing is published yet"
         return JSONResponse({"detail": detail}, 503, headers={"retry-after": "2"})
 
     @app.exception_handler(NoSuchJourneyError)
@@ -113,7 +117,12 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
         body = {"version": publication.version, "day": publication.day, "read_on": today, **more}
         return Response(msgspec.json.encode(body), media_type="application/json", headers=headers)
 
-    # What answers from memory is asynchronous; what reads the warehouse runs in a thread.
+    async def lists(users: Sequence[str]) -> tuple[Publication, dict[str, UserList]]:
+        if journeys.published.is_remote:
+            return await run_in_threadpool(journeys.lists, users)
+        return journeys.lists(users)
+
+    # What answers from memory is asynchronous; what waits for the warehouse or a server runs in a thread.
     @app.get("/v1/users/{user_id:path}/journeys/{journey_id:path}/why", responses={
         200: {"model": schemas.Why}, 404: {"model": schemas.Refusal}, **refusals,
     })  # fmt: skip
@@ -136,7 +145,7 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     ) -> Response:
         """A user's list as of today; the journeys that are left by the filters keep their ranks."""
         today = journeys.today
-        publication, found = journeys.lists([user_id])
+        publication, found = await lists([user_id])
         rows = _filtered(found.get(user_id), today, stage, phase, notify_only=notify_only, limit=limit)
         return answer(request, publication, today, user_id=user_id, journeys=rows)
 
@@ -144,7 +153,7 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
     async def batch_get(request: Request, asked: schemas.BatchGet) -> Response:
         """The lists of up to 1,000 users, all of one publication."""
         today = journeys.today
-        publication, found = journeys.lists(asked.users)
+        publication, found = await lists(asked.users)
         users = [
             {
                 "user_id": user,
@@ -167,9 +176,9 @@ def _routes(journeys: Journeys, registry: Any, other: Journeys | None) -> "FastA
         return {"status": "ok"}
 
     @app.get("/readyz", responses=refusals)
-    async def readyz() -> dict[str, Any]:
+    def readyz() -> dict[str, Any]:
         """Whether lists can be looked up, and of which publication."""
-        published = journeys.store.publication()
+        published = journeys.published.publication()
         return {"version": published.version, "day": published.day, "users": published.users}
 
     @app.get("/metrics", response_class=Response)

@@ -12,6 +12,7 @@ from journeys_dagster.environment import what_is_missing
 from journeys_dagster.reporting.text import json_value
 from journeys_dagster.serving.api import ServingError, allowed_limits
 from journeys_dagster.serving.evidence import NoSuchJourneyError
+from journeys_dagster.serving.server import run
 from journeys_dagster.serving.service import Journeys
 
 if TYPE_CHECKING:
@@ -86,7 +87,6 @@ def serve_mcp(journeys: Journeys, *, host: str, port: int, token: str) -> None:
     """
     limits = allowed_limits(host, token)
     server = build_server(journeys)
-    import uvicorn
     from mcp.server.transport_security import TransportSecuritySettings  # pyright: ignore[reportMissingImports]
     from prometheus_client import CollectorRegistry
 
@@ -95,8 +95,7 @@ def serve_mcp(journeys: Journeys, *, host: str, port: int, token: str) -> None:
     # The guard looks at hosts and origins.
     unguarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     app = server.streamable_http_app(stateless_http=True, json_response=True, transport_security=unguarded)
-    guarded: Any = Guard(app, limits, CollectorRegistry())
-    uvicorn.run(guarded, host=host, port=port, access_log=False, server_header=False, log_level="warning")
+    run(Guard(app, limits, CollectorRegistry()), host=host, port=port)
 
 
 def _may_leave(journeys: Journeys, *, may_notify: bool) -> bool:

@@ -10,7 +10,9 @@ import polars as pl
 
 from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.serving.lists import KEYWORD_FIELDS, PUBLISHED_COLUMNS
-from journeys_dagster.serving.store import FOLDER, Publication, Publishing, is_of_this_shape, publishing
+from journeys_dagster.serving.publication import Publication, Publishing, Store
+from journeys_dagster.serving.store import FOLDER, FolderStore
+from journeys_dagster.settings import ServingSettings
 
 _USERS_AT_ONCE = 50_000
 _NEWEST_DAY = "select max(as_of) as day from user_snapshots"
@@ -57,11 +59,28 @@ _MARK = ("user_id", "mark")
 
 
 def folder_of(warehouse: WarehouseFile) -> Path:
-    """Where a warehouse's lists are published: beside it."""
+    """Where a warehouse's lists are published if nowhere else: beside it."""
     return warehouse.path.parent / FOLDER
 
 
-def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool = False) -> Publication | None:
+def store_of(home: Path, settings: ServingSettings) -> Store:
+    """Where a home's lists are published.
+
+    Raises
+    ------
+    StoreError
+        It is a server, and the extra or its URL is missing.
+    """
+    if settings.store == "folder":
+        return FolderStore(home / FOLDER)
+    from journeys_dagster.serving.redis_store import RedisStore
+
+    return RedisStore(settings.redis_variable, settings.redis_prefix)
+
+
+def publish(
+    warehouse: WarehouseFile, store: Store | None = None, *, days: Sequence[date] = (), whole: bool = False
+) -> Publication | None:
     """Publish each user's current list; none where nothing has been inferred yet.
 
     What is published is compared with the warehouse user by user, so what an earlier publication failed to write is
@@ -69,19 +88,21 @@ def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool 
 
     Parameters
     ----------
+    store : Store, optional
+        Where to. Default: the folder beside the warehouse.
     days : sequence of date
         Days that were just inferred.
     whole : bool
         Write all lists anew.
     """
-    folder = folder_of(warehouse)
+    store = store or FolderStore(folder_of(warehouse))
     with warehouse.read() as connection:
         (day,) = connection.execute(_NEWEST_DAY).fetchall()[0]
         if day is None:
             return None
-        with publishing(folder, day=day) as made:
+        with store.publishing(day=day) as made:
             marks = connection.sql(_MARKS).pl()
-            if whole or not is_of_this_shape(made.before):
+            if whole or made.before is None or not made.before.is_of_this_shape:
                 _publish_whole(connection, made, marks)
             else:
                 _publish_changes(connection, made, marks, days)
@@ -91,7 +112,7 @@ def publish(warehouse: WarehouseFile, *, days: Sequence[date] = (), whole: bool 
 
 def _publish_whole(connection: duckdb.DuckDBPyConnection, made: Publishing, marks: pl.DataFrame) -> None:
     made.clear()
-    # Keys in order are added at the end, without a search; DuckDB and LMDB both order by bytes.
+    # LMDB adds keys in order at the end, without a search; DuckDB and LMDB both order by bytes.
     for begin in range(0, len(marks), _USERS_AT_ONCE):
         span = marks["user_id"][begin : begin + _USERS_AT_ONCE]
         bounds = {"first": span[0], "last": span[-1]}

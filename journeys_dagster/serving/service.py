@@ -1,6 +1,5 @@
 """What is looked up for whoever asks: lists from the store, which no run holds up, and the rest from the warehouse."""
 
-import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.warehouse_file import WarehouseFile
 from journeys_dagster.serving.evidence import read_evidence
 from journeys_dagster.serving.lists import UserList
-from journeys_dagster.serving.store import FOLDER, Publication, PublishedLists
+from journeys_dagster.serving.publication import Lists, Publication, Store
+from journeys_dagster.serving.publish import store_of
 from journeys_dagster.serving.why import explain
 from journeys_dagster.settings import Settings
 
@@ -66,15 +66,26 @@ class Journeys:
         self.home, self.settings = home, settings
         self._on = on
         self._guard = threading.Lock()
-        self._store: PublishedLists | None = None
+        self._lists: Lists | None = None
 
     @property
     def today(self) -> date:
         """The day on which lists are read."""
         return self._on or datetime.now(UTC).date()
 
+    @cached_property
+    def store(self) -> Store:
+        """Where lists are published.
+
+        Raises
+        ------
+        StoreError
+            It is a server, and the extra or its URL is missing.
+        """
+        return store_of(self.home.path, self.settings.serving)
+
     @property
-    def store(self) -> PublishedLists:
+    def published(self) -> Lists:
         """The published lists, opened when they are first asked for.
 
         Raises
@@ -83,30 +94,20 @@ class Journeys:
             Nothing is published yet.
         """
         with self._guard:
-            if self._store is None:
-                self._store = PublishedLists(self.home.path / FOLDER)
-            return self._store
+            if self._lists is None:
+                self._lists = self.store.lists()
+            return self._lists
 
     def close(self) -> None:
         """Let go of the store."""
         with self._guard:
-            if self._store is not None:
-                self._store.close()
-                self._store = None
+            if self._lists is not None:
+                self._lists.close()
+                self._lists = None
 
     def lists(self, users: Sequence[str]) -> tuple[Publication, dict[str, UserList]]:
         """The lists of those users who have one, all of one publication."""
-        return self.store.get(users)
-
-    def random_user(self) -> str | None:
-        """A user with a list, drawn by chance, though not each with the same; none where nobody has one."""
-        bounds = self.store.bounds()
-        if bounds is None:
-            return None
-        shared = next((place for place, both in enumerate(zip(*bounds, strict=False)) if len({*both}) > 1), 0)
-        first, last = (int.from_bytes(key[shared : shared + 8].ljust(8, b"\0")) for key in bounds)
-        drawn = random.randint(first, last)  # noqa: S311 - nobody gains by guessing it
-        return self.store.near(bounds[0][:shared] + drawn.to_bytes(8))
+        return self.published.get(users)
 
     def why(self, user: str, journey: str) -> dict[str, Any]:
         """Why a journey is listed, see `explain`.

@@ -5,9 +5,11 @@ LMDB writes pages anew and lets go of the old ones once nobody reads them.
 """
 
 import hashlib
+import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,8 +17,8 @@ from typing import Any
 import lmdb
 import msgspec
 
-from journeys_dagster.errors import ExpectedError
-from journeys_dagster.serving.lists import KEYWORD_FIELDS, PUBLISHED_COLUMNS, UserList
+from journeys_dagster.serving.lists import UserList
+from journeys_dagster.serving.publication import Publication, Publishing, StoreError, stored_publication
 
 FOLDER = "published"
 _LARGEST = 1 << 40
@@ -25,40 +27,12 @@ _LISTS, _ABOUT = b"lists", b"about"
 _PUBLICATION, _MARKS = b"publication", b"marks"
 _LONGEST_KEY = 500
 _READERS = 1024
-_SHAPE = hashlib.sha256(repr((PUBLISHED_COLUMNS, KEYWORD_FIELDS)).encode()).hexdigest()[:12]
-"""What a list is made of: another shape is published anew."""
-
-
-class StoreError(ExpectedError, RuntimeError, carries_user_text=False):
-    """The published lists cannot be read; the message names the folder and the way out."""
-
-
-class Publication(msgspec.Struct, frozen=True):
-    """What is visible.
-
-    Attributes
-    ----------
-    version : int
-        One more with each publication.
-    day : date
-        The newest inferred day.
-    users : int
-        Users with a list.
-    changed, removed : int
-        Lists that this publication wrote, and took away.
-    """
-
-    version: int
-    day: date
-    users: int
-    changed: int
-    removed: int
-    published_at: datetime
-    shape: str = _SHAPE
 
 
 class PublishedLists:
     """The lists, to be read; close it or use it as a context. A process opens a folder once at a time."""
+
+    is_remote = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,6 +71,16 @@ class PublishedLists:
             found = ((user, transaction.get(_key(user), db=self._lists)) for user in users if user)
             return publication, {user: self._decode(value) for user, value in found if value is not None}
 
+    def anybody(self) -> str | None:
+        """A user with a list, drawn by chance, though not each with the same; none where nobody has one."""
+        bounds = self._bounds()
+        if bounds is None:
+            return None
+        shared = next((place for place, both in enumerate(zip(*bounds, strict=False)) if len({*both}) > 1), 0)
+        first, last = (int.from_bytes(key[shared : shared + 8].ljust(8, b"\0")) for key in bounds)
+        drawn = random.randint(first, last)  # noqa: S311 - nobody gains by guessing it
+        return self.near(bounds[0][:shared] + drawn.to_bytes(8))
+
     def near(self, place: bytes) -> str | None:
         """The user at or after a place in the order of keys, else the first one; none where nobody has a list."""
         with self._environment.begin() as transaction:
@@ -104,7 +88,7 @@ class PublishedLists:
             found = cursor.set_range(place) or cursor.first()
             return self._decode(cursor.value()).user_id if found else None
 
-    def bounds(self) -> tuple[bytes, bytes] | None:
+    def _bounds(self) -> tuple[bytes, bytes] | None:
         """First and last key; none where nobody has a list."""
         with self._environment.begin() as transaction:
             cursor = transaction.cursor(self._lists)
@@ -116,43 +100,20 @@ class PublishedLists:
 
     def _publication(self, transaction: lmdb.Transaction) -> Publication:
         stored = transaction.get(_PUBLICATION, db=self._about)
-        if stored is None:
-            raise StoreError(f"nothing is published in {self._folder} yet: use `journeys run` first")
-        publication = msgspec.json.decode(bytes(stored), type=Publication)
-        if publication.shape != _SHAPE:
-            raise StoreError(
-                f"the lists in {self._folder} were published by another version of this code; the next run publishes "
-                "them anew"
-            )
-        return publication
+        return stored_publication(None if stored is None else bytes(stored), str(self._folder))
 
 
-class Publishing:
-    """A publication under way; what it writes is seen when it is over, see `publishing`.
-
-    Attributes
-    ----------
-    before : Publication or None
-        What is visible until then.
-    marks : bytes
-        By what the next publication knows these lists; at first as the one before has left it.
-    changed, removed : int
-        Lists written, and taken away.
-    publication : Publication or None
-        What is visible after it.
-    """
+class _Transaction(Publishing):
+    """A publication as one transaction of LMDB's."""
 
     def __init__(self, transaction: lmdb.Transaction, lists: Any, before: Publication | None, marks: bytes) -> None:  # noqa: ANN401 - lmdb does not name it
+        super().__init__(before, marks)
         self._transaction, self._lists = transaction, lists
-        self.before, self.marks, self.publication = before, marks, before
-        self.changed = self.removed = 0
 
     def clear(self) -> None:
-        """Take all lists away."""
         self._transaction.drop(self._lists, delete=False)
 
     def put(self, user: str, text: str, *, in_order: bool = False) -> None:
-        """Write a list, as JSON has a `UserList`, where it differs; `in_order` if keys come in order and are new."""
         key, value = _key(user), text.encode()
         if not in_order and self._transaction.get(key, db=self._lists) == value:
             return
@@ -161,11 +122,9 @@ class Publishing:
         self.changed += 1
 
     def remove(self, user: str) -> None:
-        """Take a list away."""
         self.removed += self._transaction.delete(_key(user), db=self._lists)
 
     def users(self) -> int:
-        """Users with a list."""
         return self._transaction.stat(self._lists)["entries"]
 
 
@@ -190,32 +149,32 @@ def publishing(folder: Path, *, day: date) -> Iterator[Publishing]:
                 stored = transaction.get(_PUBLICATION, db=about)
                 before = None if stored is None else msgspec.json.decode(stored, type=Publication)
                 marks = transaction.get(_MARKS, db=about) or b""
-                made = Publishing(transaction, lists, before, marks)
+                made = _Transaction(transaction, lists, before, marks)
                 yield made
                 if made.marks != marks:
                     transaction.put(_MARKS, made.marks, db=about)
-                if (
-                    before is not None
-                    and (before.shape, before.day) == (_SHAPE, day)
-                    and not (made.changed or made.removed)
-                ):
-                    return
-                made.publication = Publication(
-                    version=1 if before is None else before.version + 1,
-                    day=day,
-                    users=made.users(),
-                    changed=made.changed,
-                    removed=made.removed,
-                    published_at=datetime.now(UTC),
-                )
-                transaction.put(_PUBLICATION, msgspec.json.encode(made.publication), db=about)
+                made.conclude(day)
+                if made.publication is not before:
+                    transaction.put(_PUBLICATION, msgspec.json.encode(made.publication), db=about)
     except lmdb.Error as error:
         raise StoreError(f"lists cannot be published in {folder}: {error}. What was there is there as it was") from None
 
 
-def is_of_this_shape(publication: Publication | None) -> bool:
-    """Whether lists of it are made as this code makes them."""
-    return publication is not None and publication.shape == _SHAPE
+@dataclass(frozen=True)
+class FolderStore:
+    """Lists in a folder of this machine."""
+
+    folder: Path
+
+    def lists(self) -> PublishedLists:
+        """The lists, to be read."""
+        return PublishedLists(self.folder)
+
+    @contextmanager
+    def publishing(self, *, day: date) -> Iterator[Publishing]:
+        """Publish, see `publishing`."""
+        with publishing(self.folder, day=day) as made:
+            yield made
 
 
 def _key(user: str) -> bytes:

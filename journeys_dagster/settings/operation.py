@@ -261,7 +261,17 @@ class ServingSettings(OperationSection):
     """What others are shown of the journeys. None of these changes a result."""
 
     publish: bool = Field(
-        True, description="Whether each run publishes current lists into the key-value store `published` of the home."
+        True, description="Whether each run publishes current lists for others to look up while runs go on."
+    )
+    store: Literal["folder", "redis"] = Field(
+        "folder",
+        description="Where to: folder, the key-value store `published` of the home; redis, a Redis or Valkey server.",
+    )
+    redis_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = Field(
+        "JOURNEYS_REDIS", description="Environment variable that holds the server's URL, a secret."
+    )
+    redis_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,100}$")] = Field(
+        "journeys", description="What its keys begin with; another one for each home that shares the server."
     )
     sensitive_to_models: bool = Field(
         False, description="Whether `journeys mcp` gives language models sensitive journeys (may_notify is false) too."

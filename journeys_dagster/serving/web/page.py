@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, urlencode
 
 from journeys_dagster.reporting.text import format_number, printable
 from journeys_dagster.serving.evidence import NoSuchJourneyError
+from journeys_dagster.serving.publication import StoreError
 from journeys_dagster.serving.service import BusyError, Journeys
-from journeys_dagster.serving.store import StoreError
 from journeys_dagster.serving.web import queries
 from journeys_dagster.serving.web.grades import GradeError, land_grades
 from journeys_dagster.serving.web.lanes import lanes
@@ -62,7 +62,7 @@ def add_page(app: "FastAPI", journeys: Journeys, other: Journeys | None) -> None
     @app.get("/random", include_in_schema=False)
     def anybody() -> Response:
         try:
-            found = journeys.random_user()
+            found = journeys.published.anybody()
         except StoreError as error:
             return render("person.html", status=503, user="", problem=str(error))
         return RedirectResponse("/?" + urlencode({"user": found or ""}), 303)
@@ -138,7 +138,7 @@ def _everyone(journeys: Journeys) -> dict[str, Any]:
     }
     told["without"] = next(iter(journeys.rows(queries.WITHOUT)), None)
     try:
-        told["publication"] = journeys.store.publication()
+        told["publication"] = journeys.published.publication()
     except StoreError as error:
         told["problem"] = str(error)
     return told
