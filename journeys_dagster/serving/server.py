@@ -9,6 +9,8 @@ _HEAD_SECONDS, _HEAD_BYTES = 10.0, 64 * 1024
 _UNREAD_SECONDS = 30.0
 _REQUEST_BYTES = 16 * 1024 * 1024
 """What is refused is still read that far, so that the client comes to read the refusal."""
+_PIPELINED = 16
+"""Requests of a connection that wait for the answers to earlier ones, which hardly any client has."""
 _MOST_FILES = 65_536
 
 
@@ -38,7 +40,7 @@ def bounded_protocol() -> Any:  # noqa: ANN401 - of an extra
     base: Any = AutoHTTPProtocol
 
     class Bounded(base):
-        """Ends a connection that brings no whole head in time, too much of one, or reads no answer."""
+        """Ends a connection that brings no whole head in time, too much at once, or reads no answer."""
 
         _head_is_due: asyncio.TimerHandle | None = None
         _is_unread: asyncio.TimerHandle | None = None
@@ -83,6 +85,9 @@ def bounded_protocol() -> Any:  # noqa: ANN401 - of an extra
 
         def on_headers_complete(self) -> None:
             self._is_in_head = False
+            if len(self.pipeline) >= _PIPELINED:
+                self.transport.abort()
+                return
             super().on_headers_complete()
 
         def _wait_for_head(self) -> None:
