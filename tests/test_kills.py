@@ -56,6 +56,7 @@ while True:
     if published.version != said and time.monotonic() > at + 0.2:
         said, at = published.version, time.monotonic()
         print("saw", said, flush=True)
+    time.sleep(0.002)
 """
 SERVER = "from journeys_dagster.cli import main; main()"
 
@@ -158,6 +159,7 @@ class OverHttp:
                         connection.request("POST", "/v1/users:batchGet", body, {"content-type": "application/json"})
                         answer = connection.getresponse()
                         self._look(answer.status, answer.read())
+                        time.sleep(0.002)
             except (OSError, http.client.HTTPException):
                 self.unanswered += 1
                 time.sleep(0.02)
