@@ -249,6 +249,25 @@ def test_a_publication_that_another_overtakes_changes_nothing(stocked: Warehouse
         ]
 
 
+def test_a_server_that_lost_its_data_is_filled_by_the_next_publication(
+    stocked: Warehouse, redis_server: None, tmp_path: Path
+):
+    import redis
+
+    from journeys_dagster.serving.redis_store import RedisStore
+
+    store = RedisStore(REDIS_VARIABLE, tmp_path.name)
+    publish(stocked.file, store)
+    with redis.Redis.from_url(os.environ[REDIS_VARIABLE]) as client:
+        client.flushall()
+    with closing(store.lists()) as lists, pytest.raises(StoreError, match="nothing is published in the server"):
+        lists.get(["ann"])
+    filled = publish(stocked.file, store)
+    assert filled is not None
+    assert (filled.version, filled.users, filled.changed) == (1, 4, 4)
+    assert_equal_on_any_day(stocked, DAY, store, days=8)
+
+
 def test_a_server_that_is_not_there_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     pytest.importorskip("redis", reason="redis missing: install the extra [redis]")
     settings = Settings.model_validate({"serving": {"store": "redis"}}).serving
