@@ -187,11 +187,14 @@ def test_lists_of_another_shape_say_so_and_are_published_anew(stocked: Warehouse
 
 def test_what_an_exception_ends_is_not_seen(stocked: Warehouse, store: Store):
     publish(stocked.file, store)
-    ended = store.publishing(day=NEXT)
-    ended.__enter__().remove("ann")
-    error = ValueError("something else")
-    with pytest.raises(ValueError, match="something else"):
-        ended.__exit__(ValueError, error, None)
+
+    def fail() -> None:
+        with store.publishing(day=NEXT) as ended:
+            ended.remove("ann")
+            raise LookupError("something else")
+
+    with pytest.raises(LookupError, match="something else"):
+        fail()
     with closing(store.lists()) as lists:
         publication, found = lists.get(["ann"])
     assert (publication.version, set(found)) == (1, {"ann"})
