@@ -16,7 +16,7 @@ from journeys_dagster.sources.parameters import action_names
 from lab.simulation import simulate
 
 pytestmark = pytest.mark.slow
-USERS, SEED = 400, 31
+USERS, SEED = 250, 31
 SOURCES = {"searches": "search", "engagements": "engagement", "board_items": "board"}
 MEMBERS = """
     select user_id, journey_id, keyword, weight

@@ -146,16 +146,16 @@ select
     cast(users.tenure_days as double) as user_tenure_days, -- days since the user's first event in the look-back
     cast(users.days_since_last as double) as user_days_since_last, -- days since the user's last event
     cast(users.active_days as double) as user_active_days, -- days on which the user did anything
-    cast(users.active_days_30 as double) as user_active_days_30, -- of them in the last 30 days
-    cast(users.active_days_90 as double) as user_active_days_90, -- of them in the last 90 days
-    cast(users.tenure_days / users.active_days as double) as user_gap_mean, -- days per active day
+    cast(users.active_days_30 as double) as user_active_days_30, -- days of the last 30 on which the user did anything
+    cast(users.active_days_90 as double) as user_active_days_90, -- days of the last 90 on which the user did anything
+    cast(users.tenure_days / users.active_days as double) as user_gap_mean, -- days per day on which the user did anything
     cast(user_sizes.keywords as double) as user_keywords, -- the user's keywords
     cast(user_sizes.journeys as double) as user_journeys, -- the user's journeys
     cast(journeys.keywords as double) as keywords, -- keywords in the journey
     cast(journeys.weight as double) as weight, -- sum of its keywords' weights
     cast(journeys.cohesion as double) as cohesion, -- mean cosine of its keywords to its centroid
-    cast(1 - of_keywords.neighbour_similarity as double) as neighbour_distance, -- 1 - cosine to the user's nearest other one
-    cast(least(journeys.active_weeks_share, 1) as double) as active_weeks_share, -- weeks with an event since the first
+    cast(1 - of_keywords.neighbour_similarity as double) as neighbour_distance, -- 1 - cosine to the user's nearest other journey
+    cast(least(journeys.active_weeks_share, 1) as double) as active_weeks_share, -- share of weeks with an event, since its first
     cast(windows.events_1 as double) as events_1, -- events on the day
     cast(windows.events_7 as double) as events_7, -- events in the last 7 days
     cast(windows.events_30 as double) as events_30, -- events in the last 30 days
@@ -166,26 +166,26 @@ select
     cast(
         list_transform($action_names, lambda action: coalesce(journeys.action_counts[action], 0)) as double[]
     ) as action_counts, -- events by action, in the order of search, board and the settings' actions
-    cast(windows.decayed_events as double) as decayed_events, -- events, each times exp(-age / 30 days)
+    cast(windows.decayed_events as double) as decayed_events, -- events, older ones for less: each times exp(-age / 30 days)
     cast(rhythm.days_active as double) as days_active, -- days with an event
-    cast(rhythm.days_active_30 as double) as days_active_30, -- of them in the last 30 days
-    cast(rhythm.days_active_90 as double) as days_active_90, -- of them in the last 90 days
-    cast(rhythm.days_active / users.active_days as double) as days_active_share, -- of the user's active days
+    cast(rhythm.days_active_30 as double) as days_active_30, -- days with an event, of the last 30
+    cast(rhythm.days_active_90 as double) as days_active_90, -- days with an event, of the last 90
+    cast(rhythm.days_active / users.active_days as double) as days_active_share, -- days with an event, as a share of the user's active days
     cast(rhythm.days_since_last as double) as days_since_last, -- days since its last event
     cast(rhythm.days_since_first as double) as days_since_first, -- days since its first event
     cast(rhythm.gap_mean as double) as gap_mean, -- mean days between its active days (nullable)
-    cast(rhythm.gap_deviation as double) as gap_deviation, -- their standard deviation (nullable)
-    cast(rhythm.gap_longest as double) as gap_longest, -- the longest (nullable)
-    cast(rhythm.gap_newest as double) as gap_newest, -- the newest (nullable)
+    cast(rhythm.gap_deviation as double) as gap_deviation, -- standard deviation of days between its active days (nullable)
+    cast(rhythm.gap_longest as double) as gap_longest, -- most days between its active days (nullable)
+    cast(rhythm.gap_newest as double) as gap_newest, -- days between its newest two active days (nullable)
     -- Above 1: the journey has rested for longer than it usually does.
-    cast(rhythm.days_since_last / (rhythm.gap_mean + 1) as double) as overdue, -- days since last per usual gap (nullable)
+    cast(rhythm.days_since_last / (rhythm.gap_mean + 1) as double) as overdue, -- days since its last event per usual gap (nullable)
     cast(of_keywords.repeated_keywords as double) as repeated_keywords, -- keywords used on two days or more
     cast(of_keywords.most_days_of_keyword as double) as most_days_of_keyword, -- days of the keyword used on most
-    cast(of_keywords.share_7 as double) as share_7, -- summed over keywords: share of users with it in 7 days
-    cast(of_keywords.share_28 as double) as share_28, -- the same in 28 days
-    cast(of_keywords.share_84 as double) as share_84, -- the same in 84 days
-    cast(of_keywords.expected_returns as double) as expected_returns, -- days × the population's return rate, summed
-    cast(of_keywords.highest_return_rate as double) as highest_return_rate, -- the population's, of its best keyword
+    cast(of_keywords.share_7 as double) as share_7, -- share of users with each keyword in 7 days, summed over keywords
+    cast(of_keywords.share_28 as double) as share_28, -- share of users with each keyword in 28 days, summed over keywords
+    cast(of_keywords.share_84 as double) as share_84, -- share of users with each keyword in 84 days, summed over keywords
+    cast(of_keywords.expected_returns as double) as expected_returns, -- each keyword's days × its return rate in the population, summed
+    cast(of_keywords.highest_return_rate as double) as highest_return_rate, -- highest return rate in the population of a keyword of it
     cast(journeys.scope as varchar) as scope, -- kind of run that wrote the row
     cast(journeys.algorithm_version as varchar) as algorithm_version -- fingerprint of code, models, settings
 from journeys
