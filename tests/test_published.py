@@ -269,6 +269,15 @@ def test_a_server_that_lost_its_data_is_filled_by_the_next_publication(
     assert filled is not None
     assert (filled.version, filled.users, filled.changed) == (1, 4, 4)
     assert_equal_on_any_day(stocked, DAY, store, days=8)
+    # As a server does that is short of memory and may.
+    with redis.Redis.from_url(os.environ[REDIS_VARIABLE]) as client:
+        client.delete(store.key("lists"))
+    with closing(store.lists()) as lists, pytest.raises(StoreError, match="has lost lists"):
+        lists.get(["ann"])
+    filled = publish(stocked.file, store)
+    assert filled is not None
+    assert (filled.version, filled.changed) == (2, 4)
+    assert_equal_on_any_day(stocked, DAY, store, days=8)
 
 
 def test_a_server_that_is_not_there_is_named_by_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -106,8 +106,10 @@ class RedisStore:
             The server does not answer, or somebody else has published meanwhile.
         """
         with self.answering(), self._client(_WRITE_SECONDS) as client:
-            stored, marks = _together(client, ("get", self.key("publication")), ("get", self.key("marks")))
-            made = _Writing(client, self, stored, marks or b"")
+            stored, marks, count = _together(
+                client, ("get", self.key("publication")), ("get", self.key("marks")), ("hlen", self.key("lists"))
+            )
+            made = _Writing(client, self, stored, marks or b"", count)
             try:
                 yield made
                 made.write()
@@ -176,12 +178,17 @@ class RedisLists:
     def get(self, users: Iterable[str]) -> tuple[Publication, dict[str, UserList]]:
         """The lists of those users who have one, all of one publication."""
         asked = [user for user in dict.fromkeys(users) if user]
-        commands: list[tuple[Any, ...]] = [("get", self._publication)]
+        commands: list[tuple[Any, ...]] = [("get", self._publication), ("hlen", self._lists)]
         if asked:
             commands.append(("hmget", self._lists, asked))
         with self._store.answering():
-            stored, *found = _together(self._client, *commands)
+            stored, count, *found = _together(self._client, *commands)
         publication = stored_publication(stored, self._place)
+        if count != publication.users:
+            raise StoreError(
+                f"{self._place} has lost lists: see that it evicts nothing (maxmemory-policy noeviction); the next run "
+                "publishes them anew"
+            )
         pairs = zip(asked, found[0] if found else [], strict=True)
         return publication, {user: self._decode(value) for user, value in pairs if value is not None}
 
@@ -196,8 +203,12 @@ class RedisLists:
 class _Writing(Publishing):
     """A publication whose changes are written beside the lists, until `switch` moves them over."""
 
-    def __init__(self, client: "Redis", store: RedisStore, stored: bytes | None, marks: bytes) -> None:
-        super().__init__(None if stored is None else msgspec.json.decode(stored, type=Publication), marks)
+    def __init__(self, client: "Redis", store: RedisStore, stored: bytes | None, marks: bytes, count: int) -> None:
+        before = None if stored is None else msgspec.json.decode(stored, type=Publication)
+        if before is not None and before.users != count:
+            # Lists that the server has lost are like those of another shape: all are published anew.
+            before = msgspec.structs.replace(before, shape="lost")
+        super().__init__(before, marks)
         self._client, self._store, self._stored = client, store, stored or b""
         self.written = store.key(f"written:{uuid.uuid4()}")
         self._pending: dict[str, bytes] = {}
