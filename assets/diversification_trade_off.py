@@ -42,6 +42,7 @@ TABLE = Table(
     deps=["ranking_labels", "keyword_embeddings"],
     needs=frozenset({"embedder"}),
     condition=after_labels,
+    needs_everyone=True,
 )
 def diversification_trade_off(run: Run) -> dg.MaterializeResult:
     """Measure each strategy over its parameter."""

@@ -128,6 +128,7 @@ class NoTeaTastingError(ExpectedError, ImportError, carries_user_text=False):
     decides=False,
     sql=[USERS],
     only_with=lambda settings: settings.notifications.enabled and bool(settings.experiments.declared),
+    needs_everyone=True,
 )
 def experiment_readouts(run: Run) -> dg.MaterializeResult:
     """Read out each experiment that has begun, until what was sent last has had its time."""

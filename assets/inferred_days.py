@@ -51,6 +51,13 @@ _IN_SCOPE = """
     where users_in_scope.as_of = $as_of
     having count(*) > 0
 """
+_OF_SHARDS = """
+    select any_value(scope) as scope, any_value(algorithm_version) as algorithm_version,
+        any_value(landing_fingerprint) as landing_fingerprint, cast(sum(users) as bigint) as users,
+        cast(sum(journeys) as bigint) as journeys
+    from parts
+    having count(*) > 0
+"""
 
 
 @table_asset(
@@ -60,23 +67,26 @@ _IN_SCOPE = """
     deps=["current_user_journeys"],
     config=ScopeConfig,
     decides=False,
+    gathers=True,
 )
 def inferred_days(run: Run) -> dg.MaterializeResult:
     """Record the days of a run, and what the algorithm is made of."""
     for day in run.days:
-        record_inferred_day(run.warehouse, day, run.config.scope, run.location.algorithm)
+        found = run.of_users(_IN_SCOPE, {"as_of": day}, merge=_OF_SHARDS)
+        record_inferred_day(run.warehouse, day, run.config.scope, run.location.algorithm, found)
     return dg.MaterializeResult()
 
 
-def record_inferred_day(warehouse: Warehouse, as_of: date, scope: str, algorithm: Algorithm) -> None:
-    """Record that a day was inferred, for the users that are in scope; `scope` counts where nobody is."""
-    found = warehouse.query(_IN_SCOPE, {"as_of": as_of})
+def record_inferred_day(
+    warehouse: Warehouse, as_of: date, scope: str, algorithm: Algorithm, found: pl.DataFrame
+) -> None:
+    """Record that a day was inferred, for the users found in scope; `scope` counts where nobody is."""
     with warehouse.write() as connection:
         for table in (INFERRED_DAYS, ALGORITHM_PARTS):
             connection.execute(table.create_sql())
+        for statement in SEE_LANDING_DAYS:
+            connection.execute(statement)
         if found.is_empty():
-            for statement in SEE_LANDING_DAYS:
-                connection.execute(statement)
             (seen,) = connection.execute(LANDING_FINGERPRINT, {"as_of": as_of}).fetchall()
             row = {"scope": scope, "algorithm_version": algorithm.version, "landing_fingerprint": seen[0]}
             found = pl.DataFrame([{**row, "users": 0, "journeys": 0}])

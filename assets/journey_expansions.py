@@ -53,16 +53,23 @@ _NEWEST = """
         order by hash(user_id) limit $max_users
     )
 """
-_STANDING = f"""
-    with standing as (
+_FOUND = """
+    standing as (
         select as_of, found_on from journey_expansions
         where as_of = (select max(as_of) from journey_expansions where as_of < $as_of)
             and algorithm_version = $algorithm_version
         limit 1
-    ),
-    {_NEWEST}
+    )
+"""
+_CHANGED = """
     select any_value(standing.as_of) as as_of, avg(cast(newest.as_of >= standing.found_on as integer)) as changed
     from newest cross join standing
+"""
+_STANDING = f"with {_FOUND}, {_NEWEST} {_CHANGED}"
+# The users of all shards with the lowest hashes are among those of each shard.
+_NEWEST_OF_SHARD = f"with {_NEWEST} select hash(user_id) as place, as_of from newest"
+_STANDING_OF_SHARDS = f"""
+    with {_FOUND}, newest as (from parts order by place limit $max_users) {_CHANGED}
 """
 _CARRIED = "select * replace (cast($as_of as date) as as_of) from journey_expansions where as_of = $standing"
 _MEMBERS = f"""
@@ -84,6 +91,30 @@ _MEMBERS = f"""
     join user_journeys using (as_of, user_id, journey_id)
     where user_journeys.may_notify
 """
+_MEMBERS_OF_SHARD = f"""
+    with {_NEWEST}
+
+    select
+        hash(user_id) as place,
+        clusters.cluster,
+        clusters.keyword,
+        clusters.keyword = names.keyword as is_name
+    from clusters
+    join newest using (as_of, user_id)
+    join journey_identities using (as_of, user_id, cluster)
+    join names using (as_of, user_id, journey_id)
+    join user_journeys using (as_of, user_id, journey_id)
+    where user_journeys.may_notify
+    union all
+    select hash(user_id), null, null, null from newest
+"""
+_MEMBERS_OF_SHARDS = """
+    with chosen as (from (select distinct place from parts) order by place limit $max_users)
+
+    select dense_rank() over (order by place) as user_id, cluster as journey_id, keyword, is_name
+    from parts semi join chosen using (place)
+    where keyword is not null
+"""
 
 
 @table_asset(
@@ -93,41 +124,44 @@ _MEMBERS = f"""
     deps=["user_snapshots", "safety_verdicts", "keyword_embeddings"],
     needs=frozenset({"embedder"}),
     llm=("expansions", "safety"),
+    gathers=True,
 )
 def journey_expansions(run: Run) -> dg.MaterializeResult:
     """Find the related journeys as of each day, or let those of the day before count on."""
     warehouse, settings, version = run.warehouse, run.settings, run.location.algorithm.version
     for day in run.days:
         # What a language model left unanswered one day is asked again the next.
-        if run.llm is None and _carry_related(warehouse, settings.expansions, day, version):
+        if run.llm is None and _carry_related(run, settings.expansions, day, version):
             continue
-        related = _find_related(warehouse, settings, run.vectors, day, llm=run.llm)
+        related = _find_related(run, run.vectors, day)
         warehouse.replace_snapshot(TABLE, [related], as_of=day, constants={"algorithm_version": version})
     return dg.MaterializeResult()
 
 
-def _carry_related(warehouse: Warehouse, chosen: ExpansionSettings, as_of: date, algorithm_version: str) -> bool:
+def _carry_related(run: Run, chosen: ExpansionSettings, as_of: date, algorithm_version: str) -> bool:
     """Keep the relations of the day before, if few users have newer snapshots than they were computed from.
 
     Who is in scope has no part in it, so that incremental equals full.
     """
+    warehouse = run.warehouse
     if not warehouse.has_table(TABLE.name):
         return False
     params = {"as_of": as_of, "max_users": chosen.max_users, "algorithm_version": algorithm_version}
-    standing, changed = warehouse.query(_STANDING, params).row(0)
+    found = run.of_users(_STANDING, params, partial=_NEWEST_OF_SHARD, merge=_STANDING_OF_SHARDS)
+    standing, changed = found.row(0)
     if standing is None or changed >= chosen.refresh_share:
         return False
     warehouse.replace_snapshot_sql(TABLE, _CARRIED, params={"as_of": as_of, "standing": standing})
     return True
 
 
-def _find_related(
-    warehouse: Warehouse, settings: Settings, embedder: TextEmbedder, as_of: date, *, llm: LLM | None
-) -> pl.DataFrame:
+def _find_related(run: Run, embedder: TextEmbedder, as_of: date) -> pl.DataFrame:
     """The related journeys as of a day, recomputed."""
+    settings, llm = run.settings, run.llm
     chosen = settings.expansions
-    members = warehouse.query(_MEMBERS, {"as_of": as_of, "max_users": chosen.max_users})
-    texts = _Texts(warehouse, settings, embedder, llm)
+    params = {"as_of": as_of, "max_users": chosen.max_users}
+    members = run.of_users(_MEMBERS, params, partial=_MEMBERS_OF_SHARD, merge=_MEMBERS_OF_SHARDS)
+    texts = _Texts(run.warehouse, settings, embedder, llm)
     shown = texts.shown(members.filter("is_name")["keyword"].unique())
     is_shown = pl.col("is_name") & pl.col("keyword").is_in(shown["keyword"].implode())
     coded, vectors = with_codes(members.with_columns(is_name=is_shown), shown)

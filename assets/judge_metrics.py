@@ -57,6 +57,7 @@ _PLOTTED = ("mean_level", "share_relevant", "ndcg")
             "the day are withheld.",
         )
     ],
+    needs_everyone=True,
 )
 def judge_metrics(run: Run) -> dg.MaterializeResult:
     """Make the metrics of each day anew; the check stops nothing but the metrics themselves."""

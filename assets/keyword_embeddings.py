@@ -47,7 +47,8 @@ _MISSING = """
     where keyword not in (select keyword from keyword_embeddings where model_revision = $model_revision)
     order by keyword
 """
-_UNREADABLE = f"""
+_MISSING_OF_SHARDS = "select distinct keyword from parts order by keyword"
+_OF_KEYWORDS = f"""
     with held as (
         select user_id, keyword
         from keywords
@@ -61,17 +62,34 @@ _UNREADABLE = f"""
     ),
 
     of_user as (
-        select avg(is_unreadable::int) >= 0.5 as is_unreadable
+        select user_id, avg(is_unreadable::int) >= 0.5 as is_unreadable
         from held
         join of_keyword using (keyword)
         group by user_id
     )
-
+"""
+_UNREADABLE = f"""
+    {_OF_KEYWORDS}
     select
         (select count(*) from of_keyword) as keywords,
         (select count(*) from of_keyword where is_unreadable) as unreadable_keywords,
         (select count(*) from of_user) as users,
         (select count(*) from of_user where is_unreadable) as unreadable_users
+"""
+# A keyword may be in several shards.
+_UNREADABLE_OF_SHARD = f"""
+    {_OF_KEYWORDS}
+    select keyword, is_unreadable, 0 as users, 0 as unreadable_users from of_keyword
+    union all
+    select null, null, count(*), count(*) filter (is_unreadable) from of_user
+"""
+_UNREADABLE_OF_SHARDS = """
+    select
+        count(distinct keyword) as keywords,
+        count(distinct keyword) filter (is_unreadable) as unreadable_keywords,
+        cast(sum(users) as bigint) as users,
+        cast(sum(unreadable_users) as bigint) as unreadable_users
+    from parts
 """
 
 
@@ -80,6 +98,7 @@ _UNREADABLE = f"""
     kinds={"python", "pytorch"},
     sql=[_MISSING],
     needs=frozenset({"embedder"}),
+    gathers=True,
     checks=[
         dg.AssetCheckSpec(
             READS_THE_LANGUAGE,
@@ -100,7 +119,7 @@ def keyword_embeddings(run: Run) -> dg.MaterializeResult:
             "model_revision": embedder.revision,
             "max_keywords_per_user": settings.clusters.max_keywords_per_user,
         }
-        missing = warehouse.query(_MISSING, params)
+        missing = run.of_users(_MISSING, params, merge=_MISSING_OF_SHARDS)
         done = 0
         shards = missing.iter_slices(settings.run.keywords_per_batch)
         batches = ({"keywords": keywords} for keywords in shards)
@@ -110,7 +129,12 @@ def keyword_embeddings(run: Run) -> dg.MaterializeResult:
                 done += len(frame)
                 run.log(f"{day}: {done} of {len(missing)} new keywords embedded")
         embedded += done
-    read = warehouse.query(_UNREADABLE, {name: params[name] for name in ("as_of", "model_revision")}).row(0, named=True)
+    if run.shards is not None:
+        run.shards.changed(TABLE.name)
+    params.pop("max_keywords_per_user")
+    read = run.of_users(_UNREADABLE, params, partial=_UNREADABLE_OF_SHARD, merge=_UNREADABLE_OF_SHARDS).row(
+        0, named=True
+    )
     check = _check(read, settings.embedding.model)
     if not check.passed:
         run.warn(str(check.description))

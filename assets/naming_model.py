@@ -30,7 +30,12 @@ _MOST_CENTRAL = "select keyword, users, centrality from naming_model order by ce
 
 
 @table_asset(
-    TABLE, kinds={"sql", "table"}, group=TRAINING_GROUP, deps=["keyword_centrality"], condition=at_training_time
+    TABLE,
+    kinds={"sql", "table"},
+    group=TRAINING_GROUP,
+    deps=["keyword_centrality"],
+    condition=at_training_time,
+    needs_everyone=True,
 )
 def naming_model(run: Run) -> dg.MaterializeResult:
     """Keep how central each keyword is now."""

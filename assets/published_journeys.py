@@ -6,6 +6,7 @@ from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.run_config import EVERYONE
 from journeys_dagster.serving.publish import publish, store_of
 
+_NEWEST = "select max(as_of) from inferred_days"
 _SCOPE = "select distinct scope from users_in_scope where as_of = $as_of"
 
 
@@ -18,6 +19,7 @@ _SCOPE = "select distinct scope from users_in_scope where as_of = $as_of"
     deps=("current_user_journeys", "inferred_days"),
     decides=False,
     partitioned=True,
+    per="user",
     only_with=lambda settings: settings.serving.publish,
 )
 def published_journeys(run: Run) -> dg.MaterializeResult:
@@ -27,8 +29,9 @@ def published_journeys(run: Run) -> dg.MaterializeResult:
     """
     with run.warehouse.read():
         scopes = run.warehouse.query(_SCOPE, {"as_of": run.days[-1]})["scope"].to_list()
+        newest = None if run.shard is None else run.warehouse.query(_NEWEST).item()
         store = store_of(run.warehouse.path.parent, run.settings.serving)
-        published = publish(run.warehouse.file, store, days=run.days, whole=scopes == [EVERYONE])
+        published = publish(run.warehouse.file, store, days=run.days, whole=scopes == [EVERYONE], newest=newest)
     if published is None:
         return dg.MaterializeResult(metadata={"users": 0})
     shown = {name: getattr(published, name) for name in ("version", "users", "changed", "removed")}

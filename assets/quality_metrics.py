@@ -98,6 +98,7 @@ _PANEL = pl.when(pl.col("slice") == "").then("scope").otherwise("slice")
         )
         for metric in METRICS.values()
     ],
+    needs_everyone=True,
 )
 def quality_metrics(run: Run) -> dg.MaterializeResult:
     """Measure the days of a run. No check stops it: the rows it is about are written by then."""

@@ -80,6 +80,7 @@ TABLE = Table(
     needs=frozenset({"embedder"}),
     config=TrainingConfig,
     condition=at_training_time,
+    needs_everyone=True,
 )
 def ranking_labels(run: Run) -> dg.MaterializeResult:
     """Compute past snapshots again, label their journeys, and add what feedback says."""

@@ -26,6 +26,7 @@ _SHOWN_FEATURES = 15
     deps=["ranking_labels"],
     condition=after_labels,
     checks=[promotion_spec(RANKING_MODEL.name)],
+    needs_everyone=True,
 )
 def ranking_model(run: Run) -> dg.MaterializeResult:
     """Train a ranker, and keep it with its card; it takes over if it beats what is in use."""

@@ -17,7 +17,9 @@ from journeys_dagster.resources.retention import prune, pruned_tables
 _WEEKS_DRAWN = 104
 
 
-@table_asset(None, kinds={"python"}, group=OPERATIONS_GROUP, decides=False, condition=at_retention_time)
+@table_asset(
+    None, kinds={"python"}, group=OPERATIONS_GROUP, decides=False, condition=at_retention_time, needs_everyone=True
+)
 def retention(run: Run) -> dg.MaterializeResult:
     """Prunes snapshots older than retention.keep_days, in one transaction, and rewrites the warehouse file where
     enough of it is free. `current_user_journeys` never changes by it.

@@ -49,6 +49,7 @@ _SHOWN = """
     union
     select keyword, false from clusters where as_of = $as_of and user_id in (from users)
 """
+_SHOWN_OF_SHARDS = "select distinct text, is_name from parts"
 _MISSING = f"""
     select text
     from texts anti join (from {TABLE.name} where revision = $revision and not by_model) using (text)
@@ -76,13 +77,14 @@ _OF_TEXTS = f"""
     deps=["keyword_embeddings"],
     needs=frozenset({"embedder"}),
     llm=("safety",),
+    gathers=True,
 )
 def safety_verdicts(run: Run) -> dg.MaterializeResult:
     """Check the names and keywords that have no verdict yet, and the spellings in which keywords may be shown."""
     warehouse, settings = run.warehouse, run.settings
     checked = 0
     for day in run.days:
-        shown = warehouse.query(_SHOWN, {"as_of": day})
+        shown = run.of_users(_SHOWN, {"as_of": day}, merge=_SHOWN_OF_SHARDS)
         names = shown.filter("is_name")["text"]
         usual = respelt(pl.col("text"), misspelt(warehouse.query(SPELLINGS, {"as_of": day})))
         texts = pl.concat([shown["text"], shown.filter(~pl.col("is_name")).select(usual)["text"]])

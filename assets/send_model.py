@@ -41,6 +41,7 @@ _EVER = date(1970, 1, 1)
     checks=[promotion_spec(SEND_MODEL.name)],
     decides=False,
     only_with=lambda settings: settings.notifications.enabled,
+    needs_everyone=True,
 )
 def send_model(run: Run) -> dg.MaterializeResult:
     """Train a model of sends, and keep it with its card; it takes over if it beats the rule and what is in use."""

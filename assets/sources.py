@@ -15,6 +15,7 @@ from journeys_dagster.orchestration.metadata import (
     plot,
     row_metadata,
 )
+from journeys_dagster.orchestration.sharded import describe, take_in_by_shard
 from journeys_dagster.reporting.plots import daily_counts
 from journeys_dagster.reporting.tables import markdown_table
 from journeys_dagster.resources.landing_zone import IncompleteDayError
@@ -56,7 +57,13 @@ def _source_asset(source: Source) -> Asset:
         )
 
     @table_asset(
-        source.table, kinds={"python"}, group="sources", decides=False, checks=checks, needs=frozenset({"landing_zone"})
+        source.table,
+        kinds={"python"},
+        group="sources",
+        decides=False,
+        checks=checks,
+        needs=frozenset({"landing_zone"}),
+        gathers=True,
     )
     def take_in(run: Run) -> dg.MaterializeResult:
         warehouse, landing = run.warehouse, run.settings.landing
@@ -65,25 +72,42 @@ def _source_asset(source: Source) -> Asset:
         except IncompleteDayError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
         taken_in = []
+        landed_here = run.shards is None or not source.table.is_per_user
         for batch in _batches(folders, landing.days_per_batch):
-            landed = read_days(source, batch, landing)
-            write_landed(warehouse, source, landed, list(batch))
+            if landed_here or run.shards is None:
+                landed = read_days(source, batch, landing)
+            else:
+                landed = take_in_by_shard(run, run.shards, source, batch)
+            write_landed(warehouse, source, landed, list(batch), with_rows=landed_here)
             taken_in.append(landed)
             run.log(f"{source.name}: {len(batch)} days up to {max(batch)} ingested")
         if not taken_in:
             # The table must be there for the views on it, also where a platform has no such source.
-            warehouse.replace_days([(source.table, _nothing(), {}), (REJECTED_ROWS, _nothing(), {})], [])
-        return _report(warehouse, source, taken_in, run.days[-1].isoformat(), run.settings)
+            if not landed_here and run.shards is not None:
+                run.shards.each("take_in", source=source.name, days=[], files=[])
+            own = [(source.table, _nothing(), dict[str, str]())] if landed_here else []
+            warehouse.replace_days([*own, (REJECTED_ROWS, _nothing(), {})], [])
+        if run.shards is not None:
+            run.shards.changed(LANDED_DAYS.name)
+        if landed_here or run.shards is None:
+            shown = row_metadata(warehouse, source.table, run.days[-1].isoformat())
+        else:
+            shown = describe(run.shards, source.table, run.days[-1])
+        return _report(source, taken_in, shown, run.settings)
 
     return take_in
 
 
-def write_landed(warehouse: Warehouse, source: Source, landed: LandedRows, days: Sequence[date]) -> None:
-    """Replace days of a source with what was read, the rejected rows and the record of it, all at once."""
+def write_landed(
+    warehouse: Warehouse, source: Source, landed: LandedRows, days: Sequence[date], *, with_rows: bool = True
+) -> None:
+    """Replace days of a source with what was read, the rejected rows and the record of it, all at once; without the
+    accepted rows where these lie in their users' shards.
+    """
     of_source = {"source": source.name}
     warehouse.replace_days(
         [
-            (source.table, landed.accepted, {}),
+            *([(source.table, landed.accepted, dict[str, str]())] if with_rows else []),
             (REJECTED_ROWS, landed.rejected, of_source),
             (LANDED_DAYS, landed.days, of_source),
         ],
@@ -102,9 +126,8 @@ def _batches(folders: dict[date, Path], size: int) -> Iterator[dict[date, Path]]
 
 
 def _report(
-    warehouse: Warehouse, source: Source, taken_in: Sequence[LandedRows], newest: str, settings: Settings
+    source: Source, taken_in: Sequence[LandedRows], metadata: dict[str, Any], settings: Settings
 ) -> dg.MaterializeResult:
-    metadata = row_metadata(warehouse, source.table, newest)
     if not taken_in:
         metadata["note"] = "nothing has landed for this source in these partitions; what was there stays"
         nothing = _nothing()

@@ -26,6 +26,7 @@ _COLUMNS = ("as_of", "user_id", "label_source", "labelled_on", "days_to_return")
     deps=["ranking_labels"],
     condition=after_labels,
     checks=[promotion_spec(STAGE_MODEL.name)],
+    needs_everyone=True,
 )
 def stage_model(run: Run) -> dg.MaterializeResult:
     """Train a stage model, and keep it with its card; it takes over if it beats what is in use."""

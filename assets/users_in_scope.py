@@ -6,7 +6,7 @@ from journeys_dagster.orchestration.asset import Run, table_asset
 from journeys_dagster.orchestration.checks import everything_read_result, everything_read_spec
 from journeys_dagster.orchestration.run_config import EVERYONE, SCOPES, ScopeConfig
 from journeys_dagster.resources.landing_state import LANDING_FINGERPRINT, SEE_LANDING_DAYS
-from journeys_dagster.sources.contracts import declared_sources
+from journeys_dagster.sources.contracts import LANDED_DAYS, declared_sources
 from journeys_dagster.tables import Table, integer, snapshot_columns, text
 
 TABLE = Table(
@@ -59,6 +59,8 @@ _SCOPE = """
     sql=[_ACTIVE_USERS],
     config=ScopeConfig,
     checks=[everything_read_spec(TABLE.name)],
+    # Its fingerprint of the landing zone.
+    deps=[LANDED_DAYS.name],
     needs=frozenset({"landing_zone"}),
 )
 def users_in_scope(run: Run) -> dg.MaterializeResult:
@@ -79,9 +81,11 @@ def users_in_scope(run: Run) -> dg.MaterializeResult:
             "algorithm_version": version,
         }
         select = _SCOPE.format(fingerprint=LANDING_FINGERPRINT, users=users)
-        run.warehouse.replace_snapshot_sql(TABLE, select, params=params, before=SEE_LANDING_DAYS)
-    # Nobody is in scope by rows that lie where nothing is read.
-    everything_read = everything_read_result(run.landing.survey(declared_sources(settings)))
-    return dg.MaterializeResult(
-        metadata={"scope": scope, "algorithm_version": version}, check_results=[everything_read]
-    )
+        # Where users are split, the driver notes what was seen.
+        before = SEE_LANDING_DAYS if run.shard is None else ()
+        run.warehouse.replace_snapshot_sql(TABLE, select, params=params, before=before)
+    checks = []
+    if run.shows:
+        # Nobody is in scope by rows that lie where nothing is read.
+        checks.append(everything_read_result(run.landing.survey(declared_sources(settings))))
+    return dg.MaterializeResult(metadata={"scope": scope, "algorithm_version": version}, check_results=checks)

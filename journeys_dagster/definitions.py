@@ -20,18 +20,22 @@ from journeys_dagster.llm.parts import llm_parts
 from journeys_dagster.orchestration.asset import Asset, Location
 from journeys_dagster.orchestration.jobs import build_jobs
 from journeys_dagster.orchestration.sensors import build_automation
+from journeys_dagster.orchestration.sharded import cannot_be_split
+from journeys_dagster.orchestration.shards_resource import require_splittable, shards_resource
 from journeys_dagster.orchestration.sql_assets import sql_asset
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.landing_state import SEEN_LANDING_DAYS
 from journeys_dagster.resources.landing_zone import LandingZone
 from journeys_dagster.resources.llm import LLM_ANSWERS, llm_resource
+from journeys_dagster.resources.published_files import PUBLISHED_FILES
+from journeys_dagster.resources.shards import SHARD_LAYOUT
 from journeys_dagster.settings import Settings, SettingsError, load_settings
 from journeys_dagster.sources.contracts import LANDED_DAYS, REJECTED_ROWS, declared_sources
 from journeys_dagster.sources.streams import check_event_models
 from journeys_dagster.sql.models import ModelError, load_audits, load_models
 from journeys_dagster.tables import Table
 
-RECORDS = (REJECTED_ROWS, LANDED_DAYS, SEEN_LANDING_DAYS, ALGORITHM_PARTS, LLM_ANSWERS)
+RECORDS = (REJECTED_ROWS, LANDED_DAYS, SEEN_LANDING_DAYS, ALGORITHM_PARTS, LLM_ANSWERS, SHARD_LAYOUT, PUBLISHED_FILES)
 _FIRST_DAY_OF_AN_EMPTY_LANDING_ZONE = date(2010, 1, 1)
 
 
@@ -74,6 +78,7 @@ def build_defs(
         "llm": llm_resource(settings.llm),
         **(resource_overrides or {}),
     }
+    require_splittable(settings)
     first_day = _first_day(settings, resources["landing_zone"])
     declared = declared_assets(settings)
     days = dg.DailyPartitionsDefinition(start_date=first_day.isoformat())
@@ -82,6 +87,8 @@ def build_defs(
         key_prefix=key_prefix,
         group_names=_known_groups(group_names or {}, declared),
     )
+    if settings.run.shards > 1:
+        resources["shards"] = shards_resource(settings, location, landing=home.landing)
     in_use = [asset for asset in declared if asset.name in location.assets]
     jobs = build_jobs(in_use, location)
     graph = dg.Definitions(
@@ -122,14 +129,22 @@ def build_location(settings: Settings, declared: Sequence[Asset], partitions_def
     for asset in declared:
         if unknown := asset.deps - tables.keys():
             raise ModelError(f"asset {asset.name} reads {', '.join(sorted(unknown))}, which is no table")
-    return Location(
+    in_use = [asset for asset in declared if asset.is_in_use(settings)]
+    location = Location(
         settings=settings,
         partitions_def=partitions_def,
         algorithm=_algorithm(settings, declared),
-        assets=frozenset(asset.name for asset in declared if asset.is_in_use(settings)),
+        assets=frozenset(asset.name for asset in in_use),
         tables=tables,
         audits=audits,
+        views={asset.name: asset.deps for asset in declared if asset.table and asset.table.kind == "view"},
     )
+    if settings.run.shards > 1 and (whole := [asset.name for asset in in_use if cannot_be_split(asset, location)]):
+        raise ModelError(
+            f"{', '.join(whole)} reads all users' rows in one warehouse: name its partial subqueries, let it gather, "
+            "or say that it needs everyone"
+        )
+    return location
 
 
 def algorithm_in_use(settings: Settings) -> Algorithm:

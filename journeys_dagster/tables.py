@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+Per = Literal["user", "population"]
+"""What a row is of: of one user, so that users may be computed apart; or of everyone together."""
 Kind = Literal["landed", "view", "table", "snapshot", "population", "trained", "kept"]
 """What becomes of a table's rows.
 
@@ -81,6 +83,10 @@ class Table:
         Of a snapshot: whether each user in scope has a row, so that the newest one tells the user's newest snapshot.
     learnt_from : bool
         Of a snapshot: whether models learn from what it says of journeys that people gave feedback on; these rows stay.
+    per : str or None
+        What a row is of, see `Per`. Left out: of a user where there is a column ``user_id``.
+    published : bool
+        Of a table of users: whether readers of all shards see it.
     """
 
     name: str
@@ -93,6 +99,13 @@ class Table:
     order: tuple[str, ...] = ()
     of_every_user: bool = True
     learnt_from: bool = False
+    per: Per | None = None
+    published: bool = False
+
+    @property
+    def is_per_user(self) -> bool:
+        """Whether a row is of one user, and lies in that user's shard where there are shards."""
+        return self.per == "user" if self.per is not None else "user_id" in self.columns
 
     def create_sql(self) -> str:
         """``create table if not exists`` with every type and NOT NULL spelled out.

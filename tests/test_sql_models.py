@@ -89,6 +89,7 @@ def test_a_model_is_what_its_header_and_sql_say(write: WriteModel):
         },
         key=("rug",),
         partition_column="seen_on",
+        per="population",
     )
     assert model.depends_on == {"sightings"}
     assert model.sql.endswith("from sightings")

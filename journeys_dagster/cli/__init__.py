@@ -59,6 +59,10 @@ _COMMANDS = {
         "journeys_dagster.cli.rejected:rejected_command",
         "Show rejected landing rows and what to do about them; ids and texts by their shape alone.",
     ),
+    "reshard": (
+        "journeys_dagster.cli.reshard:reshard_command",
+        "Move all users to another number of shards, whole or not at all; no row changes.",
+    ),
     "run": (
         "journeys_dagster.cli.run:run_command",
         "Ingest the landing days that are missing, then infer journeys as of a day.",

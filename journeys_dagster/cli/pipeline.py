@@ -12,6 +12,7 @@ from journeys_dagster.cli.run import print_counts, run
 from journeys_dagster.cli.show import show_journeys
 from journeys_dagster.environment import DEFAULT_SETTINGS, settings_path
 from journeys_dagster.resources.home import Home
+from journeys_dagster.resources.shards import require_everyone
 from journeys_dagster.settings import Settings, load_settings
 from lab.simulation import Half, simulate
 
@@ -95,6 +96,7 @@ def _train(home: Home, settings: Settings, *, as_of: date | None) -> dict[str, s
 
     warehouse = home.warehouse(settings)
     warehouse.migrate()
+    require_everyone(warehouse, "`journeys train`")
     if not warehouse.has_table("users_in_scope"):
         raise click.ClickException("there is nothing to train on yet: run `journeys run --scope all_users` first")
     defs = build_defs(settings=settings, home=home)

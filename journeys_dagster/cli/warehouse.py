@@ -15,6 +15,7 @@ from journeys_dagster.resources.export import export_tables
 from journeys_dagster.resources.home import Home
 from journeys_dagster.resources.retention import Pruning, prune, pruned_tables
 from journeys_dagster.resources.run_lock import run_lock
+from journeys_dagster.resources.shards import require_everyone
 from journeys_dagster.resources.warehouse import Warehouse, WarehouseError
 from journeys_dagster.settings import Settings, load_settings
 
@@ -48,6 +49,7 @@ def prune_command(dry_run: bool) -> None:
 
     with plain_errors():
         settings, warehouse = _settings_and_warehouse()
+        require_everyone(warehouse, "`journeys prune`")
         with nullcontext() if dry_run else _turn(warehouse, settings, "prune"):
             size = warehouse.path.stat().st_size
             pruning = prune(warehouse, pruned_tables(declared_tables(settings)), settings.retention, dry_run=dry_run)

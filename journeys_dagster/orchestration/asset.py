@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any, TypedDict, Unpack
 
 import dagster as dg
+import polars as pl
 
 from journeys_dagster.inference.algorithm import Algorithm
 from journeys_dagster.inference.embedding import TextEmbedder
@@ -20,11 +21,13 @@ from journeys_dagster.inference.fingerprint import step_version
 from journeys_dagster.llm.client import LLM
 from journeys_dagster.orchestration.checks import audit_specs, llm_check, llm_spec
 from journeys_dagster.orchestration.metadata import row_metadata, table_metadata
+from journeys_dagster.orchestration.sharded import gather, materialize_sharded
 from journeys_dagster.resources.landing_zone import LandingZone
+from journeys_dagster.resources.shards import Shards
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.settings import Settings
 from journeys_dagster.sql.models import SqlAudit, tables_of
-from journeys_dagster.tables import Table
+from journeys_dagster.tables import Per, Table
 
 OWNER = "team:journeys"
 WAREHOUSE_POOL = "warehouse"
@@ -52,6 +55,8 @@ class Location:
         What the keys of all assets begin with.
     group_names : mapping of str to str
         Names of groups in the place of those that assets declare.
+    views : mapping of str to frozenset of str
+        Views, and the tables that they read.
     """
 
     settings: Settings
@@ -60,6 +65,7 @@ class Location:
     assets: frozenset[str]
     tables: Mapping[str, Table] = field(default_factory=dict)
     audits: Mapping[str, Sequence[SqlAudit]] = field(default_factory=dict)
+    views: Mapping[str, frozenset[str]] = field(default_factory=dict)
     key_prefix: Sequence[str] = ()
     group_names: Mapping[str, str] = field(default_factory=dict)
 
@@ -93,6 +99,12 @@ class Run:
         Takes a line for the run's log.
     warn : callable
         Takes a line that whoever started the run is told.
+    shards : Shards or None
+        Where users are split, the driver has their shards.
+    shard : int or None
+        Where users are split, the number of the shard that the warehouse is of; none in the driver.
+    shows : bool
+        Whether plots are drawn, and what is not of the shard's own rows is checked: one of several shards does it.
     """
 
     days: Sequence[date]
@@ -105,6 +117,9 @@ class Run:
     instance: dg.DagsterInstance | None = None
     log: Callable[[str], object] = lambda _: None
     warn: Callable[[str], object] = lambda _: None
+    shards: Shards | None = None
+    shard: int | None = None
+    shows: bool = True
 
     @property
     def settings(self) -> Settings:
@@ -124,6 +139,20 @@ class Run:
         if self.embedder is None:
             raise LookupError("the asset does not ask for the embedder: add it to `needs`")
         return self.embedder
+
+    def of_users(self, sql: str, params: Mapping[str, Any], *, merge: str, partial: str | None = None) -> pl.DataFrame:
+        """Rows of a query that looks across users.
+
+        Parameters
+        ----------
+        merge : str
+            Where users are split: what makes these rows of ``parts``, the rows of each shard.
+        partial : str, optional
+            What each shard gives for it. Default: the same query.
+        """
+        if self.shards is None:
+            return self.warehouse.query(sql, params)
+        return gather(self, self.shards, partial or sql, params, merge=merge)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +183,12 @@ class Asset:
         Whether it has a part in what is inferred, and so in `algorithm_version`.
     condition : callable, optional
         When it is materialised by itself; takes the location.
+    per : str or None
+        What an operation without a table is of: of each user, or of everyone.
+    gathers : bool
+        Whether it knows by itself what to do where users are split: it asks shards, or hands rows to them.
+    needs_everyone : bool
+        Whether it reads all users' rows in one warehouse, so that there is no such asset where users are split.
     """
 
     name: str
@@ -175,6 +210,14 @@ class Asset:
     condition: Condition | None = None
     owner: str = OWNER
     code_version: str | None = None
+    per: Per | None = None
+    gathers: bool = False
+    needs_everyone: bool = False
+
+    @property
+    def is_per_user(self) -> bool:
+        """Whether its rows are of one user each."""
+        return self.table.is_per_user if self.table is not None else self.per == "user"
 
     def uses_llm(self, settings: Settings) -> bool:
         """Whether a use of the language model that the asset names is turned on."""
@@ -182,6 +225,8 @@ class Asset:
 
     def is_in_use(self, settings: Settings) -> bool:
         """Whether the code location has it."""
+        if self.needs_everyone and settings.run.shards > 1:
+            return False
         if self.only_with is not None:
             return self.only_with(settings)
         return self.uses_llm(settings) or not self.only_with_llm
@@ -193,12 +238,21 @@ class Asset:
         checks = [*audit_specs(self.name, audits), *self.checks, *([llm_spec(self.name)] if with_llm else [])]
 
         def materialize(context: dg.AssetExecutionContext, config: dg.Config | None = None) -> Results:
-            yield from self.materialize(self._run(context, location, config, with_llm=with_llm))
+            run = self._run(context, location, config, with_llm=with_llm)
+            if run.shards is not None:
+                yield from materialize_sharded(self, run, run.shards)
+            else:
+                yield from self.materialize(run)
 
         return dg.asset(
             key=key,
             deps=[location.key(name) for name in sorted((self.deps & location.assets) - {self.name})],
-            required_resource_keys={"warehouse", *self.needs, *({"llm"} if with_llm else ())},
+            required_resource_keys={
+                "warehouse",
+                *self.needs,
+                *({"llm"} if with_llm else ()),
+                *({"shards"} if location.settings.run.shards > 1 else ()),
+            },
             partitions_def=location.partitions_def if self.partitioned else None,
             backfill_policy=dg.BackfillPolicy.single_run() if self.partitioned else None,
             description=self.description,
@@ -223,6 +277,7 @@ class Asset:
             llm=resources.llm() if with_llm else None,
             config=config,
             instance=context.instance,
+            shards=resources.shards if location.settings.run.shards > 1 else None,
             log=context.log.info,
             warn=context.log.warning,
         )
@@ -240,6 +295,9 @@ class Declared(TypedDict, total=False):
     decides: bool
     condition: Condition
     partitioned: bool
+    per: Per
+    gathers: bool
+    needs_everyone: bool
 
 
 def table_asset(

@@ -8,6 +8,7 @@ import dagster as dg
 from journeys_dagster.orchestration.asset import Asset, Run
 from journeys_dagster.orchestration.snapshot_asset import SnapshotAsset, open_snapshot, replace_step
 from journeys_dagster.orchestration.sql_assets import replace_model
+from journeys_dagster.settings import SettingsError
 from journeys_dagster.sources.parameters import query_parameters
 from journeys_dagster.sql.audits import AuditResult
 from journeys_dagster.sql.models import SqlModel
@@ -48,6 +49,8 @@ def replace_rows(asset: Asset, run: Run, models: Mapping[str, SqlModel]) -> list
     AuditFailedError
         A blocking audit found rows; those of that day are as they were before.
     """
+    if run.settings.run.shards > 1:
+        raise SettingsError("run.shards: an asset's work by itself is that of one warehouse; leave it at 1")
     if not isinstance(asset, SnapshotAsset) and asset.name not in models:
         return [said for result in asset.materialize(run) for said in _failed_checks(asset.name, result)]
     audits = run.location.audits.get(asset.name, ())

@@ -13,7 +13,7 @@ from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.tables import Table
 
 SAMPLE_ROWS = 5
-_A_USER = "select min(user_id) from users_in_scope where as_of = $day"
+_A_USER = "select min(user_id) from {users} where as_of = $day"
 _SAME_IN_ALL_ROWS = {"as_of", "scope", "algorithm_version"}
 
 
@@ -64,7 +64,9 @@ def _sample(connection: duckdb.DuckDBPyConnection, table: Table, partition_key: 
     if table.partition_column:
         where = f'where "{table.partition_column}" = $day'
     elif "user_id" in table.columns:
-        params = {"user": connection.execute(_A_USER, params).fetchall()[0][0]}
+        # What shows the users of all shards reads what these have published.
+        users = "users_in_scope" if table.is_per_user else "user_snapshots"
+        params = {"user": connection.execute(_A_USER.format(users=users), params).fetchall()[0][0]}
         where = "where user_id = $user"
     else:
         params, where = {}, ""

@@ -280,10 +280,10 @@ def _materialize(step: SnapshotAsset, run: Run) -> Results:
     newest = run.days[-1]
     with warehouse.read():
         metadata: dict[str, Any] = row_metadata(warehouse, step.table, newest.isoformat()) | notes
-        if step.plot is not None:
+        if step.plot is not None and run.shows:
             png, alt = step.plot(warehouse, newest)
             metadata["plot"] = plot_metadata(png, alt=alt)
-        if step.example is not None:
+        if step.example is not None and run.shows:
             png, alt = step.example(open_snapshot(warehouse, settings, newest))
             metadata["example"] = plot_metadata(png, alt=alt)
     results = merge_check_results(checked)

@@ -1,6 +1,7 @@
 """The files of `dbt_like_sql/models` as assets: what a file says in its header and SQL is all there is to declare."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import dagster as dg
 from journeys_dagster.orchestration.asset import OWNER, Asset, Results, Run, described
 from journeys_dagster.orchestration.checks import merge_check_results
 from journeys_dagster.orchestration.metadata import column_lineage, plot, row_metadata, sample_metadata
+from journeys_dagster.orchestration.sharded import with_parts
 from journeys_dagster.reporting.plots import histogram
 from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.parameters import query_parameters
@@ -33,6 +35,8 @@ def sql_asset(model: SqlModel) -> Asset:
         deps=model.depends_on,
         owner=model.owner or OWNER,
         code_version=model.code_version,
+        gathers=bool(model.partials),
+        needs_everyone=model.needs_everyone,
     )
 
 
@@ -50,8 +54,10 @@ def _materialize(model: SqlModel, run: Run) -> Results:
     warehouse, audits = run.warehouse, run.location.audits.get(model.name, ())
     checked: dict[str, Sequence[AuditResult]] = {}
     for day in run.days[-1:] if model.table.kind == "table" else run.days:
+        params = query_parameters(run.settings, day)
         try:
-            checked[day.isoformat()] = replace_model(warehouse, model, audits, query_parameters(run.settings, day))
+            with with_parts(run, model, params) as sql:
+                checked[day.isoformat()] = replace_model(warehouse, replace(model, sql=sql), audits, params)
         except AuditFailedError as error:
             yield from merge_check_results(checked | {day.isoformat(): error.results})
             raise dg.Failure(f"{day}: {error}", allow_retries=False) from None
@@ -59,10 +65,12 @@ def _materialize(model: SqlModel, run: Run) -> Results:
     metadata: dict[str, Any] = {"partition": newest.isoformat()}
     if model.table.kind != "view":
         metadata = row_metadata(warehouse, model.table, newest.isoformat())
-    elif model.sampled:
+    elif model.sampled and run.shows:
         metadata = sample_metadata(warehouse, model.table, newest.isoformat())
-    metadata["dagster/column_lineage"] = column_lineage(model.column_lineage(run.location.tables), run.location.key)
-    if model.histogram is not None:
+    if run.shows:
+        lineage = model.column_lineage(run.location.tables)
+        metadata["dagster/column_lineage"] = column_lineage(lineage, run.location.key)
+    if model.histogram is not None and run.shows:
         values = warehouse.query(f'select "{model.histogram}" from "{model.name}" where as_of = $day', {"day": newest})
         title = f"{model.histogram} of {model.table.grain.removeprefix('one row per as_of and ')}s, {newest}"
         found = values[model.histogram]

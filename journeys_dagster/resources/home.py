@@ -3,12 +3,13 @@
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from journeys_dagster.environment import home_path
 from journeys_dagster.resources.file_lock import file_lock
+from journeys_dagster.resources.shard_layout import read_copy
 from journeys_dagster.resources.warehouse_file import WarehouseFile
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ class Home:
         """The warehouse for whoever reads a few rows, which takes less time than to read the settings does."""
         return WarehouseFile(self.warehouse_path, _LOOK_UP_CONFIG, _LOOK_UP_TIMEOUT_SECONDS)
 
+    def look_up_of(self, user_id: str) -> WarehouseFile:
+        """The same, of the shard of a user where users are split."""
+        layout = read_copy(self.path)
+        return self.look_up() if layout is None else replace(self.look_up(), path=layout.path_of(user_id))
+
     def warehouse(self, settings: "Settings") -> "Warehouse":
         """The warehouse, for whoever reads or writes it outside a run."""
         from journeys_dagster.resources.warehouse import Warehouse
@@ -99,7 +105,7 @@ class Home:
         """The warehouse as the resource of runs, which take turns."""
         from journeys_dagster.resources.run_lock import RunWarehouse
 
-        return RunWarehouse(**self._warehouse_fields(settings))
+        return RunWarehouse(shards=settings.run.shards, **self._warehouse_fields(settings))
 
     def _warehouse_fields(self, settings: "Settings") -> dict[str, Any]:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -113,6 +119,8 @@ class Home:
 
     def _connection_config(self, settings: "Settings") -> dict[str, Any]:
         threads = settings.run.warehouse_threads or os.cpu_count() or 1
+        if settings.run.shards > 1 and not settings.run.warehouse_threads:
+            threads = max(1, threads // min(settings.run.workers, settings.run.shards))
         return {
             "memory_limit": settings.run.warehouse_memory_limit,
             "threads": threads,

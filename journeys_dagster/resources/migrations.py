@@ -20,6 +20,9 @@ FIRST_VERSION = 1
 _FILE = re.compile(r"(?P<version>\d{4})_(?P<name>\w+)\.sql")
 _VERSION = "select version from table_version"
 _SET_VERSION = "create or replace table table_version as select cast($version as integer) as version"
+_VIEWS_ON_FILES = (
+    "select view_name from duckdb_views() where database_name = current_database() and contains(sql, 'read_parquet(')"
+)
 _HAS_TABLES = "select exists (from duckdb_tables() where database_name = current_database() and not internal)"
 
 
@@ -128,6 +131,9 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> tuple[int, int
 
 def _apply(connection: duckdb.DuckDBPyConnection, path: Path, found: int) -> None:
     connection.execute("begin transaction")
+    # Views on files of shards are made again by the next run, with the columns of the new version.
+    for (view,) in connection.execute(_VIEWS_ON_FILES).fetchall():
+        connection.execute(f'drop view "{view}"')
     for migration in _loaded(FOLDER)[found - FIRST_VERSION :]:
         try:
             connection.execute(migration.sql)

@@ -15,6 +15,7 @@ from portalocker.exceptions import LockException
 
 from journeys_dagster.errors import ExpectedError
 from journeys_dagster.resources.file_lock import LockTimeoutError, NestedLockError, file_lock
+from journeys_dagster.resources.shards import require_layout
 from journeys_dagster.resources.warehouse import Warehouse
 
 _MARKS = "runs"
@@ -115,6 +116,9 @@ def _others(home: Path, run_id: str) -> str:
 class RunWarehouse(Warehouse):
     """The warehouse as runs have it: for the length of a run, no other run works on its home."""
 
+    shards: int = 1
+    """Parts that users are split into."""
+
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["RunWarehouse"]:
         """Wait for the home's other runs; sensors and schedules, which only read, do not."""
@@ -132,4 +136,5 @@ class RunWarehouse(Warehouse):
             if context.instance is not None:
                 end_killed_runs(self.path.parent, context.instance)
             self.setup_for_execution(context)
+            require_layout(self, self.shards)
             yield self

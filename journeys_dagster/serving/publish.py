@@ -79,7 +79,12 @@ def store_of(home: Path, settings: ServingSettings) -> Store:
 
 
 def publish(
-    warehouse: WarehouseFile, store: Store | None = None, *, days: Sequence[date] = (), whole: bool = False
+    warehouse: WarehouseFile,
+    store: Store | None = None,
+    *,
+    days: Sequence[date] = (),
+    whole: bool = False,
+    newest: date | None = None,
 ) -> Publication | None:
     """Publish each user's current list; none where nothing has been inferred yet.
 
@@ -94,10 +99,13 @@ def publish(
         Days that were just inferred.
     whole : bool
         Write all lists anew.
+    newest : date, optional
+        The newest inferred day of all users, where the warehouse is of some of them.
     """
     store = store or FolderStore(folder_of(warehouse))
     with warehouse.read() as connection:
         (day,) = connection.execute(_NEWEST_DAY).fetchall()[0]
+        day = newest or day
         if day is None:
             return None
         with store.publishing(day=day) as made:

@@ -14,11 +14,12 @@ from journeys_dagster.errors import ExpectedError
 from journeys_dagster.reporting.text import json_value
 from journeys_dagster.resources.database_file import WarehouseError
 from journeys_dagster.resources.home import Home
-from journeys_dagster.resources.warehouse_file import WarehouseFile
+from journeys_dagster.resources.shard_layout import read_copy
 from journeys_dagster.serving.evidence import read_evidence
 from journeys_dagster.serving.lists import UserList
 from journeys_dagster.serving.publication import Lists, Publication, Store
 from journeys_dagster.serving.publish import store_of
+from journeys_dagster.serving.store_of_shards import ListsOfShards
 from journeys_dagster.serving.why import explain
 from journeys_dagster.settings import Settings
 
@@ -95,7 +96,8 @@ class Journeys:
         """
         with self._guard:
             if self._lists is None:
-                self._lists = self.store.lists()
+                layout = read_copy(self.home.path)
+                self._lists = self.store.lists() if layout is None else ListsOfShards(layout)
             return self._lists
 
     def close(self) -> None:
@@ -119,7 +121,7 @@ class Journeys:
         BusyError
             A run has the warehouse.
         """
-        with self.read() as connection:
+        with self.read(user) as connection:
             evidence = read_evidence(connection, user, journey)
         return explain(
             evidence,
@@ -131,7 +133,7 @@ class Journeys:
 
     def related(self, user: str) -> list[dict[str, Any]]:
         """The related journeys that a user is offered, best first."""
-        return self.rows(_RELATED, user=user)
+        return self.rows(_RELATED, of=user, user=user)
 
     def trends(self, *, limit: int, least_users: int, growing: bool) -> list[dict[str, Any]]:
         """Journeys by name: how many users have them now, and of how many they began in the last 28 days.
@@ -141,9 +143,9 @@ class Journeys:
         order = "new_users / users" if growing else "users"
         return self.rows(_TRENDS.format(order=order), limit=limit, least_users=least_users)
 
-    def rows(self, sql: str, **params: object) -> list[dict[str, Any]]:
-        """Rows of a query on the warehouse, as JSON has them."""
-        with self.read() as connection:
+    def rows(self, sql: str, *, of: str | None = None, **params: object) -> list[dict[str, Any]]:
+        """Rows of a query on the warehouse, or on that `of` a user, as JSON has them."""
+        with self.read(of) as connection:
             try:
                 found = connection.execute(sql, params)
             except duckdb.CatalogException:
@@ -153,8 +155,8 @@ class Journeys:
             return [json_value(dict(zip(names, row, strict=True))) for row in found.fetchall()]
 
     @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The warehouse for a moment.
+    def read(self, of: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The warehouse for a moment; where users are split, the one with all there is `of` a user.
 
         Raises
         ------
@@ -162,16 +164,13 @@ class Journeys:
             A run has it.
         """
         try:
-            with self._warehouse.read() as connection:
+            file = self.home.look_up() if of is None else self.home.look_up_of(of)
+            with replace(file, lock_timeout_seconds=_WAIT_SECONDS).read() as connection:
                 yield connection
         except WarehouseError as error:
             raise BusyError(
                 "the warehouse cannot be read right now, as while a run writes: ask again in a moment"
             ) from error
-
-    @cached_property
-    def _warehouse(self) -> WarehouseFile:
-        return replace(self.home.look_up(), lock_timeout_seconds=_WAIT_SECONDS)
 
     @cached_property
     def _actions(self) -> list[str]:

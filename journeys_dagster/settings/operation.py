@@ -195,6 +195,14 @@ class RunSettings(OperationSection):
         "local",
         description="What computes the heavy steps: local, this process; ray, a Ray cluster. The tables are the same.",
     )
+    shards: Annotated[int, Field(ge=1, le=999)] = Field(
+        1,
+        description="Parts that users are split into, each a DuckDB file and, while a run goes on, a worker's; 1: one "
+        "file, and no worker. `journeys reshard` moves users to another number.",
+    )
+    workers: Annotated[int, Field(ge=1, le=999)] = Field(
+        1, description="Processes that work on shards at a time, each with its own warehouse_memory_limit."
+    )
     lock_timeout_seconds: Positive = Field(
         600.0, description="Seconds to wait for the warehouse while another process uses it."
     )

@@ -98,8 +98,8 @@ def _read(
     fingerprints = {day: fingerprint(paths) for day, paths in files.items()}
     with work_database() as connection:
         check_files(connection, source, files, unreadable, landing)
-        accepted, over_cap = _accepted_rows(connection, source, landing)
-        rejected, counts = _rejected_rows(connection, source)
+        accepted, over_cap = accepted_rows(connection, source, landing)
+        rejected, counts = rejected_rows(connection, source)
     for frame in (
         accepted.group_by("arrival_day").len("rows_accepted"),
         over_cap.group_by("arrival_day").agg(pl.col("rows_over_cap").sum()),
@@ -107,8 +107,8 @@ def _read(
         counts = counts.join(frame, on="arrival_day", how="left")
     return LandedRows(
         accepted,
-        pl.concat([rejected, _unreadable_rows(source, files, unreadable, rejected.schema)]),
-        _landed_days(source, files, fingerprints, unreadable, counts),
+        pl.concat([rejected, unreadable_rows(source, files, unreadable, rejected.schema)]),
+        landed_days(source, files, fingerprints, unreadable, counts),
         over_cap,
     )
 
@@ -209,10 +209,10 @@ def _clean_texts(connection: duckdb.DuckDBPyConnection, source: Source) -> None:
         connection.execute(f'update checked set "{name}" = {values[name]} where {conditions[name]}')
 
 
-def _accepted_rows(
+def accepted_rows(
     connection: duckdb.DuckDBPyConnection, source: Source, landing: LandingSettings
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Accepted rows, and how many of whom were over the cap."""
+    """Accepted rows of the table ``checked``, and how many of whom were over the cap."""
     columns = ", ".join(f'"{name}"' for name in ("arrival_day", *source.fields))
     good = f"select distinct {columns} from checked where reason is null"
     if not source.has_user_events or not _find_busy_users(connection, landing):
@@ -243,7 +243,7 @@ def _find_busy_users(connection: duckdb.DuckDBPyConnection, landing: LandingSett
     return count
 
 
-def _rejected_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
+def rejected_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rejected rows, and by day the rows read, good and rejected."""
     rejected = connection.sql(
         f"select arrival_day, {quote_literal(source.name)} as source, file, row_number, reason, row_text as row "
@@ -256,9 +256,10 @@ def _rejected_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tup
     return rejected, counts
 
 
-def _unreadable_rows(
+def unreadable_rows(
     source: Source, files: dict[date, list[Path]], unreadable: dict[Path, str], schema: pl.Schema
 ) -> pl.DataFrame:
+    """Rows of `REJECTED_ROWS` that stand for whole files."""
     return pl.DataFrame(
         [
             (day, source.name, display_name(path), None, f"unreadable file: {unreadable[path]}", None)
@@ -271,13 +272,14 @@ def _unreadable_rows(
     )
 
 
-def _landed_days(
+def landed_days(
     source: Source,
     files: dict[date, list[Path]],
     fingerprints: dict[date, str],
     unreadable: dict[Path, str],
     counts: pl.DataFrame,
 ) -> pl.DataFrame:
+    """Rows of `LANDED_DAYS`, from counts of rows by day."""
     days = pl.DataFrame(
         [
             (day, source.name, fingerprints[day], len(paths), sum(path in unreadable for path in paths))

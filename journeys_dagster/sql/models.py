@@ -22,11 +22,11 @@ from journeys_dagster.errors import JourneysError
 from journeys_dagster.sql.audits import Audit
 from journeys_dagster.sql.lineage import DIALECT, branches, column_lineage
 from journeys_dagster.sql.macros import SQL_ROOT, calls_any, canonical, definitions, load_macros
+from journeys_dagster.sql.partials import NoPartialError, Partial, partials_of
 from journeys_dagster.sql.per_user import LooksAcrossUsersError, check_per_user
-from journeys_dagster.tables import Column, Kind, Table
+from journeys_dagster.tables import Column, Kind, Per, Table
 
 Materialization = Literal["view", "table", "snapshot"]
-Per = Literal["user", "population"]
 
 _HEADER = re.compile(r"\A\s*/\*(?P<header>.*?)\*/\s*(?P<sql>.*)\Z", re.DOTALL)
 _MODEL_KEYS = {
@@ -45,6 +45,9 @@ _MODEL_KEYS = {
     "sampled": bool,
     "histogram": str,
     "learnt_from": bool,
+    "partial": list,
+    "published": bool,
+    "needs_everyone": bool,
 }
 _MODEL_REQUIRED = {"name", "grain", "materialized", "per", "description"}
 _AUDIT_KEYS = {"model": str, "blocking": bool, "description": str}
@@ -84,6 +87,10 @@ class SqlModel:
         Hash of the SQL without comments and layout, the macros it calls included.
     calls_macros : bool
         Whether the SELECT calls one of the macros it was loaded with.
+    needs_everyone : bool
+        Whether it reads all users' rows in one warehouse, so that there is no such model where users are split.
+    partials : tuple of Partial
+        Of a model of the population that looks at users: what shards of users compute of it, each for itself.
     """
 
     path: Path
@@ -101,6 +108,8 @@ class SqlModel:
     depends_on: frozenset[str]
     code_version: str
     calls_macros: bool
+    needs_everyone: bool = False
+    partials: tuple[Partial, ...] = ()
 
     @property
     def name(self) -> str:
@@ -203,6 +212,8 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         order=tuple(header.get("order", ())),
         partition_column=header.get("partition_column"),
         learnt_from=header.get("learnt_from", False),
+        per=header["per"],
+        published=header.get("published", False),
     )
     named = (*table.key, *table.order, *filter(None, [table.partition_column, header.get("histogram")]))
     for name in named:
@@ -226,7 +237,16 @@ def _model(path: Path, text: str, macros: tuple[str, ...]) -> SqlModel:
         depends_on=_tables_read(expression),
         code_version=_code_version(expression, macros),
         calls_macros=calls_any(expression, macros),
+        needs_everyone=header.get("needs_everyone", False),
+        partials=_partials(path, expression, header.get("partial", ())),
     )
+
+
+def _partials(path: Path, expression: exp.Query, names: Sequence[str]) -> tuple[Partial, ...]:
+    try:
+        return partials_of(expression, names)
+    except NoPartialError as error:
+        raise ModelError(f"{path}: {error}") from None
 
 
 def _kind(materialized: Materialization, per: Per) -> Kind:

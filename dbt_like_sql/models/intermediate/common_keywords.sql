@@ -3,6 +3,7 @@ name: common_keywords
 grain: one row per as_of and keyword
 key: [as_of, keyword]
 materialized: snapshot
+partial: [users]
 per: population
 partition_column: as_of
 owner: team:journeys

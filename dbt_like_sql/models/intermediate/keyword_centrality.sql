@@ -4,6 +4,7 @@ grain: one row per keyword that two users or more have
 key: [keyword]
 materialized: view
 per: population
+needs_everyone: true
 owner: team:journeys
 group: training
 sampled: false

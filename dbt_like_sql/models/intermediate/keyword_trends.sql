@@ -3,6 +3,7 @@ name: keyword_trends
 grain: one row per as_of and keyword
 key: [as_of, keyword]
 materialized: snapshot
+partial: [keywords, active_users, of_keyword]
 per: population
 partition_column: as_of
 owner: team:journeys

@@ -3,6 +3,7 @@ name: spellings
 grain: one row per as_of and word
 key: [as_of, word]
 materialized: snapshot
+partial: [everyone, users_of_keyword, users_of_word, users_of_both]
 per: population
 partition_column: as_of
 owner: team:journeys
@@ -84,6 +85,10 @@ events as materialized (
         and (hash(user_id) >> 32) < cast($trend_share * 4294967296 as ubigint)
 ),
 
+everyone as (
+    select count(distinct user_id) as users from events
+),
+
 of_user as materialized (
     select distinct user_id, keyword from events join topics using (about)
 ),
@@ -129,7 +134,7 @@ counted as (
         usual.users as shown_users,
         coalesce(users_of_both.users, 0) as both_users,
         rewritten.word is not null as is_rewritten,
-        (select count(distinct user_id) from events) as all_users
+        (select users from everyone) as all_users
     from near
     join users_of_word using (word)
     join users_of_word as usual on usual.word = near.shown

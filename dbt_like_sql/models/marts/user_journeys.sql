@@ -4,6 +4,7 @@ grain: one row per as_of, user and journey
 key: [as_of, user_id, journey_id]
 materialized: snapshot
 per: user
+published: true
 partition_column: as_of
 owner: team:journeys
 description: >

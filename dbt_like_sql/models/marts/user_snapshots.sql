@@ -5,6 +5,7 @@ key: [as_of, user_id]
 materialized: snapshot
 histogram: journeys
 per: user
+published: true
 partition_column: as_of
 owner: team:journeys
 description: >

@@ -4,6 +4,7 @@ grain: one row per control and span of days on which it was in force
 key: [user_id, control, about, valid_from]
 materialized: view
 per: user
+published: true
 partition_column: valid_from
 owner: team:journeys
 description: >
