@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -134,9 +135,11 @@ def main() -> None:
     reading = connection.makefile("r", encoding="utf-8", newline="\n")
 
     def listen() -> None:
-        for line in reading:
-            lines.put(line)
-        # The driver has ended, or wants this to end: what is under way is undone.
+        # The driver has ended, or wants this to end: what is under way is undone. One that was killed with a reply unread
+        # leaves a reset.
+        with suppress(OSError):
+            for line in reading:
+                lines.put(line)
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()

@@ -389,7 +389,7 @@ def test_readers_see_a_day_of_all_shards_or_of_none_where_the_driver_is_killed(
             driver.wait(5 + 60 * drawn.random())
         workers = _children(driver.pid)
         driver.kill()
-        driver.wait()
+        driver.communicate()
         found = pipeline.warehouse.query(announced, {"day": day})
         assert found.is_empty() or found.equals(wanted)
         listed = pipeline.warehouse.query("select distinct user_id from user_journeys where as_of = $day", {"day": day})
