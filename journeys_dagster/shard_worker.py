@@ -135,8 +135,8 @@ def main() -> None:
     reading = connection.makefile("r", encoding="utf-8", newline="\n")
 
     def listen() -> None:
-        # The driver has ended, or wants this to end: what is under way is undone. One that was killed with a reply unread
-        # leaves a reset.
+        # The driver has ended, or wants this to end: what is under way is undone. One that is killed before it has read
+        # a reply leaves a reset.
         with suppress(OSError):
             for line in reading:
                 lines.put(line)
