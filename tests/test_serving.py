@@ -4,7 +4,6 @@ import base64
 import logging
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -118,7 +117,7 @@ def test_why_and_related_are_what_the_warehouse_says(
 def test_while_a_run_has_the_warehouse_lists_are_there_and_the_rest_is_asked_again(
     client: TestClient, service: Journeys, rows: list[dict[str, Any]], user: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setitem(service.__dict__, "_warehouse", replace(service._warehouse, lock_timeout_seconds=0.05))
+    monkeypatch.setattr("journeys_dagster.serving.service._WAIT_SECONDS", 0.05)
     is_held, may_end = threading.Event(), threading.Event()
 
     def hold() -> None:
