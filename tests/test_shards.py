@@ -303,6 +303,7 @@ def split_copy(home: Path, to: Path, shards: int, **run: object) -> Pipeline:
     return Pipeline(Home(to), Settings.model_validate({"run": {"shards": shards, **run}}))
 
 
+@pytest.mark.slow
 def test_a_day_of_two_shards_is_that_of_one_warehouse(
     world_home: Path, finished_home: Path, world_days: list[date], tmp_path: Path
 ) -> None:
