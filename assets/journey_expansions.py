@@ -72,6 +72,13 @@ _STANDING_OF_SHARDS = f"""
     with {_FOUND}, newest as (from parts order by place limit $max_users) {_CHANGED}
 """
 _CARRIED = "select * replace (cast($as_of as date) as as_of) from journey_expansions where as_of = $standing"
+_OF_LISTED = """
+    join journey_identities using (as_of, user_id, cluster)
+    join names using (as_of, user_id, journey_id)
+    -- Listed ones alone: a user with hundreds of journeys has thousands of pairs of them.
+    join user_journeys using (as_of, user_id, journey_id)
+    where user_journeys.may_notify
+"""
 _MEMBERS = f"""
     with {_NEWEST},
 
@@ -85,11 +92,7 @@ _MEMBERS = f"""
         clusters.keyword = names.keyword as is_name
     from clusters
     join numbered using (as_of, user_id)
-    join journey_identities using (as_of, user_id, cluster)
-    join names using (as_of, user_id, journey_id)
-    -- Listed ones alone: a user with hundreds of journeys has thousands of pairs of them.
-    join user_journeys using (as_of, user_id, journey_id)
-    where user_journeys.may_notify
+    {_OF_LISTED}
 """
 _MEMBERS_OF_SHARD = f"""
     with {_NEWEST}
@@ -101,10 +104,7 @@ _MEMBERS_OF_SHARD = f"""
         clusters.keyword = names.keyword as is_name
     from clusters
     join newest using (as_of, user_id)
-    join journey_identities using (as_of, user_id, cluster)
-    join names using (as_of, user_id, journey_id)
-    join user_journeys using (as_of, user_id, journey_id)
-    where user_journeys.may_notify
+    {_OF_LISTED}
     union all
     select hash(user_id), null, null, null from newest
 """

@@ -18,7 +18,7 @@ _NEWEST = "select max(as_of) from user_snapshots"
 @click.option("--shards", "count", required=True, type=click.IntRange(1, 999), help="How many there are to be.")
 def reshard_command(count: int) -> None:
     """Move all users to another number of shards, whole or not at all; no row changes."""
-    from journeys_dagster.definitions import declared_tables
+    from journeys_dagster.definitions import declared_assets, declared_tables
     from journeys_dagster.orchestration.bare import in_order
     from journeys_dagster.orchestration.sql_assets import sql_asset
     from journeys_dagster.resources.reshard import reshard
@@ -52,5 +52,8 @@ def reshard_command(count: int) -> None:
                 for file in files:
                     publish(file, whole=True, newest=newest)
     out.print(f"{sum(rows.values()):,} rows of {len(rows)} tables moved to {count} shards.")
+    if count > 1:
+        left_out = sorted(asset.name for asset in declared_assets(settings) if asset.needs_everyone)
+        out.print(f"Not made while users are split, as they need everyone in one warehouse: {', '.join(left_out)}.")
     if settings.run.shards != count:
         out.print(f"Set run.shards = {count} in the settings: until then no run starts.")

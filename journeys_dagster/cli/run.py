@@ -163,7 +163,13 @@ def _say_incomplete(home: Home, missing: MissingDays, survey: Survey) -> None:
 def print_counts(warehouse: Warehouse, as_of: date) -> None:
     """What came in and what came out."""
     table = Table("what", "count", title=f"As of {as_of}")
-    counts = warehouse.query(_COUNTS + (_OF_USERS if layout_of(warehouse) is None else _OF_SHARDS), {"day": as_of})
+    layout = layout_of(warehouse)
+    counts = warehouse.query(_COUNTS + (_OF_USERS if layout is None else _OF_SHARDS), {"day": as_of})
     for what, count, _ in counts.sort("place", "what").iter_rows():
         table.add_row(what, f"{int(count or 0):,}")
     out.print(table)
+    if layout is not None:
+        out.print(
+            f"Users are split over {layout.count} shards: training, retention, the quality watch and the judge's "
+            "metrics do not run. `journeys reshard --shards 1` moves users together"
+        )

@@ -15,7 +15,14 @@ import duckdb
 from journeys_dagster.resources.database_file import WarehouseError
 from journeys_dagster.resources.published_files import PUBLISHED_FILES, show_files, write_files
 from journeys_dagster.resources.shard_layout import SHARDS_FOLDER, ShardLayout, layout_at, write_copy
-from journeys_dagster.resources.shards import layout_of, parquet_rows, shard_warehouse, store_layout, stored_layout
+from journeys_dagster.resources.shards import (
+    layout_of,
+    parquet_rows,
+    shard_warehouse,
+    store_layout,
+    stored_layout,
+    tables_with_rows,
+)
 from journeys_dagster.resources.warehouse import Warehouse, table_names
 from journeys_dagster.sources.routing import shard_sql
 from journeys_dagster.sql.macros import load_macros
@@ -155,7 +162,7 @@ def _into_shards(move: _Move, after: ShardLayout) -> None:
         move.say(f"shard {shard + 1} of {after.count} written")
     _require_all(move.rows, arrived)
     with move.driver.write() as connection:
-        native = _native(connection)
+        native = tables_with_rows(connection)
         for table in move.tables.values():
             if table.is_per_user:
                 kind = "table" if table.name in native else "view"
@@ -172,7 +179,7 @@ def _into_shards(move: _Move, after: ShardLayout) -> None:
 
 def _into_driver(move: _Move) -> None:
     with move.driver.write() as connection:
-        native = _native(connection)
+        native = tables_with_rows(connection)
         for table in move.filled:
             if table.name not in native:
                 connection.execute(f'drop view if exists "{table.name}"')
@@ -197,11 +204,6 @@ def _require_all(rows: Mapping[str, int], arrived: Mapping[str, int]) -> None:
     lost = [f"{name} ({rows[name]:,}, and {arrived[name]:,} arrived)" for name in rows if arrived[name] != rows[name]]
     if lost:
         raise WarehouseError(f"rows were lost while users were moved, so nothing was changed: {', '.join(lost)}")
-
-
-def _native(connection: duckdb.DuckDBPyConnection) -> set[str]:
-    found = connection.execute("select table_name from duckdb_tables() where database_name = current_database()")
-    return {name for (name,) in found.fetchall()}
 
 
 def _remove_others(home: Path, generation: int | None) -> None:

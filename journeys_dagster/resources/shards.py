@@ -20,7 +20,7 @@ import polars as pl
 from journeys_dagster.resources.database_file import WarehouseError
 from journeys_dagster.resources.shard_layout import ShardLayout, layout_at, write_copy
 from journeys_dagster.resources.shard_workers import Reply, Workers
-from journeys_dagster.resources.warehouse import Warehouse, table_names
+from journeys_dagster.resources.warehouse import Warehouse
 from journeys_dagster.sources.contracts import LANDED_DAYS
 from journeys_dagster.sql.connection import used_params
 from journeys_dagster.tables import Table, integer, quote_literal
@@ -258,18 +258,18 @@ def _has_columns(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], t
 def see_handed(warehouse: Warehouse, views: Mapping[str, str]) -> None:
     """Let a shard's warehouse have what it was handed, files by the name of the table, under that name."""
     with warehouse.write() as connection:
-        tables = table_names(connection)
-        native = {
-            name
-            for (name,) in connection.execute(
-                "select table_name from duckdb_tables() where database_name = current_database()"
-            ).fetchall()
-        }
+        tables = tables_with_rows(connection)
         for name, files in views.items():
-            if name in tables and name in native:
+            if name in tables:
                 # Made without rows before there were any to be handed.
                 connection.execute(f'drop table "{name}"')
             connection.execute(f'create or replace view "{name}" as select * from read_parquet({quote_literal(files)})')
+
+
+def tables_with_rows(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Names of the tables that hold rows of their own: what is handed or published is a view."""
+    found = connection.execute("select table_name from duckdb_tables() where database_name = current_database()")
+    return {name for (name,) in found.fetchall()}
 
 
 def parquet_rows(files: Iterable[str]) -> str:
@@ -281,11 +281,7 @@ def query_parts(
     connection: duckdb.DuckDBPyConnection, merge: str, rows: str, params: Mapping[str, Any]
 ) -> pl.DataFrame:
     """What a query that reads ``parts`` gives of the rows of all shards."""
-    sql = (
-        f"with parts as ({rows}) {merge}"
-        if not merge.lstrip().lower().startswith("with ")
-        else (f"with parts as ({rows}), {merge.lstrip()[5:]}")
-    )
+    sql = f"with parts as ({rows}) from ({merge})"
     return connection.sql(sql, params=used_params(sql, params)).pl()
 
 
